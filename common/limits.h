@@ -1,0 +1,42 @@
+/* Every bound in one place: what a peer can make us hold, and for how long. Sizes in bytes unless the name says
+ * otherwise. */
+#ifndef VUG_COMMON_LIMITS_H
+#define VUG_COMMON_LIMITS_H
+
+#define LIMIT_MESSAGE_BYTES (128u * 1024 * 1024)     /* one frame of an accepted connection */
+#define LIMIT_MESSAGE_BYTES_UNAUTHENTICATED 4096u    /* while authentication is still required */
+#define LIMIT_VERSION_BYTES 10u                      /* the version message is exactly this long */
+#define LIMIT_REQUESTS_IN_SERVICE 1024u              /* on one connection; at the bound it is not read */
+#define LIMIT_UNSENT_BYTES (1024u * 1024)            /* replies that wait; above it requests are not executed */
+#define LIMIT_PUSH_UNSENT_BYTES (64u * 1024)         /* above it no further events go to the connection */
+#define LIMIT_ARENA_BYTES (512u * 1024 * 1024)       /* one request's decoded form */
+#define LIMIT_CONNECTIONS 800u                       /* Geode's max-connections */
+#define LIMIT_IDLE_MS 60000u                         /* Geode's maximum-time-between-pings */
+#define LIMIT_JSON_DEPTH 100u                        /* nested arrays and objects in a document */
+#define LIMIT_KEY_BYTES (1024u * 1024)
+#define LIMIT_STATEMENT_BYTES (64u * 1024)           /* one SQL statement */
+#define LIMIT_EXPRESSION_DEPTH 200u
+#define LIMIT_PARAMETERS 256u
+#define LIMIT_COLUMNS 512u
+#define LIMIT_IN_LIST 4096u
+#define LIMIT_FRAME_ROWS 10000u                      /* ROWS n PRECEDING */
+#define LIMIT_REGIONS 4096u
+#define LIMIT_TABLES 4096u
+#define LIMIT_NAME_BYTES 255u                        /* of a region, a table, a member, a query */
+#define LIMIT_BUCKETS 16384u                         /* of one region */
+#define LIMIT_INSTANCES 1024u                        /* continuous queries of one server */
+#define LIMIT_SUBSCRIPTIONS 10000u                   /* of one server */
+#define LIMIT_SUBSCRIPTIONS_PER_CONNECTION 256u
+#define LIMIT_RING_BYTES (256u * 1024 * 1024)        /* output rings of one server, together */
+#define LIMIT_RING_RETENTION_MS (10u * 60 * 1000)
+#define LIMIT_GROUPS_PER_BUCKET (4u * 1024 * 1024)   /* operator state of one query */
+#define LIMIT_INPUT_QUEUE_RECORDS 4096u              /* of a query that is still reading its snapshot */
+#define LIMIT_WRITER_WINDOW 1024u                    /* unanswered operations of one idempotent writer */
+#define LIMIT_WRITERS_PER_BUCKET 10000u
+#define LIMIT_WRITER_IDLE_MS (15u * 60 * 1000)       /* of the bucket's record times */
+#define LIMIT_CREDIT_EVENTS_DEFAULT 65536u
+#define LIMIT_CREDIT_BYTES_DEFAULT (16u * 1024 * 1024)
+#define LIMIT_PEER_MESSAGE_BYTES (64u * 1024 * 1024)
+#define LIMIT_SLICE_US 200u                          /* work over many entries gives way after this */
+
+#endif
