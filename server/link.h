@@ -1,0 +1,56 @@
+/* The server's link to a locator: joins, receives the cluster map, sends beacons, forwards calls.
+ *
+ * One connection (first byte 86) to one of the locators; when it breaks the next locator is tried, for as long as the server lives: a server
+ * goes on serving without locators. Belongs to the server's main loop. */
+#ifndef VUG_SERVER_LINK_H
+#define VUG_SERVER_LINK_H
+
+#include "common/log.h"
+#include "common/net.h"
+#include "protocol/cluster_map.h"
+#include "protocol/failure.h"
+
+struct link;
+
+struct link_load { /* what a beacon tells of the member */
+    uint64_t entries, bytes;
+    uint32_t clients, primaries, buckets;
+    uint64_t uptime_s;
+};
+
+struct link_options {
+    const struct net_address *locators; /* names allowed in host */
+    uint32_t locator_count;
+    const char *name;
+    uint64_t incarnation;
+    const char *host; /* for clients */
+    uint16_t port, http_port;
+    const char *groups; /* comma-separated */
+    uint32_t wait_ms; /* for the first locator: on_refused() after that, with ERROR_TIMEOUT */
+};
+
+struct link_events {
+    /* A newer map; the callee takes its own reference. The first call means that the server has joined. */
+    void (*on_map)(void *arg, struct cluster_map *map);
+    /* The cluster does not take this server (name in use, other cluster, second server not supported yet) or no locator was reached in time. */
+    void (*on_refused)(void *arg, enum error why, const char *text);
+    /* The locator asks the member to stop (`vug stop`). */
+    void (*on_stop)(void *arg);
+    void (*load)(void *arg, struct link_load *load);
+};
+
+enum error link_new(struct loop *loop, struct net *net, struct log *log, const struct link_options *options,
+                    const struct link_events *events, void *arg, struct link **link);
+void link_free(struct link *link);
+
+/* The map that the server works with now is `epoch`: acknowledged to the locator, which waits for it when it creates or destroys something. */
+void link_acknowledge(struct link *link, uint64_t epoch);
+
+bool link_is_up(const struct link *link);
+
+/* Sends a request (member number and body of a client's message) to the locator; the answer arrives once, on the main loop: `failure` NULL
+ * on success. ERROR_UNREACHABLE at once when no locator is connected, and through the callback when the link breaks or 10 s pass. */
+typedef void link_answer_fn(void *arg, const struct failure *failure, uint32_t number, struct slice body);
+enum error link_call(struct link *link, uint32_t number, struct slice body, link_answer_fn *on_answer, void *arg);
+
+#endif
