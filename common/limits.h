@@ -30,7 +30,6 @@
 #define LIMIT_RING_BYTES (256u * 1024 * 1024)        /* output rings of one server, together */
 #define LIMIT_RING_RETENTION_MS (10u * 60 * 1000)
 #define LIMIT_GROUPS_PER_BUCKET (4u * 1024 * 1024)   /* operator state of one query */
-#define LIMIT_INPUT_QUEUE_RECORDS 4096u              /* of a query that is still reading its snapshot */
 #define LIMIT_WRITER_WINDOW 1024u                    /* unanswered operations of one idempotent writer */
 #define LIMIT_WRITERS_PER_BUCKET 10000u
 #define LIMIT_WRITER_IDLE_MS (15u * 60 * 1000)       /* of the bucket's record times */
@@ -38,5 +37,8 @@
 #define LIMIT_CREDIT_BYTES_DEFAULT (16u * 1024 * 1024)
 #define LIMIT_PEER_MESSAGE_BYTES (64u * 1024 * 1024)
 #define LIMIT_SLICE_US 200u                          /* work over many entries gives way after this */
+#define LIMIT_LOG_LINES 5u                           /* of one kind, in one window of LIMIT_LOG_WINDOW_MS */
+#define LIMIT_LOG_WINDOW_MS 10000u
+#define LIMIT_LOG_LINE_BYTES 4096u                   /* a longer line is cut and says so */
 
 #endif

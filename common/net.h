@@ -183,4 +183,16 @@ struct net_event_options {
 enum error net_event_new(struct loop *loop, const struct net_event_options *options, struct net **net);
 void net_event_free(struct net *net); /* aborts what is open */
 
+/* What has happened since the start, for /metrics and for tests of the promise above: one read and one write a turn. */
+struct net_event_counters {
+    uint64_t reads;
+    uint64_t writes;
+    uint64_t read_bytes;
+    uint64_t written_bytes;
+    uint64_t accepted;
+    uint64_t accept_failures; /* out of descriptors or memory; listeners rest for a moment then */
+    uint64_t connections;     /* open now, those that are ending included */
+};
+struct net_event_counters net_event_counters(const struct net *net);
+
 #endif

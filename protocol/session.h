@@ -112,6 +112,10 @@ enum error session_fail(struct session *session, const struct failure *failure, 
 enum error session_failf(struct session *session, uint32_t code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The replies that follow leave only when this is settled, too: for an answer that depends on several buckets, called once for each before
+ * the reply. Costs nothing when it is settled already. */
+enum error session_await(struct session *session, struct session_wait wait);
+
 /* A reply that comes later: takes the next place in the order of replies. The slot outlives its session (session_slot_alive()); it is
  * ended by exactly one session_slot_reply(), session_slot_fail() or session_slot_drop(). NULL without memory. */
 struct session_slot *session_slot_new(struct session *session);

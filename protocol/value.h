@@ -56,6 +56,9 @@ struct value value_load(struct slice stored);
 int32_t value_java_hash(const struct value *key);
 uint32_t value_bucket(const struct value *key, uint32_t bucket_count);
 
+/* Gives a key its one form: every NaN becomes the same NaN. Afterwards two keys are equal exactly when their stored forms are. */
+void value_make_key(struct value *key);
+
 /* Equal as keys: same type, same bytes (doubles by bits, all NaN equal). */
 bool value_equal(const struct value *a, const struct value *b);
 

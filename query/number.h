@@ -20,6 +20,7 @@ int32_t number_int_of_double(double number);
 
 /* The nearest value of any numeric kind as a DOUBLE or FLOAT. */
 double number_to_double(const struct query_value *value);
+float number_to_float(const struct query_value *value);
 
 /* Read all of `text` (no blanks around it). False: not a number, or, for integers, out of range. */
 bool number_parse_long(struct slice text, int64_t min, int64_t max, int64_t *number); /* a fraction is checked and cut off */

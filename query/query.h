@@ -152,6 +152,9 @@ struct query_input {
 struct query_row {
     struct query_value *values;
     uint32_t count;
+    /* The caller's mark of an admitted row (the sequence number of its record). A group keeps the mark of the row that changed its result
+     * last, and query_state_each() gives it back. Not packed. */
+    uint64_t mark;
 };
 
 /* Reads the columns that the plan needs, evaluates WHERE and what the next step needs, into `arena` (the row's strings may

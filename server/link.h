@@ -29,14 +29,21 @@ struct link_options {
     uint32_t wait_ms; /* for the first locator: on_refused() after that, with ERROR_TIMEOUT */
 };
 
+/* None of these may call link_free(). */
 struct link_events {
     /* A newer map; the callee takes its own reference. The first call means that the server has joined. */
     void (*on_map)(void *arg, struct cluster_map *map);
-    /* The cluster does not take this server (name in use, other cluster, second server not supported yet) or no locator was reached in time. */
+    /* The cluster does not take this server, or no locator was reached in time; the link has given up. Before the first map:
+     * ERROR_EXISTS (name in use), ERROR_CONFLICT (other cluster), ERROR_UNSUPPORTED (a second server, or another version), ERROR_INVALID,
+     * ERROR_UNAUTHORIZED, ERROR_TIMEOUT. After it only ERROR_EXISTS: another process has taken this one's place, which must not
+     * answer clients any more. `text` says what, why, and what to do. */
     void (*on_refused)(void *arg, enum error why, const char *text);
     /* The locator asks the member to stop (`vug stop`). */
     void (*on_stop)(void *arg);
     void (*load)(void *arg, struct link_load *load);
+    /* The locator asks for a request of a client to be executed here (RegionClearRequest, over all buckets of this member): answered with
+     * link_answer(), now or later. NULL: answered as unsupported. */
+    void (*on_call)(void *arg, uint64_t id, uint32_t number, struct slice body);
 };
 
 enum error link_new(struct loop *loop, struct net *net, struct log *log, const struct link_options *options,
@@ -48,8 +55,13 @@ void link_acknowledge(struct link *link, uint64_t epoch);
 
 bool link_is_up(const struct link *link);
 
+/* The answer to on_call(). `failure` NULL: success. Lost without harm if the link broke in between. */
+void link_answer(struct link *link, uint64_t id, const struct failure *failure, uint32_t number, struct slice body);
+
 /* Sends a request (member number and body of a client's message) to the locator; the answer arrives once, on the main loop: `failure` NULL
- * on success. ERROR_UNREACHABLE at once when no locator is connected, and through the callback when the link breaks or 10 s pass. */
+ * on success. At once: ERROR_UNREACHABLE when no locator is connected, ERROR_BUSY when too many calls wait, ERROR_MEMORY. Through the
+ * callback a failure whose text begins with UNREACHABLE when the link breaks, TIMEOUT when 10 s pass (the change may have been
+ * made), and whatever the locator says; protocol/admin_reason.h lists the words. */
 typedef void link_answer_fn(void *arg, const struct failure *failure, uint32_t number, struct slice body);
 enum error link_call(struct link *link, uint32_t number, struct slice body, link_answer_fn *on_answer, void *arg);
 

@@ -1,0 +1,545 @@
+#include "server/cq.h"
+
+#include "common/mem.h"
+#include "server/region.h"
+#include "server/subscription.h"
+
+#define RING_SUB_MAX UINT32_MAX
+
+/* ---- Instances ---- */
+
+enum error cq_instance_new(const struct cq_options *options, struct cq_instance **instance)
+{
+    struct cq_instance *made = mem_zalloc(sizeof *made);
+    if (made == NULL)
+        return ERROR_MEMORY;
+    atomic_init(&made->refs, 1);
+    pthread_mutex_init(&made->lock, NULL);
+    made->id = options->id;
+    made->plan = query_plan_ref(options->plan);
+    made->has_state = query_plan_has_state(options->plan);
+    made->append_only = query_plan_is_append_only(options->plan);
+    made->start = options->start;
+    made->budget = options->budget;
+    made->region = region_ref(options->region);
+    atomic_fetch_add(&made->budget->instance_count, 1);
+    query_plan_fingerprint(options->plan, made->fingerprint);
+    memcpy(made->plan_id, made->fingerprint, sizeof made->plan_id);
+    if (made->has_state)
+        memcpy(made->plan_id, &made->id, sizeof made->id);
+    made->sql = mem_strndup((const char *)options->sql.data, options->sql.len);
+    made->name = mem_strndup((const char *)options->name.data, options->name.len);
+    made->owner = mem_strndup((const char *)options->owner.data, options->owner.len);
+    made->buckets = mem_array(options->region->bucket_count, sizeof *made->buckets);
+    if (made->sql == NULL || made->name == NULL || made->owner == NULL || made->buckets == NULL) {
+        cq_instance_unref(made);
+        return ERROR_MEMORY;
+    }
+    for (uint32_t i = 0; i < options->region->bucket_count; i++) {
+        made->buckets[i].instance = made;
+        made->buckets[i].bucket = &options->region->buckets[i];
+    }
+    atomic_store(&made->building, options->region->bucket_count);
+    *instance = made;
+    return OK;
+}
+
+struct cq_instance *cq_instance_ref(struct cq_instance *instance)
+{
+    atomic_fetch_add_explicit(&instance->refs, 1, memory_order_relaxed);
+    return instance;
+}
+
+void cq_instance_unref(struct cq_instance *instance)
+{
+    if (instance == NULL || atomic_fetch_sub_explicit(&instance->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    INVARIANT(instance->subscriptions == NULL);
+    atomic_fetch_sub(&instance->budget->instance_count, 1);
+    query_plan_unref(instance->plan);
+    region_unref(instance->region);
+    mem_free(instance->buckets);
+    mem_free(instance->owner);
+    mem_free(instance->name);
+    mem_free(instance->sql);
+    pthread_mutex_destroy(&instance->lock);
+    mem_free(instance);
+}
+
+enum error cq_instance_add(struct cq_instance *instance, uint64_t wall_ms)
+{
+    struct record record = {.type = RECORD_CQ_ADD, .instance = instance};
+    for (uint32_t i = 0; i < instance->region->bucket_count; i++) {
+        struct bucket *bucket = &instance->region->buckets[i];
+        bucket_lock(bucket);
+        enum error error = bucket_append_locked(bucket, &record, wall_ms);
+        bucket_unlock(bucket);
+        if (error != OK) {
+            cq_instance_drop(instance, wall_ms);
+            return error;
+        }
+    }
+    return OK;
+}
+
+void cq_instance_drop(struct cq_instance *instance, uint64_t wall_ms)
+{
+    struct record record = {.type = RECORD_CQ_DROP, .instance = instance};
+    for (uint32_t i = 0; i < instance->region->bucket_count; i++) {
+        struct bucket *bucket = &instance->region->buckets[i];
+        bucket_lock(bucket);
+        if (instance->buckets[i].active)
+            INVARIANT(bucket_append_locked(bucket, &record, wall_ms) == OK);
+        bucket_unlock(bucket);
+    }
+}
+
+void cq_instance_fail(struct cq_instance *instance)
+{
+    if (!atomic_exchange(&instance->failed, true))
+        subscription_notify_all(instance, UINT32_MAX);
+}
+
+void cq_instance_expire(struct cq_instance *instance, uint64_t wall_ms)
+{
+    if (wall_ms < LIMIT_RING_RETENTION_MS)
+        return;
+    for (uint32_t i = 0; i < instance->region->bucket_count; i++) {
+        struct cq_bucket *cqb = &instance->buckets[i];
+        bucket_lock(cqb->bucket);
+        atomic_fetch_sub(&instance->ring_bytes, ring_drop_before(&cqb->ring, wall_ms - LIMIT_RING_RETENTION_MS));
+        bucket_unlock(cqb->bucket);
+    }
+}
+
+/* ---- Outputs ---- */
+
+struct output {
+    struct cq_bucket *cqb;
+    uint64_t seq, time_ms;
+    uint32_t sub;
+    bool silent;
+    bool wake;
+    struct slice key; /* of a row-level result */
+};
+
+/* Everything up to here can no longer be read: memory was short, or the change gives no event. */
+static void skip_to(struct cq_bucket *cqb, uint64_t seq)
+{
+    struct ring_position position = {seq, RING_SUB_MAX};
+    atomic_fetch_sub(&cqb->instance->ring_bytes, ring_raise_floor(&cqb->ring, position));
+}
+
+static void keep_in_budget(struct cq_bucket *cqb)
+{
+    struct cq_instance *instance = cqb->instance;
+    uint32_t sharers = atomic_load_explicit(&instance->budget->instance_count, memory_order_relaxed);
+    uint64_t share = instance->budget->ring_bytes_max / (sharers == 0 ? 1 : sharers);
+    while (atomic_load_explicit(&instance->ring_bytes, memory_order_relaxed) > share &&
+           cqb->ring.oldest != cqb->ring.newest)
+        atomic_fetch_sub(&instance->ring_bytes, ring_drop_oldest(&cqb->ring));
+}
+
+static void emit(struct output *output, uint8_t kind, const struct query_row *row, const char *error)
+{
+    struct cq_bucket *cqb = output->cqb;
+    struct bucket *bucket = cqb->bucket;
+    struct ring_position position = {output->seq, output->sub++};
+    if (output->silent)
+        return;
+    struct cq_event event = {.bucket = bucket->id,
+                             .generation = bucket->generation,
+                             .position = position,
+                             .kind = kind,
+                             .row = row,
+                             .error = error,
+                             .key = output->key,
+                             .time_ms = output->time_ms};
+    struct buf encoded;
+    buf_init(&encoded);
+    uint64_t before = cqb->ring.bytes;
+    uint8_t *place = NULL;
+    if (cq_event_encode(&event, &bucket->scratch, &encoded) == OK)
+        place = ring_append(&cqb->ring, position, kind, encoded.len, output->time_ms);
+    if (place != NULL) {
+        memcpy(place, encoded.data, encoded.len);
+        atomic_fetch_add_explicit(&cqb->instance->ring_bytes, cqb->ring.bytes - before, memory_order_relaxed);
+        keep_in_budget(cqb);
+    } else {
+        skip_to(cqb, output->seq);
+        output->silent = true; /* the rest of this record would stand below the floor */
+    }
+    atomic_fetch_add_explicit(&cqb->instance->events, 1, memory_order_relaxed);
+    output->wake = true;
+    buf_fini(&encoded);
+}
+
+static enum error on_result(void *arg, enum query_kind kind, const struct query_row *row)
+{
+    emit(arg, (uint8_t)kind, row, NULL);
+    return OK;
+}
+
+static void finish_output(struct output *output)
+{
+    struct cq_bucket *cqb = output->cqb;
+    if (output->silent)
+        skip_to(cqb, output->seq);
+    if (output->wake && cqb->armed) {
+        cqb->armed = false;
+        subscription_notify_all(cqb->instance, cqb->bucket->id);
+    }
+}
+
+/* ---- Inputs ---- */
+
+/* The row goes to the group's own bucket, once this bucket's lock is given back. */
+static enum error send_away(struct cq_bucket *cqb, const struct query_row *row, uint32_t target, uint64_t seq, bool silent)
+{
+    struct bucket *bucket = cqb->bucket;
+    struct buf packed;
+    buf_init(&packed);
+    query_row_pack(row, &packed);
+    struct cq_partial *partial = packed.failed ? NULL : mem_alloc(sizeof *partial + packed.len);
+    if (partial != NULL) {
+        *partial = (struct cq_partial){.instance = cq_instance_ref(cqb->instance),
+                                       .source_bucket = bucket->id,
+                                       .target_bucket = target,
+                                       .source_seq = seq,
+                                       .silent = silent,
+                                       .row_len = packed.len};
+        memcpy(partial->row, packed.data, packed.len);
+        *bucket->outgoing_end = partial;
+        bucket->outgoing_end = &partial->next;
+    }
+    buf_fini(&packed);
+    return partial == NULL ? ERROR_MEMORY : OK;
+}
+
+/* An admitted row meets the state of its group, here. */
+static void apply_row(struct output *output, const struct query_row *row)
+{
+    struct cq_bucket *cqb = output->cqb;
+    struct query_error why;
+    enum error error =
+        query_state_apply(cqb->state, row, &cqb->bucket->scratch, on_result, output, &why);
+    if (error == ERROR_INVALID) {
+        atomic_fetch_add_explicit(&cqb->instance->errors, 1, memory_order_relaxed);
+        emit(output, QUERY_ROW_ERROR, NULL, why.message);
+    } else if (error != OK) {
+        cq_instance_fail(cqb->instance);
+    }
+}
+
+static void feed_entry(struct cq_bucket *cqb, const struct entry *entry, uint64_t seq, uint64_t time_ms, bool silent)
+{
+    struct arena *scratch = &cqb->bucket->scratch;
+    struct cq_instance *instance = cqb->instance;
+    struct output output = {.cqb = cqb, .seq = seq, .time_ms = time_ms, .silent = silent};
+    struct value key = value_load(entry_key(entry)), value = value_load(entry_value(entry));
+    struct query_input input = {.key = &key, .value = &value, .time_ms = time_ms};
+    struct query_row row = {.mark = seq};
+    struct query_error why;
+    bool admitted = false;
+    arena_reset(scratch);
+    enum error error = query_admit(instance->plan, &input, scratch, &admitted, &row, &why);
+    row.mark = seq;
+    if (error == ERROR_INVALID) {
+        output.key = entry_key(entry);
+        atomic_fetch_add_explicit(&instance->errors, 1, memory_order_relaxed);
+        emit(&output, QUERY_ROW_ERROR, NULL, why.message);
+    } else if (error != OK) {
+        cq_instance_fail(instance);
+    } else if (admitted) {
+        atomic_fetch_add_explicit(&instance->rows_in, 1, memory_order_relaxed);
+        if (!instance->has_state) {
+            output.key = entry_key(entry);
+            emit(&output, QUERY_INSERT, &row, NULL);
+        } else {
+            struct value group;
+            error = query_row_group(instance->plan, &row, scratch, &group);
+            uint32_t target = error == OK ? value_bucket(&group, instance->region->bucket_count) : 0;
+            if (error == OK && target == cqb->bucket->id)
+                apply_row(&output, &row);
+            else if (error != OK || send_away(cqb, &row, target, seq, silent) != OK)
+                cq_instance_fail(instance);
+        }
+    }
+    finish_output(&output);
+}
+
+static void feed_partial(struct cq_bucket *cqb, struct slice packed, uint64_t seq, uint64_t time_ms, bool silent)
+{
+    struct output output = {.cqb = cqb, .seq = seq, .time_ms = time_ms, .silent = silent};
+    struct query_row row;
+    arena_reset(&cqb->bucket->scratch);
+    if (query_row_unpack(packed, &cqb->bucket->scratch, &row) == OK) {
+        row.mark = seq;
+        apply_row(&output, &row);
+    } else {
+        cq_instance_fail(cqb->instance);
+    }
+    finish_output(&output);
+}
+
+/* ---- The input queue ---- */
+
+static void input_free(struct cq_input *input)
+{
+    entry_unref(input->entry);
+    if (input->partial != NULL) {
+        cq_instance_unref(input->partial->instance);
+        mem_free(input->partial);
+    }
+}
+
+/* Takes the entry's or the partial's reference on success. */
+static enum error enqueue(struct cq_bucket *cqb, struct cq_input input)
+{
+    if (cqb->input_first + cqb->input_count == cqb->input_cap && cqb->input_first > 0) {
+        memmove(cqb->inputs, cqb->inputs + cqb->input_first, cqb->input_count * sizeof *cqb->inputs);
+        cqb->input_first = 0;
+    }
+    if (cqb->input_count == cqb->input_cap) {
+        size_t cap = cqb->input_cap == 0 ? 16 : cqb->input_cap * 2;
+        struct cq_input *bigger = mem_realloc(cqb->inputs, cap * sizeof *bigger);
+        if (bigger == NULL)
+            return ERROR_MEMORY;
+        cqb->inputs = bigger;
+        cqb->input_cap = cap;
+    }
+    cqb->inputs[cqb->input_first + cqb->input_count++] = input;
+    return OK;
+}
+
+static void clear_inputs(struct cq_bucket *cqb)
+{
+    for (size_t i = 0; i < cqb->input_count; i++)
+        input_free(&cqb->inputs[cqb->input_first + i]);
+    mem_free(cqb->inputs);
+    cqb->inputs = NULL;
+    cqb->input_first = cqb->input_count = cqb->input_cap = 0;
+}
+
+/* The queue of this bucket is empty for the first time, and from now on for good. */
+static void finish_building(struct cq_bucket *cqb)
+{
+    clear_inputs(cqb);
+    if (atomic_fetch_sub(&cqb->instance->building, 1) == 1)
+        subscription_notify_all(cqb->instance, UINT32_MAX);
+}
+
+static void feed_next(struct cq_bucket *cqb)
+{
+    struct cq_input input = cqb->inputs[cqb->input_first];
+    cqb->input_first++;
+    cqb->input_count--;
+    if (input.entry != NULL)
+        feed_entry(cqb, input.entry, input.seq, input.time_ms, input.silent);
+    else
+        feed_partial(cqb, slice_of(input.partial->row, input.partial->row_len), input.seq, input.time_ms, input.silent);
+    input_free(&input);
+    if (cqb->input_count == 0)
+        finish_building(cqb);
+}
+
+/* ---- Records ---- */
+
+enum error cq_add_locked(struct bucket *bucket, const struct record *record)
+{
+    struct cq_instance *instance = record->instance;
+    struct cq_bucket *cqb = &instance->buckets[bucket->id];
+    struct entry **entries = NULL;
+    size_t count = 0;
+    enum error error = OK;
+    PRE(!cqb->active);
+    if (instance->has_state)
+        error = query_state_new(instance->plan, &cqb->state);
+    if (error == OK && instance->has_state && instance->start == CQ_START_SNAPSHOT)
+        error = bucket_entries_locked(bucket, &entries, &count);
+    if (error == OK && count > 0) {
+        cqb->inputs = mem_array(count, sizeof *cqb->inputs);
+        error = cqb->inputs == NULL ? ERROR_MEMORY : OK;
+    }
+    if (error != OK) {
+        query_state_free(cqb->state);
+        cqb->state = NULL;
+        bucket_entries_free(entries, count);
+        return error;
+    }
+    for (size_t i = 0; i < count; i++)
+        cqb->inputs[i] = (struct cq_input){
+            .entry = entries[i], .seq = entries[i]->seq, .time_ms = record->time_ms, .silent = true};
+    cqb->input_cap = cqb->input_count = count;
+    mem_free(entries);
+    ring_init(&cqb->ring, (struct ring_position){record->seq, RING_SUB_MAX});
+    cqb->added_seq = record->seq;
+    cqb->active = true;
+    cq_instance_ref(instance);
+    struct cq_bucket **end = &bucket->cqs;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = cqb;
+    if (count == 0)
+        finish_building(cqb);
+    return OK;
+}
+
+static void deactivate(struct cq_bucket *cqb)
+{
+    struct cq_instance *instance = cqb->instance;
+    clear_inputs(cqb);
+    atomic_fetch_sub(&instance->ring_bytes, cqb->ring.bytes);
+    ring_fini(&cqb->ring);
+    query_state_free(cqb->state);
+    cqb->state = NULL;
+    cqb->active = false;
+    cqb->next = NULL;
+    cq_instance_unref(instance);
+}
+
+void cq_drop_locked(struct bucket *bucket, const struct record *record)
+{
+    struct cq_bucket *cqb = &record->instance->buckets[bucket->id];
+    PRE(cqb->active);
+    struct cq_bucket **link = &bucket->cqs;
+    while (*link != cqb)
+        link = &(*link)->next;
+    *link = cqb->next;
+    deactivate(cqb);
+}
+
+/* The input waits behind what is in the queue, and works off two of it: so a queue never grows beyond its first length. */
+static void wait_in_queue(struct cq_bucket *cqb, struct cq_input input)
+{
+    if (enqueue(cqb, input) != OK) {
+        input_free(&input);
+        cq_instance_fail(cqb->instance);
+    }
+    for (int i = 0; i < 2 && cqb->input_count > 0; i++)
+        feed_next(cqb);
+}
+
+void cq_on_put_locked(struct bucket *bucket, const struct record *record, struct entry *entry)
+{
+    for (struct cq_bucket *cqb = bucket->cqs; cqb != NULL; cqb = cqb->next) {
+        if (atomic_load_explicit(&cqb->instance->failed, memory_order_relaxed))
+            continue;
+        if (cqb->input_count == 0) {
+            feed_entry(cqb, entry, record->seq, record->time_ms, false);
+            continue;
+        }
+        wait_in_queue(cqb, (struct cq_input){.entry = entry_ref(entry), .seq = record->seq, .time_ms = record->time_ms});
+    }
+}
+
+static struct cq_partial *partial_copy(const struct record *record, bool silent)
+{
+    struct cq_partial *partial = mem_alloc(sizeof *partial + record->row.len);
+    if (partial == NULL)
+        return NULL;
+    *partial = (struct cq_partial){
+        .instance = cq_instance_ref(record->instance), .silent = silent, .row_len = record->row.len};
+    memcpy(partial->row, record->row.data, record->row.len);
+    return partial;
+}
+
+void cq_on_partial_locked(struct bucket *bucket, const struct record *record)
+{
+    struct cq_bucket *cqb = &record->instance->buckets[bucket->id];
+    if (!cqb->active || atomic_load_explicit(&cqb->instance->failed, memory_order_relaxed))
+        return;
+    if (cqb->input_count == 0) {
+        feed_partial(cqb, record->row, record->seq, record->time_ms, record->silent);
+        return;
+    }
+    struct cq_input input = {.partial = partial_copy(record, record->silent),
+                             .seq = record->seq,
+                             .time_ms = record->time_ms,
+                             .silent = record->silent};
+    if (input.partial == NULL)
+        cq_instance_fail(cqb->instance);
+    else
+        wait_in_queue(cqb, input);
+}
+
+void cq_bucket_free_all(struct bucket *bucket)
+{
+    while (bucket->cqs != NULL) {
+        struct cq_bucket *cqb = bucket->cqs;
+        bucket->cqs = cqb->next;
+        deactivate(cqb);
+    }
+    while (bucket->outgoing != NULL) {
+        struct cq_partial *partial = bucket->outgoing;
+        bucket->outgoing = partial->next;
+        cq_instance_unref(partial->instance);
+        mem_free(partial);
+    }
+}
+
+/* ---- Between buckets ---- */
+
+void cq_shuffle(struct bucket *bucket, uint64_t wall_ms)
+{
+    /* The lock keeps the order of rows between the two steps; it is taken before any bucket's lock. */
+    pthread_mutex_lock(&bucket->shuffle);
+    for (;;) {
+        bucket_lock(bucket);
+        struct cq_partial *partial = bucket->outgoing;
+        bucket->outgoing = NULL;
+        bucket->outgoing_end = &bucket->outgoing;
+        bucket_unlock(bucket);
+        if (partial == NULL)
+            break;
+        while (partial != NULL) {
+            struct cq_partial *next = partial->next;
+            struct bucket *target = &bucket->region->buckets[partial->target_bucket];
+            struct record record = {.type = RECORD_PARTIAL,
+                                    .instance = partial->instance,
+                                    .row = slice_of(partial->row, partial->row_len),
+                                    .source_bucket = partial->source_bucket,
+                                    .source_seq = partial->source_seq,
+                                    .silent = partial->silent};
+            bucket_lock(target);
+            INVARIANT(bucket_append_locked(target, &record, wall_ms) == OK);
+            bucket_unlock(target);
+            cq_instance_unref(partial->instance);
+            mem_free(partial);
+            partial = next;
+        }
+    }
+    pthread_mutex_unlock(&bucket->shuffle);
+}
+
+/* ---- Building ---- */
+
+/* A slice of one bucket; true when its queue is empty. */
+static bool build_bucket(struct cq_instance *instance, uint32_t index, uint64_t wall_ms)
+{
+    struct cq_bucket *cqb = &instance->buckets[index];
+    bucket_lock(cqb->bucket);
+    for (int i = 0; i < 64 && cqb->input_count > 0; i++)
+        feed_next(cqb);
+    bool empty = cqb->input_count == 0;
+    bool outgoing = cqb->bucket->outgoing != NULL;
+    bucket_unlock(cqb->bucket);
+    if (outgoing)
+        cq_shuffle(cqb->bucket, wall_ms);
+    return empty;
+}
+
+bool cq_instance_build(struct cq_instance *instance, struct loop *loop, uint64_t budget_us)
+{
+    uint64_t wall_ms = loop_wall_ms(loop);
+    uint64_t budget = budget_us / 64 + 1; /* a slice of 64 rows takes about as many microseconds */
+    while (budget > 0 && !cq_instance_is_ready(instance)) {
+        if (instance->build_next >= instance->region->bucket_count)
+            instance->build_next = 0;
+        if (build_bucket(instance, instance->build_next, wall_ms))
+            instance->build_next++;
+        else
+            budget--;
+    }
+    return cq_instance_is_ready(instance);
+}

@@ -1,0 +1,173 @@
+#include "common/mem.h"
+#include "server/server.h"
+#include "server/subscription.h"
+
+static bool matches(const struct cq_instance *instance, const struct registry_request *request)
+{
+    if (request->token_id != 0 && instance->id == request->token_id)
+        return true;
+    if (request->plan_id.len > 0)
+        return slice_equal(request->plan_id, slice_of(instance->plan_id, sizeof instance->plan_id));
+    if (request->name.len > 0)
+        return slice_equal(request->name, slice_text(instance->name));
+    /* A plan without state is one instance for all, wherever each started. */
+    return request->plan != NULL && !instance->has_state && instance->name[0] == '\0' &&
+           instance->region == request->region;
+}
+
+static bool same_plan(const struct cq_instance *instance, const struct query_plan *plan)
+{
+    uint8_t fingerprint[16];
+    if (plan == NULL)
+        return true;
+    query_plan_fingerprint(plan, fingerprint);
+    return memcmp(fingerprint, instance->fingerprint, sizeof fingerprint) == 0;
+}
+
+static struct cq_instance *find_locked(struct server *server, const struct registry_request *request)
+{
+    for (struct cq_instance *i = server->instances; i != NULL; i = i->next) {
+        if (atomic_load(&i->failed) || atomic_load(&i->region->destroyed))
+            continue;
+        bool by_plan = request->plan_id.len == 0 && request->name.len == 0 && request->token_id == 0;
+        if (matches(i, request) && (!by_plan || same_plan(i, request->plan)))
+            return i;
+    }
+    return NULL;
+}
+
+enum error registry_attach(struct server *server, const struct registry_request *request, uint64_t new_id,
+                           struct cq_instance **instance, bool *created)
+{
+    enum error error = OK;
+    *created = false;
+    pthread_mutex_lock(&server->lock);
+    struct cq_instance *found = find_locked(server, request);
+    if (found == NULL && request->token_id != 0 && request->plan != NULL) {
+        struct registry_request without_token = *request;
+        without_token.token_id = 0;
+        found = find_locked(server, &without_token);
+    }
+    bool shares = found != NULL && (request->token_id != 0 || request->plan_id.len > 0 || request->name.len > 0 ||
+                                    !found->has_state);
+    if (shares) {
+        if (!same_plan(found, request->plan))
+            error = ERROR_CONFLICT;
+        else
+            *instance = cq_instance_ref(found);
+    } else if (request->plan == NULL) {
+        error = ERROR_NOT_FOUND;
+    } else if (atomic_load(&server->budget.instance_count) >= LIMIT_INSTANCES) {
+        error = ERROR_LIMIT;
+    } else {
+        struct cq_options options = {.sql = request->sql,
+                                     .name = request->name,
+                                     .owner = slice_text(""),
+                                     .plan = request->plan,
+                                     .start = request->start,
+                                     .id = new_id,
+                                     .region = request->region,
+                                     .budget = &server->budget};
+        error = cq_instance_new(&options, instance);
+        if (error == OK) {
+            cq_instance_ref(*instance);
+            (*instance)->next = server->instances;
+            server->instances = *instance;
+            *created = true;
+        }
+    }
+    pthread_mutex_unlock(&server->lock);
+    return error;
+}
+
+/* Takes the instance out of the list: its reference goes to the caller. */
+static bool unlink_locked(struct server *server, struct cq_instance *instance)
+{
+    for (struct cq_instance **link = &server->instances; *link != NULL; link = &(*link)->next) {
+        if (*link == instance) {
+            *link = instance->next;
+            instance->next = NULL;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void end_instance(struct server *server, struct cq_instance *instance, uint64_t wall_ms)
+{
+    pthread_mutex_lock(&server->lock);
+    bool linked = unlink_locked(server, instance);
+    pthread_mutex_unlock(&server->lock);
+    if (!linked)
+        return;
+    cq_instance_drop(instance, wall_ms);
+    cq_instance_unref(instance);
+}
+
+void registry_release(struct server *server, struct cq_instance *instance, uint64_t wall_ms)
+{
+    pthread_mutex_lock(&instance->lock);
+    bool used = instance->subscription_count > 0;
+    pthread_mutex_unlock(&instance->lock);
+    if (!used && instance->name[0] == '\0')
+        end_instance(server, instance, wall_ms);
+}
+
+/* An instance that has to end now, with a reference for the caller. */
+static struct cq_instance *next_to_end(struct server *server, uint64_t now_us)
+{
+    struct cq_instance *found = NULL;
+    pthread_mutex_lock(&server->lock);
+    for (struct cq_instance *i = server->instances; i != NULL && found == NULL; i = i->next) {
+        pthread_mutex_lock(&i->lock);
+        bool attached = i->subscription_count > 0;
+        if (attached)
+            i->unattached_since_us = 0;
+        else if (i->unattached_since_us == 0)
+            i->unattached_since_us = now_us;
+        bool idle = !attached && now_us - i->unattached_since_us > LIMIT_RING_RETENTION_MS * 1000ull;
+        pthread_mutex_unlock(&i->lock);
+        if (idle || (!attached && (atomic_load(&i->failed) || atomic_load(&i->region->destroyed))))
+            found = cq_instance_ref(i);
+    }
+    pthread_mutex_unlock(&server->lock);
+    return found;
+}
+
+static void expire_visit(void *arg, struct cq_instance *instance)
+{
+    cq_instance_expire(instance, *(uint64_t *)arg);
+}
+
+void registry_upkeep(struct server *server)
+{
+    uint64_t wall_ms = loop_wall_ms(server->loop);
+    struct cq_instance *instance;
+    while ((instance = next_to_end(server, loop_now_us(server->loop))) != NULL) {
+        end_instance(server, instance, wall_ms);
+        cq_instance_unref(instance);
+    }
+    registry_each(server, expire_visit, &wall_ms);
+}
+
+void registry_each(struct server *server, void (*visit)(void *arg, struct cq_instance *instance), void *arg)
+{
+    /* The visitor takes bucket locks, so the list is walked by references. */
+    pthread_mutex_lock(&server->lock);
+    struct cq_instance *at = server->instances == NULL ? NULL : cq_instance_ref(server->instances);
+    pthread_mutex_unlock(&server->lock);
+    while (at != NULL) {
+        visit(arg, at);
+        pthread_mutex_lock(&server->lock);
+        struct cq_instance *next = at->next == NULL ? NULL : cq_instance_ref(at->next);
+        pthread_mutex_unlock(&server->lock);
+        cq_instance_unref(at);
+        at = next;
+    }
+}
+
+void registry_free(struct server *server)
+{
+    while (server->instances != NULL)
+        end_instance(server, server->instances, loop_wall_ms(server->loop));
+}

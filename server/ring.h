@@ -1,0 +1,60 @@
+/* The recent outputs of one continuous query in one bucket, encoded once for all who read them.
+ *
+ * Events lie in blocks, oldest first. What does not fit the budget is dropped from the front; `floor` is the identity of the last event that was
+ * dropped (or was never kept), so a reader whose position is below it has missed something and is told (GAP). Guarded by the
+ * bucket's lock. */
+#ifndef VUG_SERVER_RING_H
+#define VUG_SERVER_RING_H
+
+#include "common/buf.h"
+
+struct ring_position { /* of an event; events of one bucket are ordered by it */
+    uint64_t seq;
+    uint32_t sub;
+};
+
+static inline bool ring_before(struct ring_position a, struct ring_position b)
+{
+    return a.seq != b.seq ? a.seq < b.seq : a.sub < b.sub;
+}
+
+struct ring_block;
+
+struct ring {
+    struct ring_block *oldest, *newest;
+    uint64_t bytes;
+    uint64_t next_serial; /* of a block; never used twice, so that a stale hint is known */
+    struct ring_position floor;
+    struct ring_position last; /* of the newest event, or the floor */
+};
+
+void ring_init(struct ring *ring, struct ring_position floor);
+void ring_fini(struct ring *ring);
+
+/* Room for one event of `len` encoded bytes; its kind is given apart, because encodings differ by it. NULL without
+ * memory: the caller then raises the floor. */
+uint8_t *ring_append(struct ring *ring, struct ring_position position, uint8_t kind, size_t len, uint64_t time_ms);
+
+/* Drops the oldest block. Returns the bytes that it held; 0 if there is none. */
+uint64_t ring_drop_oldest(struct ring *ring);
+/* Drops whole blocks that ended before `time_ms`; returns their bytes. */
+uint64_t ring_drop_before(struct ring *ring, uint64_t time_ms);
+/* Forgets everything up to and including `position`, kept or not; returns the bytes dropped. */
+uint64_t ring_raise_floor(struct ring *ring, struct ring_position position);
+
+/* The next event after `after`, not above `limit_seq`; false if there is none. Must not be below the floor. `hint` starts zeroed
+ * and makes the next call cheap. */
+struct ring_event {
+    struct ring_position position;
+    uint8_t kind;
+    struct slice encoded;
+};
+struct ring_hint {
+    const struct ring_block *block;
+    uint64_t serial;
+    uint32_t offset;
+};
+bool ring_next(const struct ring *ring, struct ring_position after, uint64_t limit_seq, struct ring_hint *hint,
+               struct ring_event *event);
+
+#endif

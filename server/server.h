@@ -1,0 +1,137 @@
+/* A cache server: the root of everything that it owns.
+ *
+ *   main loop:  listener, link to the locators, catalog, upkeep
+ *   workers:    connections, each with one loop; operations run on the worker that read them
+ *
+ * Several servers can live in one process: nothing is global. The embedder brings the loops and nets (real threads in cli/server.c, one
+ * simulated thread in the tests) and runs them. */
+#ifndef VUG_SERVER_SERVER_H
+#define VUG_SERVER_SERVER_H
+
+#include "common/log.h"
+#include "common/net.h"
+#include "server/cq.h"
+#include "server/link.h"
+#include "server/region.h"
+
+struct server_options {
+    const char *name;
+    const char *bind_address;
+    uint16_t port; /* 0: a free one; server_port() tells */
+    const char *hostname_for_clients; /* NULL: the bind address */
+    const char *groups;               /* comma-separated; NULL or "": none */
+    uint16_t http_port;               /* as it is told to others; the embedder serves it */
+    const struct net_address *locators;
+    uint32_t locator_count;
+    uint32_t locator_wait_ms;
+    uint64_t ring_bytes_max;  /* 0: LIMIT_RING_BYTES */
+    uint32_t connections_max; /* 0: LIMIT_CONNECTIONS */
+    uint32_t idle_ms;         /* 0: LIMIT_IDLE_MS */
+};
+
+struct server_events {
+    void (*on_ready)(void *arg);                                      /* joined, has the map and serves */
+    void (*on_refused)(void *arg, enum error why, const char *text);  /* the cluster does not take it; server_free() follows */
+    void (*on_stop_requested)(void *arg);                             /* `vug stop` */
+};
+
+struct server;
+
+/* A place where connections are served: one loop, one thread, one net. */
+struct server_place {
+    struct loop *loop;
+    struct net *net;
+};
+
+/* Listens and starts to join. `main` is where the calls of this header are made; `workers` may be one that equals `main`. Keeps nothing of the
+ * options. ERROR_ADDRESS_IN_USE, ERROR_NAME, ERROR_IO, ERROR_MEMORY. The workers' loops must not run yet, or be this thread's. */
+enum error server_new(const struct server_options *options, struct server_place main, const struct server_place *workers,
+                      uint32_t worker_count, struct log *log, const struct server_events *events, void *arg,
+                      struct server **server);
+
+struct net_address server_address(const struct server *server);
+
+/* Stops listening and taking requests, lets what is in service end, then calls on_drained on the main loop. */
+void server_drain(struct server *server, void (*on_drained)(void *arg), void *arg);
+
+/* The workers' loops must have stopped, or be this thread's. */
+void server_free(struct server *server);
+
+struct server_stats {
+    uint64_t regions, entries, bytes, connections, connections_total, subscriptions, instances, ring_bytes, events_pushed;
+    uint64_t messages_received, messages_sent, bytes_received, bytes_sent;
+};
+/* Approximate; any thread. */
+void server_stats(struct server *server, struct server_stats *stats);
+/* The same as Prometheus text. */
+void server_metrics(struct server *server, struct buf *text);
+
+/* ---- For server/ alone ---- */
+
+struct worker {
+    struct server *server;
+    uint32_t index;
+    struct loop *loop;
+    struct net *net;
+    struct session_host host;
+    struct catalog *catalog;        /* a reference; newest that this worker has */
+    struct loop_task catalog_task;  /* brings the next one */
+    struct catalog *catalog_next;   /* guarded by server->lock */
+    struct loop_task adopt_task;    /* brings accepted sockets */
+    struct worker_socket *sockets;  /* guarded by server->lock */
+    struct worker_socket **sockets_end;
+    struct loop_task drain_task;
+    _Atomic uint64_t events_pushed;
+};
+
+struct server {
+    struct loop *loop;
+    struct net *net;
+    struct log *log;
+    struct link *link;
+    struct net_listener *listener;
+    struct server_events events;
+    void *arg;
+    char name[LIMIT_NAME_BYTES + 1];
+    uint64_t hash_seed, incarnation;
+    uint64_t started_us;
+    bool is_ready, is_draining;
+    _Atomic uint32_t connection_count, subscription_count;
+    uint32_t next_worker;
+    struct worker *workers;
+    uint32_t worker_count;
+    struct catalog *catalog; /* the main loop's reference */
+    uint32_t catalog_waiting; /* workers that do not have it yet */
+    struct loop_task catalog_done;
+    _Atomic uint32_t catalog_taken;
+    struct loop_timer upkeep;
+    void (*on_drained)(void *arg);
+    void *drained_arg;
+
+    pthread_mutex_t lock; /* guards workers' mailboxes here and the registry of instances; never held with a bucket's lock */
+    struct cq_instance *instances;
+    struct cq_budget budget;
+    _Atomic uint64_t next_subscription_id;
+};
+
+/* registry.c: instances by name, plan and id. */
+
+/* Finds or makes the instance for a subscription. `plan` may be NULL when `plan_id` or `token_id` names one. *created: the caller
+ * starts it (cq_instance_add, build). ERROR_NOT_FOUND, ERROR_CONFLICT (the name is taken by another text), ERROR_LIMIT, ERROR_MEMORY. */
+struct registry_request {
+    struct query_plan *plan;
+    struct region *region;
+    struct slice sql, name, plan_id;
+    uint64_t token_id; /* 0: none */
+    enum cq_start start;
+};
+enum error registry_attach(struct server *server, const struct registry_request *request, uint64_t new_id,
+                           struct cq_instance **instance, bool *created);
+/* Ends instances that nobody has been attached to for the retention, that failed, or whose region is gone. Main loop. */
+void registry_upkeep(struct server *server);
+/* The last subscriber of an unnamed instance has left in so many words. */
+void registry_release(struct server *server, struct cq_instance *instance, uint64_t wall_ms);
+void registry_free(struct server *server);
+void registry_each(struct server *server, void (*visit)(void *arg, struct cq_instance *instance), void *arg);
+
+#endif

@@ -1,0 +1,292 @@
+#include "server/table.h"
+
+#include <xxhash.h>
+
+#include "common/mem.h"
+
+#define LINE_SLOTS 7
+#define LINE_TARGET 5 /* entries for each line, on average, at which the table grows */
+
+struct table_line {
+    uint8_t tags[LINE_SLOTS]; /* 0 marks a free slot */
+    uint8_t overflow;         /* the last slot is a line */
+    union {
+        struct entry *entries[LINE_SLOTS];
+        struct table_line *lines[LINE_SLOTS];
+    };
+};
+_Static_assert(sizeof(struct table_line) == 64, "a line is a cache line");
+
+struct entry *entry_new(struct slice key, struct slice value, uint64_t hash, uint64_t seq)
+{
+    struct entry *entry = mem_alloc(sizeof *entry + key.len + value.len);
+    if (entry == NULL)
+        return NULL;
+    atomic_init(&entry->refs, 1);
+    entry->hash = (uint32_t)hash;
+    entry->key_len = (uint32_t)key.len;
+    entry->value_len = (uint32_t)value.len;
+    entry->seq = seq;
+    memcpy(entry->data, key.data, key.len);
+    memcpy(entry->data + key.len, value.data, value.len);
+    return entry;
+}
+
+struct entry *entry_ref(struct entry *entry)
+{
+    atomic_fetch_add_explicit(&entry->refs, 1, memory_order_relaxed);
+    return entry;
+}
+
+void entry_unref(struct entry *entry)
+{
+    if (entry != NULL && atomic_fetch_sub_explicit(&entry->refs, 1, memory_order_acq_rel) == 1)
+        mem_free(entry);
+}
+
+uint64_t table_hash(struct slice key, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(key.data, key.len, seed);
+}
+
+/* The tag comes from the high half, the line from the low half; 0 is kept for free slots. */
+static uint8_t tag_of(uint32_t hash)
+{
+    uint8_t tag = (uint8_t)(hash * 0x9E3779B1u >> 24);
+    return tag == 0 ? 1 : tag;
+}
+
+static struct table_line *line_at(const struct table *table, uint32_t index)
+{
+    if (index == 0)
+        return table->segments[0];
+    uint32_t segment = 32u - (uint32_t)__builtin_clz(index);
+    return &table->segments[segment][index - (1u << (segment - 1))];
+}
+
+static struct table_line *line_of(const struct table *table, uint32_t hash)
+{
+    uint32_t index = hash & ((2u << table->level) - 1);
+    if (index >= table->line_count)
+        index &= (1u << table->level) - 1;
+    return line_at(table, index);
+}
+
+static struct table_line *next_line(const struct table_line *line)
+{
+    return line->overflow ? line->lines[LINE_SLOTS - 1] : NULL;
+}
+
+static unsigned slot_count(const struct table_line *line)
+{
+    return line->overflow ? LINE_SLOTS - 1 : LINE_SLOTS;
+}
+
+enum error table_init(struct table *table)
+{
+    memset(table, 0, sizeof *table);
+    table->segments[0] = mem_zalloc(sizeof *table->segments[0]);
+    if (table->segments[0] == NULL)
+        return ERROR_MEMORY;
+    table->line_count = 1;
+    return OK;
+}
+
+void table_fini(struct table *table)
+{
+    if (table->segments[0] == NULL)
+        return;
+    table_clear(table);
+    for (unsigned i = 0; i < TABLE_SEGMENTS; i++)
+        mem_free(table->segments[i]);
+    memset(table, 0, sizeof *table);
+}
+
+void table_prefetch(const struct table *table, uint64_t hash)
+{
+    __builtin_prefetch(line_of(table, (uint32_t)hash));
+}
+
+/* The place of a key: its line and slot, or NULL. */
+static struct table_line *find_slot(struct table_line *line, struct slice key, uint32_t hash, unsigned *slot)
+{
+    uint8_t tag = tag_of(hash);
+    for (; line != NULL; line = next_line(line)) {
+        unsigned count = slot_count(line);
+        for (unsigned i = 0; i < count; i++) {
+            if (line->tags[i] != tag || line->entries[i]->hash != hash)
+                continue;
+            if (slice_equal(entry_key(line->entries[i]), key)) {
+                *slot = i;
+                return line;
+            }
+        }
+    }
+    return NULL;
+}
+
+struct entry *table_find(const struct table *table, struct slice key, uint64_t hash)
+{
+    unsigned slot;
+    struct table_line *line = find_slot(line_of(table, (uint32_t)hash), key, (uint32_t)hash, &slot);
+    return line == NULL ? NULL : line->entries[slot];
+}
+
+/* Puts an entry into a free slot of the chain, which it lengthens if there is none. */
+static enum error chain_add(struct table_line *line, struct entry *entry)
+{
+    for (;;) {
+        unsigned count = slot_count(line);
+        for (unsigned i = 0; i < count; i++) {
+            if (line->tags[i] == 0) {
+                line->tags[i] = tag_of(entry->hash);
+                line->entries[i] = entry;
+                return OK;
+            }
+        }
+        if (!line->overflow) {
+            struct table_line *more = mem_zalloc(sizeof *more);
+            if (more == NULL)
+                return ERROR_MEMORY;
+            more->tags[0] = line->tags[LINE_SLOTS - 1];
+            more->entries[0] = line->entries[LINE_SLOTS - 1];
+            line->tags[LINE_SLOTS - 1] = 0;
+            line->lines[LINE_SLOTS - 1] = more;
+            line->overflow = 1;
+        }
+        line = next_line(line);
+    }
+}
+
+/* Frees overflow lines that have become empty, from the end of the chain. */
+static void chain_trim(struct table_line *line)
+{
+    while (line->overflow) {
+        struct table_line *before = line;
+        struct table_line *last = next_line(line);
+        while (last->overflow) {
+            before = last;
+            last = next_line(last);
+        }
+        for (unsigned i = 0; i < LINE_SLOTS; i++)
+            if (last->tags[i] != 0)
+                return;
+        mem_free(last);
+        before->overflow = 0;
+        before->entries[LINE_SLOTS - 1] = NULL;
+    }
+}
+
+static bool segment_ready(struct table *table, uint32_t index)
+{
+    uint32_t segment = 32u - (uint32_t)__builtin_clz(index);
+    if (segment >= TABLE_SEGMENTS)
+        return false;
+    if (table->segments[segment] == NULL)
+        table->segments[segment] = mem_array(1u << (segment - 1), sizeof(struct table_line));
+    return table->segments[segment] != NULL;
+}
+
+/* Splits one line. Without memory nothing happens: chains grow longer, and the next insertion tries again. */
+static void table_grow(struct table *table)
+{
+    uint32_t fresh = table->line_count;
+    if (!segment_ready(table, fresh))
+        return;
+    struct table_line *source = line_at(table, fresh - (1u << table->level));
+    struct table_line *target = line_at(table, fresh);
+    uint32_t bit = 1u << table->level;
+    for (struct table_line *line = source; line != NULL; line = next_line(line)) {
+        unsigned count = slot_count(line);
+        for (unsigned i = 0; i < count; i++) {
+            if (line->tags[i] == 0 || (line->entries[i]->hash & bit) == 0)
+                continue;
+            if (chain_add(target, line->entries[i]) != OK) {
+                /* What has moved must not be lost: undo. The source has room for it, for it was there. */
+                for (struct table_line *back = target; back != NULL; back = next_line(back))
+                    for (unsigned j = 0; j < slot_count(back); j++)
+                        if (back->tags[j] != 0) {
+                            INVARIANT(chain_add(source, back->entries[j]) == OK);
+                            back->tags[j] = 0;
+                            back->entries[j] = NULL;
+                        }
+                chain_trim(target);
+                return;
+            }
+            line->tags[i] = 0;
+            line->entries[i] = NULL;
+        }
+    }
+    chain_trim(source);
+    table->line_count++;
+    if (table->line_count == 2u << table->level)
+        table->level++;
+}
+
+static uint64_t entry_bytes(const struct entry *entry)
+{
+    return sizeof *entry + entry->key_len + entry->value_len;
+}
+
+enum error table_put(struct table *table, struct entry *entry, struct entry **old)
+{
+    unsigned slot;
+    struct table_line *line = find_slot(line_of(table, entry->hash), entry_key(entry), entry->hash, &slot);
+    *old = NULL;
+    if (line != NULL) {
+        *old = line->entries[slot];
+        table->bytes -= entry_bytes(*old);
+        line->entries[slot] = entry;
+    } else {
+        enum error error = chain_add(line_of(table, entry->hash), entry);
+        if (error != OK)
+            return error;
+        table->entry_count++;
+        if (table->entry_count > (uint64_t)table->line_count * LINE_TARGET)
+            table_grow(table);
+    }
+    table->bytes += entry_bytes(entry);
+    return OK;
+}
+
+struct entry *table_remove(struct table *table, struct slice key, uint64_t hash)
+{
+    unsigned slot;
+    struct table_line *first = line_of(table, (uint32_t)hash);
+    struct table_line *line = find_slot(first, key, (uint32_t)hash, &slot);
+    if (line == NULL)
+        return NULL;
+    struct entry *entry = line->entries[slot];
+    line->tags[slot] = 0;
+    line->entries[slot] = NULL;
+    chain_trim(first);
+    table->entry_count--;
+    table->bytes -= entry_bytes(entry);
+    return entry;
+}
+
+void table_each(const struct table *table, void (*visit)(void *arg, struct entry *entry), void *arg)
+{
+    for (uint32_t i = 0; i < table->line_count; i++)
+        for (struct table_line *line = line_at(table, i); line != NULL; line = next_line(line))
+            for (unsigned slot = 0; slot < slot_count(line); slot++)
+                if (line->tags[slot] != 0)
+                    visit(arg, line->entries[slot]);
+}
+
+void table_clear(struct table *table)
+{
+    for (uint32_t i = 0; i < table->line_count; i++) {
+        struct table_line *first = line_at(table, i);
+        for (struct table_line *line = first; line != NULL; line = next_line(line))
+            for (unsigned slot = 0; slot < slot_count(line); slot++)
+                if (line->tags[slot] != 0) {
+                    entry_unref(line->entries[slot]);
+                    line->tags[slot] = 0;
+                    line->entries[slot] = NULL;
+                }
+        chain_trim(first);
+    }
+    table->entry_count = 0;
+    table->bytes = 0;
+}
