@@ -3,19 +3,19 @@
 #include "common/limits.h"
 #include "common/mem.h"
 
-void positions_init(struct positions *positions)
+void vug_positions_init(struct vug_positions *positions)
 {
-    *positions = (struct positions){0};
+    *positions = (struct vug_positions){0};
     buf_init(&positions->token);
 }
 
-void positions_fini(struct positions *positions)
+void vug_positions_fini(struct vug_positions *positions)
 {
     mem_free(positions->bucket);
     buf_fini(&positions->token);
 }
 
-enum error positions_reserve(struct positions *positions, uint32_t bucket)
+enum error vug_positions_reserve(struct vug_positions *positions, uint32_t bucket)
 {
     if (bucket >= LIMIT_BUCKETS)
         return ERROR_LIMIT;
@@ -24,7 +24,7 @@ enum error positions_reserve(struct positions *positions, uint32_t bucket)
     uint32_t count = positions->count == 0 ? 128 : positions->count;
     while (count <= bucket)
         count *= 2;
-    struct position *grown = mem_realloc(positions->bucket, count * sizeof *grown);
+    struct vug_position *grown = mem_realloc(positions->bucket, count * sizeof *grown);
     if (grown == NULL)
         return ERROR_MEMORY;
     memset(grown + positions->count, 0, (count - positions->count) * sizeof *grown);
@@ -33,43 +33,43 @@ enum error positions_reserve(struct positions *positions, uint32_t bucket)
     return OK;
 }
 
-static bool is_above(const struct position *known, uint64_t seq, uint32_t sub)
+static bool is_above(const struct vug_position *known, uint64_t seq, uint32_t sub)
 {
     return seq > known->seq || (seq == known->seq && sub > known->sub);
 }
 
-bool positions_is_repeat(const struct positions *positions, uint32_t bucket, uint32_t generation, uint64_t seq,
+bool vug_positions_is_repeat(const struct vug_positions *positions, uint32_t bucket, uint32_t generation, uint64_t seq,
                          uint32_t sub)
 {
     if (bucket >= positions->count)
         return false;
-    const struct position *known = &positions->bucket[bucket];
+    const struct vug_position *known = &positions->bucket[bucket];
     return known->floor && known->generation == generation && !is_above(known, seq, sub);
 }
 
-void positions_processed(struct positions *positions, uint32_t bucket, uint32_t generation, uint64_t seq,
+void vug_positions_processed(struct vug_positions *positions, uint32_t bucket, uint32_t generation, uint64_t seq,
                          uint32_t sub)
 {
     PRE(bucket < positions->count);
-    struct position *known = &positions->bucket[bucket];
+    struct vug_position *known = &positions->bucket[bucket];
     bool floor = known->floor && known->generation == generation && !is_above(known, seq, sub);
-    *known = (struct position){
+    *known = (struct vug_position){
         .seq = seq, .sub = sub, .generation = generation, .after_token = true, .floor = floor};
 }
 
-void positions_set_floor(struct positions *positions)
+void vug_positions_set_floor(struct vug_positions *positions)
 {
     for (uint32_t i = 0; i < positions->count; i++)
         positions->bucket[i].floor = positions->bucket[i].generation != 0;
 }
 
-void positions_drop_floor(struct positions *positions, uint32_t bucket)
+void vug_positions_drop_floor(struct vug_positions *positions, uint32_t bucket)
 {
     if (bucket < positions->count)
         positions->bucket[bucket].floor = false;
 }
 
-enum error positions_take_token(struct positions *positions, struct slice token)
+enum error vug_positions_take_token(struct vug_positions *positions, struct slice token)
 {
     struct buf copy;
     buf_init(&copy);
@@ -85,10 +85,10 @@ enum error positions_take_token(struct positions *positions, struct slice token)
     return OK;
 }
 
-void positions_encode(const struct positions *positions, uint32_t field, struct buf *out)
+void vug_positions_encode(const struct vug_positions *positions, uint32_t field, struct buf *out)
 {
     for (uint32_t i = 0; i < positions->count; i++) {
-        const struct position *known = &positions->bucket[i];
+        const struct vug_position *known = &positions->bucket[i];
         if (!known->after_token)
             continue;
         struct buf content;
@@ -104,21 +104,21 @@ void positions_encode(const struct positions *positions, uint32_t field, struct 
     }
 }
 
-void positions_text(const struct positions *positions, struct buf *text)
+void vug_positions_text(const struct vug_positions *positions, struct buf *text)
 {
     struct buf later;
     buf_init(&later);
-    positions_encode(positions, 1, &later);
-    base64url_encode(buf_slice(&positions->token), text);
+    vug_positions_encode(positions, 1, &later);
+    vug_base64url_encode(buf_slice(&positions->token), text);
     if (later.len > 0) {
         buf_append_byte(text, '.');
-        base64url_encode(buf_slice(&later), text);
+        vug_base64url_encode(buf_slice(&later), text);
     }
     text->failed = text->failed || later.failed;
     buf_fini(&later);
 }
 
-static enum error parse_position(struct positions *positions, struct slice content)
+static enum error parse_position(struct vug_positions *positions, struct slice content)
 {
     uint64_t bucket = 0, generation = 0, seq = 0, sub = 0;
     while (content.len > 0) {
@@ -136,26 +136,26 @@ static enum error parse_position(struct positions *positions, struct slice conte
     }
     if (bucket >= LIMIT_BUCKETS || generation == 0 || generation > UINT32_MAX || sub > UINT32_MAX)
         return ERROR_INVALID;
-    enum error error = positions_reserve(positions, (uint32_t)bucket);
+    enum error error = vug_positions_reserve(positions, (uint32_t)bucket);
     if (error == OK)
-        positions_processed(positions, (uint32_t)bucket, (uint32_t)generation, seq, (uint32_t)sub);
+        vug_positions_processed(positions, (uint32_t)bucket, (uint32_t)generation, seq, (uint32_t)sub);
     return error;
 }
 
-enum error positions_parse(struct positions *positions, struct slice text)
+enum error vug_positions_parse(struct vug_positions *positions, struct slice text)
 {
     struct buf bytes;
     buf_init(&bytes);
     const uint8_t *stop = text.len == 0 ? NULL : memchr(text.data, '.', text.len);
     struct slice head = slice_of(text.data, stop == NULL ? text.len : (size_t)(stop - text.data));
-    enum error error = base64url_decode(head, &bytes);
+    enum error error = vug_base64url_decode(head, &bytes);
     if (error == OK && bytes.len == 0)
         error = ERROR_INVALID;
     if (error == OK)
-        error = positions_take_token(positions, buf_slice(&bytes));
+        error = vug_positions_take_token(positions, buf_slice(&bytes));
     if (error == OK && stop != NULL) {
         buf_clear(&bytes);
-        error = base64url_decode(slice_of(stop + 1, text.len - head.len - 1), &bytes);
+        error = vug_base64url_decode(slice_of(stop + 1, text.len - head.len - 1), &bytes);
         struct slice walk = buf_slice(&bytes);
         while (error == OK && walk.len > 0) {
             struct slice content = {0};
@@ -168,7 +168,7 @@ enum error positions_parse(struct positions *positions, struct slice text)
 
 static const char base64url_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-void base64url_encode(struct slice bytes, struct buf *text)
+void vug_base64url_encode(struct slice bytes, struct buf *text)
 {
     for (size_t i = 0; i < bytes.len; i += 3) {
         size_t left = bytes.len - i;
@@ -183,7 +183,7 @@ void base64url_encode(struct slice bytes, struct buf *text)
     }
 }
 
-enum error base64url_decode(struct slice text, struct buf *bytes)
+enum error vug_base64url_decode(struct slice text, struct buf *bytes)
 {
     uint32_t group = 0;
     unsigned bits = 0;

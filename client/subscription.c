@@ -11,7 +11,7 @@
  *     +-------------- connection lost: RECONNECTING, a pause -------------+
  *
  * After a reconnect the server continues behind token and positions; what it should send again all the same is at or below the floor and
- * is dropped (positions_is_repeat()). */
+ * is dropped (vug_positions_is_repeat()). */
 
 #define GIVE_UP_MS   (10u * 60 * 1000)
 #define RETRY_MIN_US (50u * 1000)
@@ -31,7 +31,7 @@ struct vug_subscription {
 
     uint64_t id; /* of the present connection */
     bool subscribed;
-    struct positions positions;
+    struct vug_positions positions;
     bool token_unacknowledged;
     uint64_t used_events, used_bytes; /* processed and not yet given back as credit */
     char **columns, **types;
@@ -102,7 +102,7 @@ static void release(struct vug_subscription *subscription)
 {
     buf_fini(&subscription->request);
     buf_fini(&subscription->start);
-    positions_fini(&subscription->positions);
+    vug_positions_fini(&subscription->positions);
     free_texts(subscription->columns, subscription->column_count);
     free_texts(subscription->types, subscription->column_count);
     mem_free(subscription->warning);
@@ -239,15 +239,15 @@ static enum error take_event(struct vug_subscription *subscription, struct slice
     if (error != OK)
         return error;
     event.phase = phase;
-    error = positions_reserve(&subscription->positions, event.bucket);
+    error = vug_positions_reserve(&subscription->positions, event.bucket);
     if (error != OK)
         return error;
     subscription->used_events++;
-    subscription->used_bytes += codec_bytes_field_size(4, content.len);
-    if (positions_is_repeat(&subscription->positions, event.bucket, event.generation, event.seq, event.sub))
+    subscription->used_bytes += content.len;
+    if (vug_positions_is_repeat(&subscription->positions, event.bucket, event.generation, event.seq, event.sub))
         return OK;
     /* Before the call, so that a token taken inside of it counts this event as processed. */
-    positions_processed(&subscription->positions, event.bucket, event.generation, event.seq, event.sub);
+    vug_positions_processed(&subscription->positions, event.bucket, event.generation, event.seq, event.sub);
     subscription->events.on_event(subscription->arg, &event);
     return OK;
 }
@@ -298,7 +298,7 @@ static void take_batch(struct vug_subscription *subscription, struct slice body)
         fail_kind(subscription, error);
         return;
     }
-    if (batch.token.len > 0 && positions_take_token(&subscription->positions, batch.token) == OK)
+    if (batch.token.len > 0 && vug_positions_take_token(&subscription->positions, batch.token) == OK)
         subscription->token_unacknowledged = true;
     if (batch.phase == VUG_SNAPSHOT_END)
         tell_status(subscription, VUG_SNAPSHOT_ENDED, (struct slice){0});
@@ -340,8 +340,8 @@ static void take_status(struct vug_subscription *subscription, struct slice body
     if (id != subscription->id)
         return;
     if (status.code == VUG_GAP || status.code == VUG_RESNAPSHOT || status.code == VUG_DATA_LOSS)
-        positions_drop_floor(&subscription->positions, status.bucket);
-    if (token.len > 0 && positions_take_token(&subscription->positions, token) == OK)
+        vug_positions_drop_floor(&subscription->positions, status.bucket);
+    if (token.len > 0 && vug_positions_take_token(&subscription->positions, token) == OK)
         subscription->token_unacknowledged = true;
     subscription->events.on_status(subscription->arg, &status);
     bool is_end = status.code == VUG_CLOSED || status.code == VUG_REGION_DESTROYED ||
@@ -393,7 +393,10 @@ static void on_conn_closed(void *arg, const struct vug_error *error)
     subscription->in_calls++;
     bool was_subscribed = subscription->subscribed;
     subscription->subscribed = false;
-    wait_and_retry(subscription, error);
+    if (subscription->columns == NULL)
+        fail(subscription, error);
+    else
+        wait_and_retry(subscription, error);
     if (was_subscribed)
         tell_status(subscription, VUG_RECONNECTING, slice_text(error->text));
     leave(subscription);
@@ -453,7 +456,7 @@ static enum error read_response(struct vug_subscription *subscription, struct sl
             return ERROR_MEMORY;
     }
     if (!subscription->resumes) {
-        enum error error = positions_take_token(&subscription->positions, token);
+        enum error error = vug_positions_take_token(&subscription->positions, token);
         if (error != OK)
             return error;
         subscription->resumes = token.len > 0;
@@ -466,7 +469,7 @@ static void on_subscribed(void *arg, const struct vug_error *error, struct slice
     struct vug_subscription *subscription = arg;
     if (error != NULL && error->code == 0)
         return; /* the connection is lost, which on_conn_closed() hears */
-    if (error != NULL && error->code == 101) { /* a server that has not joined yet: another attempt */
+    if (error != NULL && error->code == 101 && subscription->columns != NULL) { /* a server that has not joined yet: another attempt */
         vug_conn_close(subscription->conn);
         subscription->conn = NULL;
         wait_and_retry(subscription, error);
@@ -505,8 +508,8 @@ static void on_route_ready(void *arg, struct vug_conn *conn)
     buf_append_slice(&body, buf_slice(&subscription->request));
     if (subscription->resumes) {
         vug_wire_bytes(&body, 8, buf_slice(&subscription->positions.token));
-        positions_encode(&subscription->positions, 22, &body);
-        positions_set_floor(&subscription->positions);
+        vug_positions_encode(&subscription->positions, 22, &body);
+        vug_positions_set_floor(&subscription->positions);
     } else {
         buf_append_slice(&body, buf_slice(&subscription->start));
     }
@@ -604,12 +607,12 @@ enum error vug_subscription_new(struct loop *loop, struct net *net, const struct
         options->credit_bytes == 0 ? LIMIT_CREDIT_BYTES_DEFAULT : options->credit_bytes;
     buf_init(&subscription->request);
     buf_init(&subscription->start);
-    positions_init(&subscription->positions);
+    vug_positions_init(&subscription->positions);
     encode_options(subscription, options);
     enum error error =
         subscription->request.failed || subscription->start.failed ? ERROR_MEMORY : OK;
     if (error == OK && options->resume.len > 0) {
-        error = positions_parse(&subscription->positions, options->resume);
+        error = vug_positions_parse(&subscription->positions, options->resume);
         subscription->resumes = true;
     }
     if (error == OK)
@@ -671,5 +674,5 @@ const char *vug_subscription_warning(const struct vug_subscription *subscription
 void vug_subscription_token(const struct vug_subscription *subscription, struct buf *text)
 {
     if (subscription->positions.token.len > 0)
-        positions_text(&subscription->positions, text);
+        vug_positions_text(&subscription->positions, text);
 }

@@ -13,6 +13,7 @@
 #define LIMIT_CONNECTIONS 800u                       /* Geode's max-connections */
 #define LIMIT_IDLE_MS 60000u                         /* Geode's maximum-time-between-pings */
 #define LIMIT_JSON_DEPTH 100u                        /* nested arrays and objects in a document */
+#define LIMIT_JSON_NAMES (1024u * 1024)              /* fields of the objects that are open at one place of a document */
 #define LIMIT_KEY_BYTES (1024u * 1024)
 #define LIMIT_STATEMENT_BYTES (64u * 1024)           /* one SQL statement */
 #define LIMIT_EXPRESSION_DEPTH 200u
@@ -20,6 +21,9 @@
 #define LIMIT_COLUMNS 512u
 #define LIMIT_IN_LIST 4096u
 #define LIMIT_FRAME_ROWS 10000u                      /* ROWS n PRECEDING */
+#define LIMIT_MEMBERS 1024u                          /* of one cluster */
+#define LIMIT_GROUPS 64u                             /* of one member */
+#define LIMIT_MAP_BYTES (64u * 1024 * 1024)          /* of the packed cluster map */
 #define LIMIT_REGIONS 4096u
 #define LIMIT_TABLES 4096u
 #define LIMIT_NAME_BYTES 255u                        /* of a region, a table, a member, a query */
@@ -37,6 +41,8 @@
 #define LIMIT_CREDIT_BYTES_DEFAULT (16u * 1024 * 1024)
 #define LIMIT_PEER_MESSAGE_BYTES (64u * 1024 * 1024)
 #define LIMIT_SLICE_US 200u                          /* work over many entries gives way after this */
+#define LIMIT_HTTP_HEADER_BYTES 8192
+#define LIMIT_HTTP_IDLE_MS 10000
 #define LIMIT_LOG_LINES 5u                           /* of one kind, in one window of LIMIT_LOG_WINDOW_MS */
 #define LIMIT_LOG_WINDOW_MS 10000u
 #define LIMIT_LOG_LINE_BYTES 4096u                   /* a longer line is cut and says so */

@@ -61,6 +61,7 @@ struct net_ops {
     size_t (*unsent)(const struct net_conn *conn);
     void (*pause)(struct net_conn *conn);
     void (*resume)(struct net_conn *conn);
+    void (*hand_over)(struct net_conn *conn, const struct net_conn_events *events, void *arg);
     void (*finish)(struct net_conn *conn);
     void (*abort)(struct net_conn *conn);
     struct net_address (*peer)(const struct net_conn *conn);
@@ -151,6 +152,14 @@ static inline void net_conn_pause(struct net_conn *conn)
 static inline void net_conn_resume(struct net_conn *conn)
 {
     conn->net->ops->resume(conn);
+}
+
+/* Gives the connection to another owner: from now on the callbacks are that one's. Called from inside on_data(), whose caller then consumes
+ * nothing more: with net_conn_pause() and net_conn_resume() behind it, what was not consumed is given to the new owner
+ * in a later turn. */
+static inline void net_conn_hand_over(struct net_conn *conn, const struct net_conn_events *events, void *arg)
+{
+    conn->net->ops->hand_over(conn, events, arg);
 }
 
 /* Sends what waits, ends our direction, drops what the peer still sends for a bounded time and amount (a close with

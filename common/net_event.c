@@ -427,6 +427,15 @@ static void event_resume(struct net_conn *base)
     net_event_schedule_flush(conn);
 }
 
+static void event_hand_over(struct net_conn *base, const struct net_conn_events *events, void *arg)
+{
+    struct net_event_conn *conn = net_event_conn_of(base);
+
+    PRE(conn->events != NULL && conn->state == NET_CONN_OPEN);
+    conn->events = events;
+    conn->arg = arg;
+}
+
 /* ---- Writing ---- */
 
 void net_event_schedule_flush(struct net_event_conn *conn)
@@ -723,6 +732,7 @@ static const struct net_ops event_ops = {
     .unsent = event_unsent,
     .pause = event_pause,
     .resume = event_resume,
+    .hand_over = event_hand_over,
     .finish = event_finish,
     .abort = event_abort,
     .peer = event_peer,

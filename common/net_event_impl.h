@@ -122,6 +122,9 @@ void net_event_connect_free(struct net_event_conn *conn);
 void net_event_dns_free(struct net_event *net);
 
 /* net_event_listen.c */
+
+/* A listening socket at the first address of the host that works, or -1; also for http_event.c. */
+int net_event_listen_socket(const char *host, uint16_t port, int backlog, enum error *error);
 enum error net_event_listen(struct net *net, const char *host, uint16_t port,
                             net_accept_fn *on_accept, void *arg, struct net_listener **listener);
 struct net_address net_event_listener_address(const struct net_listener *listener);

@@ -88,7 +88,7 @@ static void on_rested(evutil_socket_t fd, short what, void *arg)
 }
 
 /* A listening socket at one address, or -1 with errno. */
-static int listen_at(const struct addrinfo *address)
+static int listen_at(const struct addrinfo *address, int backlog)
 {
     const int one = 1;
     int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -97,7 +97,7 @@ static int listen_at(const struct addrinfo *address)
     if (fd < 0)
         return -1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, LISTEN_BACKLOG) == 0)
+    if (bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, backlog) == 0)
         return fd;
     error_number = errno;
     close(fd);
@@ -105,33 +105,42 @@ static int listen_at(const struct addrinfo *address)
     return -1;
 }
 
+int net_event_listen_socket(const char *host, uint16_t port, int backlog, enum error *error)
+{
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                                   .ai_socktype = SOCK_STREAM,
+                                   .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *addresses = NULL;
+    char port_text[8];
+    int fd = -1;
+
+    *error = ERROR_NAME;
+    snprintf(port_text, sizeof port_text, "%u", port);
+    /* Start-up may wait for a name; nothing is served yet. */
+    if (getaddrinfo(host, port_text, &hints, &addresses) != 0)
+        return -1;
+    for (struct addrinfo *at = addresses; at != NULL && fd < 0; at = at->ai_next) {
+        fd = listen_at(at, backlog);
+        if (fd < 0)
+            *error = errno == EADDRNOTAVAIL ? ERROR_NAME : net_event_error(errno);
+    }
+    freeaddrinfo(addresses);
+    return fd;
+}
+
 enum error net_event_listen(struct net *net, const char *host, uint16_t port,
                             net_accept_fn *on_accept, void *arg, struct net_listener **listener)
 {
     struct net_event *owner = net_event_of(net);
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                                   .ai_socktype = SOCK_STREAM,
-                                   .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct event_base *base = loop_event_base(net->loop);
-    struct addrinfo *addresses = NULL;
     struct net_event_listener *self;
-    enum error error = ERROR_NAME;
-    char port_text[8];
-    int fd = -1;
+    enum error error;
+    int fd;
 
     self = mem_zalloc(sizeof *self);
     if (self == NULL)
         return ERROR_MEMORY;
-    snprintf(port_text, sizeof port_text, "%u", port);
-    /* Start-up may wait for a name; nothing is served yet. */
-    if (getaddrinfo(host, port_text, &hints, &addresses) != 0)
-        goto err_after_self;
-    for (struct addrinfo *at = addresses; at != NULL && fd < 0; at = at->ai_next) {
-        fd = listen_at(at);
-        if (fd < 0)
-            error = errno == EADDRNOTAVAIL ? ERROR_NAME : net_event_error(errno);
-    }
-    freeaddrinfo(addresses);
+    fd = net_event_listen_socket(host, port, LISTEN_BACKLOG, &error);
     if (fd < 0)
         goto err_after_self;
     *self = (struct net_event_listener){

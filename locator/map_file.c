@@ -347,11 +347,11 @@ static enum error load_open(struct map_file *file, int fd, struct buf *bytes, ui
     off_t size = file->ops->size(file->arg, fd);
     if (size < 0)
         return fail_read(problem, file, errno);
-    if ((uint64_t)size > MAP_STORE_BYTES_MAX + MAP_FILE_HEADER_BYTES) {
+    if ((uint64_t)size > LIMIT_MAP_BYTES + MAP_FILE_HEADER_BYTES) {
         map_problem_set(problem, ERROR_LIMIT,
                         "The cluster map %s is %" PRIu64 " bytes long; more than %u cannot be. It is no cluster map, or "
                         "it is damaged. Restore the file from a copy.",
-                        file->path, (uint64_t)size, MAP_STORE_BYTES_MAX);
+                        file->path, (uint64_t)size, LIMIT_MAP_BYTES);
         return problem->error;
     }
     uint8_t header[MAP_FILE_HEADER_BYTES] = {0};

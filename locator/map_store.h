@@ -10,11 +10,9 @@
 #define VUG_LOCATOR_MAP_STORE_H
 
 #include "common/error.h"
+#include "common/limits.h"
 #include "common/loop.h"
 #include "common/slice.h"
-
-/* A packed map is sent to members in one message: it stays below that message's limit. */
-#define MAP_STORE_BYTES_MAX (32u * 1024 * 1024)
 
 /* What went wrong, for people: what happened, why, what to do. */
 struct map_problem {

@@ -115,7 +115,7 @@ static enum error file_store_store(struct map_store *base, uint64_t expected_epo
                                    struct slice bytes, map_store_stored_fn *on_stored, void *arg)
 {
     struct file_store *store = (struct file_store *)base;
-    PRE(!store->under_way && !store->closed && epoch > expected_epoch && bytes.len <= MAP_STORE_BYTES_MAX);
+    PRE(!store->under_way && !store->closed && epoch > expected_epoch && bytes.len <= LIMIT_MAP_BYTES);
     buf_clear(&store->bytes);
     buf_append_slice(&store->bytes, bytes);
     if (store->bytes.failed)

@@ -35,4 +35,9 @@ bool json_next_field(struct slice document, size_t *at, struct slice *name, bool
 /* Undoes the escapes of a string token; a lone surrogate becomes U+FFFD. */
 void json_unescape(struct slice text, struct buf *out);
 
+/* The form in which Geode returns a valid document: no white space, quoted names, doubles as Java prints them, everything beyond
+ * ASCII escaped by UTF-16 unit. A document that has this form already stays as it is; else *document becomes the form, which
+ * is written to `out` (initialised by the caller). ERROR_MEMORY. */
+enum error json_canonical(struct slice *document, struct buf *out);
+
 #endif

@@ -2,6 +2,7 @@
 
 #include "common/limits.h"
 #include "protocol/codec.h"
+#include "protocol/message.h"
 
 enum { VARINT_BYTES_MAX = 10 };
 
@@ -24,8 +25,11 @@ enum error peer_next_frame(struct slice *rest, size_t bytes_max, struct slice *f
 
 enum error peer_unpack(struct slice frame, struct arena *arena, Pb__PeerMessage **message)
 {
-    *message = pb__peer_message__unpack(&arena->protobuf, frame.len, frame.data);
-    return *message == NULL ? ERROR_MALFORMED : OK;
+    ProtobufCMessage *base;
+    enum error error = message_unpack(&pb__peer_message__descriptor, arena, frame, &base);
+    if (error == OK)
+        *message = (Pb__PeerMessage *)base;
+    return error;
 }
 
 enum error peer_send(struct net_conn *conn, const Pb__PeerMessage *message)

@@ -22,8 +22,8 @@
  * `bytes_max`. */
 enum error peer_next_frame(struct slice *rest, size_t bytes_max, struct slice *frame);
 
-/* ERROR_MALFORMED if the frame is no PeerMessage, or when the arena had no room (protobuf-c does not tell which); either way the
- * connection ends. The message lives in `arena`; a kind that this version does not know is KIND__NOT_SET. */
+/* ERROR_MALFORMED if the frame is no PeerMessage, ERROR_MEMORY (also at the arena's cap). The message lives in `arena`; its kind is
+ * KIND__NOT_SET if this version does not know it. */
 enum error peer_unpack(struct slice frame, struct arena *arena, Pb__PeerMessage **message);
 
 /* Packs into the connection's send buffer. ERROR_MEMORY: nothing was written. */

@@ -69,7 +69,8 @@ struct session_host {
     uint32_t idle_ms;
     bool requires_authentication;
     _Atomic uint32_t *connection_count; /* shared by all loops of the member */
-    /* A peer's connection (first byte 86, which is the first of `data`): takes the conn. NULL: closed. */
+    /* A peer's connection (first byte 86, which is the first of `data`): takes the conn, with net_conn_hand_over(). The session is forgotten and its
+     * on_data() consumes nothing of `data`: the new owner is given these bytes again. NULL: closed. */
     void (*on_peer)(void *owner, struct net_conn *conn, struct slice data);
     /* The session is about to go: detach what `session_attachment` holds. NULL allowed. */
     void (*on_session_end)(void *owner, struct session *session);

@@ -280,8 +280,11 @@ static uint32_t value_hash_bytes(struct slice bytes)
 {
     uint32_t hash = 1;
 
-    for (size_t i = 0; i < bytes.len; i++)
-        hash = hash * 31 + (uint32_t)(int32_t)(int8_t)bytes.data[i];
+    for (size_t i = 0; i < bytes.len; i++) {
+        int32_t byte = (int8_t)bytes.data[i];
+
+        hash = hash * 31 + (uint32_t)byte;
+    }
     return hash;
 }
 

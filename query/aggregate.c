@@ -41,7 +41,8 @@ struct sum_float {
     uint64_t count;
 };
 
-/* 192 bits hold any sum of 2^64 decimals, so that a sum that leaves the 38 digits and comes back is known again. */
+/* 192 bits hold any sum of 2^64 decimals, so that a sum that leaves the 38 digits and comes back is
+ * known again. */
 struct sum_decimal {
     unsigned __int128 low;
     int64_t high;
@@ -70,9 +71,9 @@ static enum form form_of_sum(const struct aggregate_spec *spec)
         return FORM_INTEGER;
     case QUERY_TYPE_FLOAT:
         /* Only the AVG of GROUP BY has a wider accumulator. */
-        return !flink                                              ? FORM_EXACT
+        return !flink                                           ? FORM_EXACT
                : spec->function == AGGREGATE_AVG && !spec->over ? FORM_DOUBLE
-                                                                   : FORM_FLOAT;
+                                                                : FORM_FLOAT;
     case QUERY_TYPE_DOUBLE:
         return flink ? FORM_DOUBLE : FORM_EXACT;
     case QUERY_TYPE_DECIMAL:
@@ -226,8 +227,9 @@ static void add_decimal_flink(const struct aggregate_spec *spec, struct sum_deci
     }
 }
 
-/* Whether `input` takes the place of the extreme. In flink mode comparisons with NaN are false and zeros are equal, so that the first
- * of them stays; in exact mode the order is total, so that the result does not depend on who came first. */
+/* Whether `input` takes the place of the extreme. In flink mode comparisons with NaN are false and
+ * zeros are equal, so that the first of them stays; in exact mode the order is total, so that the
+ * result does not depend on who came first. */
 static bool is_more_extreme(const struct aggregate_spec *spec, const struct query_value *input,
                             const struct query_value *extreme)
 {
@@ -250,7 +252,8 @@ static enum error add_extreme(const struct aggregate_spec *spec, struct extreme 
     }
     struct query_value value = *input;
     if (value.kind == QUERY_TYPE_STRING) {
-        char *copy = mem_strndup((const char *)value.text.data, value.text.len);
+        const char *text = value.text.len == 0 ? "" : (const char *)value.text.data;
+        char *copy = mem_strndup(text, value.text.len);
         if (copy == NULL) {
             return ERROR_MEMORY;
         }
@@ -495,7 +498,8 @@ void aggregate_result(const struct aggregate_spec *spec, const void *accumulator
         break;
     case FORM_EXTREMES: {
         bool min = spec->function == AGGREGATE_MIN;
-        const struct query_value *value = min ? multiset_min(accumulator) : multiset_max(accumulator);
+        const struct query_value *value =
+            min ? multiset_min(accumulator) : multiset_max(accumulator);
         if (value != NULL) {
             *result = *value;
         }

@@ -235,6 +235,16 @@ bool decimal_divide(int128 a, unsigned a_scale, int128 b, unsigned b_scale, unsi
     }
     uint128 numerator = magnitude_of(a);
     struct uint256 divisor = {.low = magnitude_of(b)}, rest, result;
+    int shift = (int)scale + (int)b_scale - (int)a_scale;
+    if (shift >= 0 && digit_count(numerator) + (unsigned)shift < DECIMAL_DIGITS) {
+        /* The quotient is farther from the middle between two results, if not on it, than the
+         * rounding to 38 digits could move it: once is enough. */
+        numerator *= uint128_power((unsigned)shift);
+        rest.low = numerator % divisor.low;
+        result = (struct uint256){.low = numerator / divisor.low};
+        result.low += rest.low >= divisor.low - rest.low;
+        return signed_result(result, (a < 0) != (b < 0), quotient);
+    }
     /* With this many zeros more the quotient has 37 or 38 digits; with 37 it takes one more. */
     unsigned zeros = DECIMAL_DIGITS - 1 + digit_count(divisor.low) - digit_count(numerator);
     for (;; zeros++) {
@@ -281,8 +291,8 @@ int decimal_compare(int128 a, unsigned a_scale, int128 b, unsigned b_scale)
 
 /* ---- Text ---- */
 
-/* The first 38 significant digits and the one after them: it alone decides whether the others are rounded up, wherever the
- * rounding takes place, because no result keeps more than 38. */
+/* The first 38 significant digits and the one after them: it alone decides whether the others are
+ * rounded up, wherever the rounding takes place, because no result keeps more than 38. */
 struct digits {
     uint128 value;
     unsigned count; /* significant digits collected in `value` */
@@ -332,7 +342,8 @@ static bool sign_read(struct slice *text)
     return negative;
 }
 
-/* What follows the mantissa: nothing, or e and a number. Beyond a billion it no longer matters how large it is. */
+/* What follows the mantissa: nothing, or e and a number. Beyond a billion it no longer matters how
+ * large it is. */
 static bool exponent_read(struct slice text, int *exponent)
 {
     *exponent = 0;
@@ -371,7 +382,8 @@ enum decimal_parsed decimal_parse(struct slice text, unsigned scale, int128 *res
     return fits ? DECIMAL_PARSED : DECIMAL_TOO_LARGE;
 }
 
-enum decimal_parsed decimal_parse_literal(struct slice text, int128 *result, struct query_type *type)
+enum decimal_parsed decimal_parse_literal(struct slice text, int128 *result,
+                                          struct query_type *type)
 {
     struct digits digits = {0};
     bool negative = sign_read(&text);
@@ -385,9 +397,8 @@ enum decimal_parsed decimal_parse_literal(struct slice text, int128 *result, str
     unsigned precision = digit_count(digits.value), scale = (unsigned)digits.scale;
     precision = precision > scale ? precision : scale;
     *result = negative ? -(int128)digits.value : (int128)digits.value;
-    *type = (struct query_type){.kind = QUERY_TYPE_DECIMAL,
-                                .precision = (uint8_t)precision,
-                                .scale = (uint8_t)scale};
+    *type = (struct query_type){
+        .kind = QUERY_TYPE_DECIMAL, .precision = (uint8_t)precision, .scale = (uint8_t)scale};
     return DECIMAL_PARSED;
 }
 

@@ -8,14 +8,17 @@
 typedef unsigned __int128 uint128;
 
 enum {
-    FIXED_BITS = 126,       /* |fixed| stays below 2^126 */
-    LOWEST_EXPONENT = -1074, /* of the lowest bit of any double: the weight of bit 0 of the wide form */
+    FIXED_BITS = 126, /* |fixed| stays below 2^126 */
+    LOWEST_EXPONENT =
+        -1074, /* of the lowest bit of any double: the weight of bit 0 of the wide form */
     SIGNIFICAND_BITS = 53,
     DIGIT_BITS = 32,
-    DIGITS = 69, /* 2098 bits of range, 63 of carries, and the digits that a 128-bit addend may touch */
+    DIGITS =
+        69, /* 2098 bits of range, 63 of carries, and the digits that a 128-bit addend may touch */
 };
 
-/* Every addition changes a digit by less than 2^32, so after this many the words still hold their digits. */
+/* Every addition changes a digit by less than 2^32, so after this many the words still hold their
+ * digits. */
 #define ADDITIONS_MAX (1u << 30)
 
 struct exact_sum_wide {
@@ -67,7 +70,8 @@ static inline uint128 magnitude_of(int128 number)
 
 /* ---- The wide form ---- */
 
-/* Moves what exceeds 32 bits of each digit to the next one; afterwards all but the last are in [0, 2^32). */
+/* Moves what exceeds 32 bits of each digit to the next one; afterwards all but the last are in [0,
+ * 2^32). */
 static void carry(int64_t digits[DIGITS])
 {
     int64_t over = 0;
@@ -87,7 +91,8 @@ static void wide_count_addition(struct exact_sum_wide *wide)
     }
 }
 
-static inline void wide_add_term(struct exact_sum_wide *wide, const struct term *term, bool negative)
+static inline void wide_add_term(struct exact_sum_wide *wide, const struct term *term,
+                                 bool negative)
 {
     unsigned position = (unsigned)(term->exponent - LOWEST_EXPONENT);
     uint128 shifted = (uint128)term->significand << (position % DIGIT_BITS);
@@ -185,7 +190,8 @@ static enum error add_special(struct exact_sum *sum, enum special special)
     return OK;
 }
 
-/* Whether one term more, of `bits` bits in the units of the scale, keeps every subset of the terms in reach. */
+/* Whether one term more, of `bits` bits in the units of the scale, keeps every subset of the terms
+ * in reach. */
 static inline bool fits(int bits, uint64_t count)
 {
     return bits + bit_length(count) <= FIXED_BITS;
@@ -205,7 +211,8 @@ static __attribute__((noinline)) enum error add_slowly(struct exact_sum *sum, st
         bits = bits > sum->term_bits + sink ? bits : sum->term_bits + sink;
         if (fits(bits, sum->count + 1)) {
             int128 shifted = odd == 0 ? 0 : (int128)odd << (lowest - scale);
-            sum->fixed = (int128)((uint128)sum->fixed << sink) + (term.negative ? -shifted : shifted);
+            sum->fixed =
+                (int128)((uint128)sum->fixed << sink) + (term.negative ? -shifted : shifted);
             sum->scale = (int16_t)scale;
             sum->term_bits = (uint8_t)bits;
             sum->count++;
@@ -293,7 +300,8 @@ static bool merge_fixed(struct exact_sum *sum, const struct exact_sum *from)
     if (is_summing_wide(sum) || is_summing_wide(from) || !fits(bits, sum->count + from->count)) {
         return false;
     }
-    sum->fixed = (int128)((uint128)sum->fixed << sink) + (int128)((uint128)from->fixed << from_sink);
+    sum->fixed =
+        (int128)((uint128)sum->fixed << sink) + (int128)((uint128)from->fixed << from_sink);
     sum->scale = (int16_t)scale;
     sum->term_bits = (uint8_t)bits;
     return true;
@@ -334,15 +342,16 @@ enum error exact_sum_merge(struct exact_sum *sum, const struct exact_sum *from)
 
 /* ---- Results ---- */
 
-/* The 128 highest bits of a sum that is not zero, the first of them set: (-1)^negative * (top + something in [0,1)) * 2^exponent, the something
- * being 0 unless `inexact`. */
+/* The 128 highest bits of a sum that is not zero, the first of them set: (-1)^negative * (top +
+ * something in [0,1)) * 2^exponent, the something being 0 unless `inexact`. */
 struct leading {
     uint128 top;
     int exponent;
     bool negative, inexact;
 };
 
-/* Two's complement digits to their magnitude; true if they were negative. All digits are in [0, 2^32) afterwards. */
+/* Two's complement digits to their magnitude; true if they were negative. All digits are in [0,
+ * 2^32) afterwards. */
 static bool digits_to_magnitude(int64_t digits[DIGITS])
 {
     carry(digits);
@@ -400,7 +409,8 @@ static bool leading_of(const struct exact_sum *sum, struct leading *leading)
     return true;
 }
 
-/* The quotient keeps 64 bits at least, and what is cut off only shows in `inexact`: enough to round it once. */
+/* The quotient keeps 64 bits at least, and what is cut off only shows in `inexact`: enough to round
+ * it once. */
 static void divide(struct leading *leading, uint64_t divisor)
 {
     uint128 quotient = leading->top / divisor;
@@ -430,7 +440,8 @@ static uint64_t round_leading(const struct leading *leading, const struct format
     bool half = (leading->top >> (drop - 1) & 1) != 0;
     bool more = leading->inexact || (leading->top & (((uint128)1 << (drop - 1)) - 1)) != 0;
     kept += half && (more || (kept & 1) != 0);
-    /* The leading bit of a normal number adds one to its exponent field; so does a carry out of the rounding. */
+    /* The leading bit of a normal number adds one to its exponent field; so does a carry out of the
+     * rounding. */
     uint64_t field = (uint64_t)(lowest - format->lowest_exponent);
     if (field > format->infinity >> (format->precision - 1)) {
         return format->infinity;

@@ -1,6 +1,6 @@
-/* Exact sums of doubles: add, subtract and merge lose nothing, and the total or the average is rounded once at the end. So the result
- * does not depend on the order of the terms, a term that is taken back leaves no trace, and every machine gets the same bits (all
- * arithmetic is on integers).
+/* Exact sums of doubles: add, subtract and merge lose nothing, and the total or the average is
+ * rounded once at the end. So the result does not depend on the order of the terms, a term that is
+ * taken back leaves no trace, and every machine gets the same bits (all arithmetic is on integers).
  *
  *   inline (most sums for ever)                 on the heap, when a term does not fit
  *   +---------------------------+   promote    +-----------------------------------------------+
@@ -9,9 +9,11 @@
  *                                              | counters of NaN, +Infinity, -Infinity         |
  *                                              +-----------------------------------------------+
  *
- * The scale is the lowest bit of any term and sinks when a finer one comes. `term_bits` bounds the length of every term in units of that scale; while term_bits
- * + (length of the count) <= 126 holds, the sum of any subset of the terms fits too. That is why a subtraction can neither
- * overflow nor need the heap. The wide form follows R. M. Neal, "Fast exact summation using small and large superaccumulators" (2015). */
+ * The scale is the lowest bit of any term and sinks when a finer one comes. `term_bits` bounds the
+ * length of every term in units of that scale; while term_bits
+ * + (length of the count) <= 126 holds, the sum of any subset of the terms fits too. That is why a
+ * subtraction can neither overflow nor need the heap. The wide form follows R. M. Neal, "Fast exact
+ * summation using small and large superaccumulators" (2015). */
 #ifndef VUG_QUERY_EXACT_SUM_H
 #define VUG_QUERY_EXACT_SUM_H
 
@@ -25,7 +27,7 @@ struct exact_sum {
     uint64_t count;              /* of terms of any kind */
     uint64_t minus_zeros;        /* terms that are -0.0 */
     int16_t scale;
-    uint8_t term_bits;           /* 0: no term but zeros so far */
+    uint8_t term_bits; /* 0: no term but zeros so far */
 };
 
 void exact_sum_init(struct exact_sum *sum);
@@ -38,7 +40,8 @@ void exact_sum_subtract(struct exact_sum *sum, double term);
 /* As if every term of `from` were added. ERROR_MEMORY leaves the sum as it was. */
 enum error exact_sum_merge(struct exact_sum *sum, const struct exact_sum *from);
 
-/* Correctly rounded, ties to even; beyond the largest double an infinity. Zero is -0.0 only if there are terms and all are -0.0. */
+/* Correctly rounded, ties to even; beyond the largest double an infinity. Zero is -0.0 only if
+ * there are terms and all are -0.0. */
 double exact_sum_total(const struct exact_sum *sum);
 float exact_sum_total_float(const struct exact_sum *sum);
 /* The total divided by the number of terms, rounded once; a zero is +0.0. There are terms. */

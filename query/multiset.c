@@ -80,7 +80,8 @@ static struct multiset_node *balance(struct multiset_node *node)
     return rotate(node, side);
 }
 
-/* The way from the root to a value: the links that were followed, the last of which leads to it or to where it belongs. */
+/* The way from the root to a value: the links that were followed, the last of which leads to it or
+ * to where it belongs. */
 struct path {
     struct multiset_node **links[HEIGHT_MAX];
     int len;

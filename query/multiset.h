@@ -1,5 +1,6 @@
-/* An ordered multiset of values of one kind: what MIN and MAX need when rows leave again. A balanced tree (AVL) with a count in
- * each node: every operation is O(log n) in the number of distinct values, and taking a value out needs no memory. */
+/* An ordered multiset of values of one kind: what MIN and MAX need when rows leave again. A
+ * balanced tree (AVL) with a count in each node: every operation is O(log n) in the number of
+ * distinct values, and taking a value out needs no memory. */
 #ifndef VUG_QUERY_MULTISET_H
 #define VUG_QUERY_MULTISET_H
 
@@ -20,7 +21,8 @@ enum error multiset_add(struct multiset *set, const struct query_value *value);
 /* Takes out one that is in the set. */
 void multiset_remove(struct multiset *set, const struct query_value *value);
 
-/* The first or last in the total order of query_value_compare_total(); NULL if the set is empty. Valid until the set changes. */
+/* The first or last in the total order of query_value_compare_total(); NULL if the set is empty.
+ * Valid until the set changes. */
 const struct query_value *multiset_min(const struct multiset *set);
 const struct query_value *multiset_max(const struct multiset *set);
 

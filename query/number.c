@@ -193,8 +193,9 @@ enum error number_arithmetic(enum query_arithmetic op, const struct query_value 
             .float64 = arithmetic_double(op, number_to_double(a), number_to_double(b))};
         return OK;
     case QUERY_TYPE_FLOAT:
-        *result = (struct query_value){.kind = QUERY_TYPE_FLOAT,
-                                       .float32 = arithmetic_float(op, number_to_float(a), number_to_float(b))};
+        *result = (struct query_value){
+            .kind = QUERY_TYPE_FLOAT,
+            .float32 = arithmetic_float(op, number_to_float(a), number_to_float(b))};
         return OK;
     case QUERY_TYPE_DECIMAL:
         return arithmetic_decimal(op, a, b, type, result, why);
@@ -219,7 +220,7 @@ void number_negate(const struct query_value *a, struct query_value *result)
     case QUERY_TYPE_NULL:
         break;
     default:
-        result->integer = number_wrap((int64_t)-(uint64_t)a->integer, a->kind);
+        result->integer = number_wrap((int64_t) - (uint64_t)a->integer, a->kind);
     }
 }
 
@@ -256,7 +257,8 @@ bool number_parse_long(struct slice text, int64_t min, int64_t max, int64_t *num
 
 enum { NUMBER_TEXT_MAX = 1100 }; /* more digits than any double needs to be read exactly */
 
-/* Copies the number part of a Java floating-point text, so that strtod() meets a 0 byte and nothing but decimal notation. */
+/* Copies the number part of a Java floating-point text, so that strtod() meets a 0 byte and nothing
+ * but decimal notation. */
 static bool copy_number(struct slice text, char copy[NUMBER_TEXT_MAX])
 {
     size_t at = text.len > 0 && (text.data[0] == '-' || text.data[0] == '+'), digits = 0;

@@ -85,16 +85,16 @@ static int min_int(int a, int b)
     return a < b ? a : b;
 }
 
-/* The digits before the point come first; of those after it at least `kept` stay, if there were as many. */
+/* The digits before the point come first; of those after it at least `kept` stay, if there were as
+ * many. */
 static struct query_type decimal_type(int precision, int scale, int kept)
 {
     if (precision > DECIMAL_DIGITS) {
         scale = max_int(DECIMAL_DIGITS - (precision - scale), min_int(scale, kept));
         precision = DECIMAL_DIGITS;
     }
-    return (struct query_type){.kind = QUERY_TYPE_DECIMAL,
-                               .precision = (uint8_t)precision,
-                               .scale = (uint8_t)scale};
+    return (struct query_type){
+        .kind = QUERY_TYPE_DECIMAL, .precision = (uint8_t)precision, .scale = (uint8_t)scale};
 }
 
 static struct query_type decimal_arithmetic(enum query_arithmetic op, struct query_type a,
@@ -184,7 +184,8 @@ struct query_type query_value_type(const struct query_value *value)
 
 /* ---- Order, identity, hash ---- */
 
-/* The bits of a double, made to grow with the number: -0.0 right before 0.0, all NaN one and last. */
+/* The bits of a double, made to grow with the number: -0.0 right before 0.0, all NaN one and last.
+ */
 static uint64_t ordered_bits(double number)
 {
     uint64_t bits;

@@ -13,8 +13,8 @@
 
 enum { DAY_MS = 24 * 60 * 60 * 1000 };
 
-/* Days since 1970 of a date of the proleptic Gregorian calendar. The year is taken to begin in March, so that the leap day is its last; 400
- * years have 146,097 days. */
+/* Days since 1970 of a date of the proleptic Gregorian calendar. The year is taken to begin in
+ * March, so that the leap day is its last; 400 years have 146,097 days. */
 static int64_t days_of_date(int64_t year, int month, int day)
 {
     int from_march = month > 2 ? month - 3 : month + 9;
@@ -33,8 +33,7 @@ static void date_of_days(int64_t days, int64_t *year, int *month, int *day)
     int64_t day_of_era = days - era * 146097;
     int64_t year_of_era =
         (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-    int day_of_year =
-        (int)(day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100));
+    int day_of_year = (int)(day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100));
     int from_march = (5 * day_of_year + 2) / 153;
     *day = day_of_year - (153 * from_march + 2) / 5 + 1;
     *month = from_march < 10 ? from_march + 3 : from_march - 9;
@@ -128,7 +127,8 @@ static bool timestamp_parse(struct slice text, int64_t *timestamp_ms)
 
 /* ---- Text ---- */
 
-/* The fewest digits (two or more, as in Java) that read back to the same float; as a double they give the same digits. */
+/* The fewest digits (two or more, as in Java) that read back to the same float; as a double they
+ * give the same digits. */
 static double decimal_of_float(float number)
 {
     char digits[32];
@@ -233,7 +233,8 @@ static enum error to_boolean(const struct query_value *in, struct query_value *o
     for (size_t row = 0; row < sizeof WORDS / sizeof *WORDS; row++) {
         for (int word = 0; word < 2; word++) {
             size_t len = strlen(WORDS[row][word]);
-            if (text.len == len && strncasecmp((const char *)text.data, WORDS[row][word], len) == 0) {
+            if (text.len == len &&
+                strncasecmp((const char *)text.data, WORDS[row][word], len) == 0) {
                 *out = (struct query_value){.kind = QUERY_TYPE_BOOLEAN, .boolean = word == 1};
                 return OK;
             }
@@ -332,8 +333,8 @@ static enum error to_decimal(const struct query_value *in, struct query_type to,
     }
     *out = (struct query_value){.kind = QUERY_TYPE_NULL};
     if (parsed == DECIMAL_PARSED && decimal_fits(digits, to.precision)) {
-        *out = (struct query_value){
-            .kind = QUERY_TYPE_DECIMAL, .scale = to.scale, .decimal = digits};
+        *out =
+            (struct query_value){.kind = QUERY_TYPE_DECIMAL, .scale = to.scale, .decimal = digits};
     }
     return OK;
 }
@@ -355,7 +356,8 @@ static enum error to_string(const struct query_value *in, struct arena *arena,
     if (!text.failed) {
         char *copy = arena_strndup(arena, (const char *)text.data, text.len);
         if (copy != NULL) {
-            *out = (struct query_value){.kind = QUERY_TYPE_STRING, .text = slice_of(copy, text.len)};
+            *out =
+                (struct query_value){.kind = QUERY_TYPE_STRING, .text = slice_of(copy, text.len)};
             error = OK;
         }
     }

@@ -241,6 +241,8 @@ static void feed_entry(struct cq_bucket *cqb, const struct entry *entry, uint64_
     struct query_row row = {.mark = seq};
     struct query_error why;
     bool admitted = false;
+    if (value.type == VALUE_NULL)
+        return; /* an entry without a value (putIfAbsent of null) is no row */
     arena_reset(scratch);
     enum error error = query_admit(instance->plan, &input, scratch, &admitted, &row, &why);
     row.mark = seq;

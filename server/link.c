@@ -7,6 +7,7 @@
 #include "common/buf.h"
 #include "common/mem.h"
 #include "protocol/admin_reason.h"
+#include "protocol/message.h"
 #include "protocol/peer.h"
 
 /*   waiting --timer--> connecting --hello--> greeting --welcome--> up
@@ -143,7 +144,7 @@ enum error link_call(struct link *link, uint32_t number, struct slice body, link
     Pb__PeerCall message = PB__PEER_CALL__INIT;
     message.id = call->id = ++link->next_call_id;
     message.number = number;
-    message.body = (ProtobufCBinaryData){.len = body.len, .data = (uint8_t *)(uintptr_t)body.data};
+    message.body = message_bytes(body);
     enum error error = PEER_SEND(link->conn, CALL, call, &message);
     if (error != OK) {
         mem_free(call);
@@ -187,7 +188,7 @@ void link_answer(struct link *link, uint64_t id, const struct failure *failure, 
         answer.text = (char *)(uintptr_t)failure->text;
     } else {
         answer.number = number;
-        answer.body = (ProtobufCBinaryData){.len = body.len, .data = (uint8_t *)(uintptr_t)body.data};
+        answer.body = message_bytes(body);
     }
     /* Without memory for it the locator's own deadline answers. */
     (void)PEER_SEND(link->conn, ANSWER, answer, &answer);

@@ -12,10 +12,17 @@
 
 struct link;
 
+struct link_region_load { /* of this member's primaries */
+    uint32_t region_id;
+    uint64_t entries, bytes;
+};
+
 struct link_load { /* what a beacon tells of the member */
     uint64_t entries, bytes;
     uint32_t clients, primaries, buckets;
     uint64_t uptime_s;
+    const struct link_region_load *regions; /* the owner's, valid until the next load(); NULL: not told */
+    uint32_t region_count;
 };
 
 struct link_options {

@@ -21,18 +21,18 @@ void region_unref(struct region *region)
     mem_free(region);
 }
 
-static enum error region_new(const struct cluster_map_region *from, uint64_t hash_seed, struct region **region)
+static enum error region_new(const struct cluster_region *from, uint64_t hash_seed, struct region **region)
 {
     struct region *made = mem_zalloc(sizeof *made);
     if (made == NULL)
         return ERROR_MEMORY;
     atomic_init(&made->refs, 1);
     made->id = from->id;
-    made->is_partitioned = from->type == CLUSTER_MAP_PARTITION;
+    made->is_partitioned = from->type == CLUSTER_PARTITION || from->type == CLUSTER_PARTITION_REDUNDANT;
     made->key_constraint = from->key_constraint;
     made->value_constraint = from->value_constraint;
     made->hash_seed = hash_seed;
-    made->name = mem_strndup(from->name, strlen(from->name));
+    made->name = mem_strndup((const char *)from->name.data, from->name.len);
     made->buckets = mem_array(from->bucket_count, sizeof *made->buckets);
     if (made->name == NULL || made->buckets == NULL)
         goto err;
@@ -49,11 +49,11 @@ err:
 }
 
 /* The region that `old` holds for this entry of the map. One whose contents were lost (another generation) is not the same any more. */
-static struct region *carried_over(const struct catalog *old, const struct cluster_map_region *from)
+static struct region *carried_over(const struct catalog *old, const struct cluster_region *from)
 {
     if (old == NULL)
         return NULL;
-    struct region *region = catalog_region(old, slice_text(from->name));
+    struct region *region = catalog_region(old, from->name);
     if (region == NULL || region->id != from->id || region->buckets[0].generation != from->buckets[0].generation)
         return NULL;
     return region;
@@ -114,13 +114,13 @@ static void each_name(void *arg, void (*visit)(void *visit_arg, const char *name
         visit(visit_arg, catalog->regions[i]->name);
 }
 
-static enum error load_table(const char *ddl, struct query_table **table)
+static enum error load_table(struct slice ddl, struct query_table **table)
 {
     struct arena arena;
     arena_init(&arena, LIMIT_ARENA_BYTES);
     struct query_statement statement;
     struct query_error why;
-    enum error error = query_parse(slice_text(ddl), &arena, &statement, &why);
+    enum error error = query_parse(ddl, &arena, &statement, &why);
     if (error == OK && statement.kind != QUERY_CREATE_TABLE)
         error = ERROR_MALFORMED;
     if (error == OK) {
@@ -157,8 +157,8 @@ enum error catalog_new(struct catalog *old, struct cluster_map *map, uint64_t ha
         struct query_table *table = NULL;
         error = load_table(map->tables[i].ddl, &table);
         if (error == ERROR_MALFORMED) {
-            log_line(log, LOG_ERROR, "catalog", "VG1401", "table %s of the cluster map cannot be read; it is left out",
-                     map->tables[i].name);
+            log_line(log, LOG_ERROR, "catalog", "VG1401", "table %.*s of the cluster map cannot be read; it is left out",
+                     SLICE_FMT(map->tables[i].name));
             continue;
         }
         if (error != OK)

@@ -74,9 +74,14 @@ struct worker {
     struct loop *loop;
     struct net *net;
     struct session_host host;
+    struct arena arena;             /* for pushes */
+    struct buf batch;               /* the events of the push being made */
+    struct subscription *reaped;    /* ended, but their task is still on its way */
     struct catalog *catalog;        /* a reference; newest that this worker has */
     struct loop_task catalog_task;  /* brings the next one */
-    struct catalog *catalog_next;   /* guarded by server->lock */
+    struct catalog *catalog_next;   /* guarded by server->lock, as are the flags that a task is on its way */
+    bool catalog_posted, adopt_posted;
+    _Atomic uint64_t epoch;         /* of `catalog` */
     struct loop_task adopt_task;    /* brings accepted sockets */
     struct worker_socket *sockets;  /* guarded by server->lock */
     struct worker_socket **sockets_end;
@@ -98,13 +103,15 @@ struct server {
     bool is_ready, is_draining;
     _Atomic uint32_t connection_count, subscription_count;
     uint32_t next_worker;
+    _Atomic uint32_t draining_workers;
     struct worker *workers;
     uint32_t worker_count;
-    struct catalog *catalog; /* the main loop's reference */
-    uint32_t catalog_waiting; /* workers that do not have it yet */
-    struct loop_task catalog_done;
-    _Atomic uint32_t catalog_taken;
+    struct catalog *catalog;      /* the main loop's reference */
+    struct loop_task taken_task;  /* a worker has taken a catalog */
+    bool taken_posted;            /* guarded by `lock` */
     struct loop_timer upkeep;
+    struct server_load *load;     /* what beacons tell, made anew each second */
+    uint64_t drain_deadline_us;
     void (*on_drained)(void *arg);
     void *drained_arg;
 
@@ -113,6 +120,26 @@ struct server {
     struct cq_budget budget;
     _Atomic uint64_t next_subscription_id;
 };
+
+/* worker.c */
+enum error worker_init(struct worker *worker, struct server *server, uint32_t index, struct server_place place,
+                       const struct server_options *options);
+void worker_fini(struct worker *worker); /* its loop has stopped, or is this thread's */
+/* Main loop: gives an accepted socket, the newest catalog, the word to end. */
+void worker_give_socket(struct worker *worker, struct net_socket *socket);
+void worker_give_catalog(struct worker *worker, struct catalog *catalog);
+void worker_drain(struct worker *worker);
+
+/* forward.c: sends a session's request to a locator. The answer comes on the worker's loop, into the slot that was taken. `on_answer`
+ * gets the slot. */
+enum error server_call_locator(struct worker *worker, struct session *session, uint32_t number, struct slice body,
+                               link_answer_fn *on_answer);
+
+/* load.c: what beacons and metrics tell. Main loop. */
+void server_load(struct server *server, struct link_load *load);
+void server_load_free(struct server *server);
+/* The locator asks for a region to be cleared here. */
+void server_on_call(void *arg, uint64_t id, uint32_t number, struct slice body);
 
 /* registry.c: instances by name, plan and id. */
 

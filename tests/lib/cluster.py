@@ -1,5 +1,6 @@
-"""Real members for tests: `vug locator` and `vug server` as processes on loopback ports that the kernel picks. Only processes
-started here are ended, each by its own handle."""
+"""Real members for tests: `vug locator` and `vug server` as processes on loopback ports that the kernel picks.
+
+Only processes started here are ended, each by its own handle."""
 import os
 import re
 import shutil
@@ -8,6 +9,8 @@ import subprocess
 import tempfile
 import threading
 import time
+
+from wire import Connection
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VUG = os.environ.get('VUG', os.path.join(ROOT, 'build', 'vug'))
@@ -219,6 +222,14 @@ class Cluster:
 
     def create_region(self, name, kind='PARTITION', *options):
         self.ok('region', 'create', name, '--type', kind, *options)
+
+    def connect(self, **options):
+        """A client connection to the first server."""
+        return Connection(self.port, **options)
+
+    def put_reading(self, name, temperature, timestamp=0, region='my_region'):
+        with self.connect() as conn:
+            conn.put(region, name, {'id': name, 'timestamp': timestamp, 'temperature': temperature})
 
     def close(self, check=True):
         """Stops everything that still runs. With `check`, members must end with 0 and without complaints."""

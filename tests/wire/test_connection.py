@@ -1,4 +1,4 @@
-"""First bytes, the version exchange, framing and ends of connections: rows of what a real Geode does, on server and locator."""
+"""First bytes, the version exchange, framing and ends of connections: what a real Geode does, on server and locator."""
 import re
 import socket
 import struct
@@ -36,7 +36,7 @@ FRAMES = [
     ('an over-long length', 'ff' * 11, False, None, False),
     ('tag 0', '0100', False, None, False),
     ('a bad wire type', '0177', False, None, False),
-    ('a region name that is no UTF-8', '0a22080a03fffefd1200', False, None, False),
+    ('a region name that is no UTF-8', '0922070a03fffefd1200', False, None, False),
     ('2 GiB announced, then the end', 'ffffffff07', True, None, False),
     ('four bytes announced, two sent, then the end', '047200', True, 'names', False),
     ('cut inside a field', '0472', True, None, False),

@@ -1,4 +1,4 @@
-"""Replays bytes that were recorded from a real Geode against a real server and locator, and compares the replies byte for byte."""
+"""Replays bytes that were recorded from a real Geode and compares the replies byte for byte."""
 import os
 import re
 import unittest

@@ -2,7 +2,7 @@
 import unittest
 
 from cluster import Cluster
-from wire import ERROR, GET, PUT, PUT_ALL, Connection, Refused, entry, frame, message, one, parse
+from wire import ERROR, GET, PUT, PUT_ALL, Connection, Refused, encode, entry, frame, message, one, parse
 
 NOT_FOUND = 'org.apache.geode.cache.RegionDestroyedException: Region not found '
 DECODING = 'org.apache.geode.internal.protocol.protobuf.v1.serialization.exception.DecodingException: '
@@ -74,9 +74,10 @@ class Texts(unittest.TestCase):
     def test_unset(self):
         """a key or value that is not set is an error, not a null"""
         unset = message((1, b''), (2, b''))
-        for what, number, body in (('put', PUT, message((1, 'R'), (2, unset))), ('put without entry', PUT, message((1, 'R'))),
-                                   ('get', GET, message((1, 'R'), (2, b''))), ('get without key', GET, message((1, 'R'))),
-                                   ('putAll', PUT_ALL, message((1, 'R'), (2, unset)))):
+        region = message((1, 'R'))
+        for what, number, body in (('put', PUT, region + message((2, unset))), ('put without entry', PUT, region),
+                                   ('get', GET, region + message((2, b''))), ('get without key', GET, region),
+                                   ('putAll', PUT_ALL, region + message((2, unset)))):
             with self.subTest(what):
                 self.assertEqual(self.refusal(self.conn.ask, number, body), (100, NOT_SET))
 
@@ -168,7 +169,8 @@ class Texts(unittest.TestCase):
 
     def test_wrong_place(self):
         """getServer on a server, and a region's request on a locator, are refused and closed"""
-        for port, number, body in ((cluster.port, 12, b''), (cluster.locator_port, GET, message((1, 'R'), (2, b'\x08\x01')))):
+        get = message((1, 'R'), (2, encode(1)))
+        for port, number, body in ((cluster.port, 12, b''), (cluster.locator_port, GET, get)):
             with self.subTest(f'message {number}'), Connection(port) as conn:
                 conn.send(frame(number, body))
                 answer, content = conn.next_message()

@@ -361,7 +361,7 @@ static void test_odd_files_are_named(void **state)
     write_raw(fixture, (const uint8_t *)"", 0);
     assert_int_equal(load_damaged(fixture), ERROR_DAMAGED);
     assert_non_null(strstr(fixture->problem.text, "empty"));
-    assert_int_equal(truncate(fixture->path, (off_t)MAP_STORE_BYTES_MAX + 4096), 0);
+    assert_int_equal(truncate(fixture->path, (off_t)LIMIT_MAP_BYTES + 4096), 0);
     assert_int_equal(load_damaged(fixture), ERROR_LIMIT);
 }
 

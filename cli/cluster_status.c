@@ -1,0 +1,124 @@
+#include "cli/cluster_status.h"
+
+#include "client/wire.h"
+
+/* ClusterStatusRequest: 1 want_members, 2 want_regions, 3 want_tables, 4 want_degraded. */
+enum exit_status cluster_status_ask(struct cli *cli, unsigned want, struct vug_reply *reply)
+{
+    struct vug_sync *sync = NULL;
+    struct buf body;
+    enum exit_status status = cli_connect(cli, VUG_TO_LOCATOR, &sync);
+    if (status != EXIT_OK)
+        return status;
+    buf_init(&body);
+    for (uint32_t field = 1; field <= 4; field++)
+        vug_wire_uint(&body, field, want >> (field - 1) & 1);
+    if (vug_sync_call(sync, VUG_CLUSTER_STATUS, &body, reply) != OK)
+        status = cli_fail_vug(cli, &reply->error, NULL, NULL);
+    buf_fini(&body);
+    vug_sync_free(sync);
+    return status;
+}
+
+/* Where a field of a message goes. */
+enum target_kind { TO_TEXT, TO_U32, TO_U64 };
+struct field_row {
+    uint32_t number;
+    enum target_kind kind;
+    size_t offset;
+};
+
+static void read_fields(struct slice message, const struct field_row *rows, size_t count, void *into)
+{
+    struct codec_field field;
+    while (message.len > 0 && codec_next_field(&message, &field) == OK)
+        for (size_t i = 0; i < count; i++) {
+            uint8_t *place = (uint8_t *)into + rows[i].offset;
+            if (rows[i].number != field.number || (rows[i].kind == TO_TEXT) != (field.wire_type == 2))
+                continue;
+            if (rows[i].kind == TO_TEXT)
+                memcpy(place, &field.bytes, sizeof field.bytes);
+            else if (rows[i].kind == TO_U64)
+                memcpy(place, &field.integer, sizeof field.integer);
+            else
+                memcpy(place, &(uint32_t){(uint32_t)field.integer}, sizeof(uint32_t));
+        }
+}
+#define ROWS(rows) rows, sizeof rows / sizeof rows[0]
+
+void cluster_status_totals(struct slice body, struct cluster_totals *totals)
+{
+    static const struct field_row rows[] = {
+        {1, TO_TEXT, offsetof(struct cluster_totals, cluster_id)},
+        {2, TO_U64, offsetof(struct cluster_totals, epoch)},
+        {6, TO_U32, offsetof(struct cluster_totals, degraded_buckets)},
+        {7, TO_U32, offsetof(struct cluster_totals, lost_buckets)},
+        {10, TO_TEXT, offsetof(struct cluster_totals, answered_by)},
+    };
+    *totals = (struct cluster_totals){0};
+    read_fields(body, ROWS(rows), totals);
+}
+
+bool cluster_status_next_member(struct slice *walk, struct cluster_member *member)
+{
+    static const struct field_row rows[] = {
+        {1, TO_TEXT, offsetof(struct cluster_member, name)},
+        {2, TO_TEXT, offsetof(struct cluster_member, role)},
+        {3, TO_TEXT, offsetof(struct cluster_member, host)},
+        {4, TO_U32, offsetof(struct cluster_member, port)},
+        {5, TO_U32, offsetof(struct cluster_member, http_port)},
+        {7, TO_TEXT, offsetof(struct cluster_member, state)},
+        {8, TO_U64, offsetof(struct cluster_member, entries)},
+        {9, TO_U64, offsetof(struct cluster_member, bytes)},
+        {10, TO_U32, offsetof(struct cluster_member, clients)},
+        {11, TO_U32, offsetof(struct cluster_member, primaries)},
+        {12, TO_U32, offsetof(struct cluster_member, buckets)},
+        {13, TO_U64, offsetof(struct cluster_member, uptime_s)},
+        {16, TO_TEXT, offsetof(struct cluster_member, version)},
+    };
+    struct slice message = {0};
+    if (!vug_wire_next(walk, 3, &message))
+        return false;
+    *member = (struct cluster_member){.message = message};
+    read_fields(message, ROWS(rows), member);
+    return true;
+}
+
+bool cluster_status_next_region(struct slice *walk, struct cluster_region *region)
+{
+    static const struct field_row rows[] = {
+        {1, TO_TEXT, offsetof(struct cluster_region, name)},
+        {3, TO_TEXT, offsetof(struct cluster_region, type)},
+        {4, TO_U32, offsetof(struct cluster_region, redundant_copies)},
+        {5, TO_U32, offsetof(struct cluster_region, buckets)},
+        {6, TO_U64, offsetof(struct cluster_region, entries)},
+        {7, TO_U64, offsetof(struct cluster_region, bytes)},
+        {8, TO_TEXT, offsetof(struct cluster_region, key_constraint)},
+        {9, TO_TEXT, offsetof(struct cluster_region, value_constraint)},
+        {10, TO_U32, offsetof(struct cluster_region, degraded_buckets)},
+        {11, TO_U32, offsetof(struct cluster_region, lost_buckets)},
+    };
+    struct slice message = {0};
+    if (!vug_wire_next(walk, 4, &message))
+        return false;
+    *region = (struct cluster_region){0};
+    read_fields(message, ROWS(rows), region);
+    return true;
+}
+
+bool cluster_status_next_degraded(struct slice *walk, struct cluster_degraded *degraded)
+{
+    static const struct field_row rows[] = {
+        {1, TO_TEXT, offsetof(struct cluster_degraded, region)},
+        {2, TO_U32, offsetof(struct cluster_degraded, bucket)},
+        {3, TO_U32, offsetof(struct cluster_degraded, copies)},
+        {4, TO_U32, offsetof(struct cluster_degraded, wanted)},
+        {5, TO_TEXT, offsetof(struct cluster_degraded, waits_for)},
+    };
+    struct slice message = {0};
+    if (!vug_wire_next(walk, 8, &message))
+        return false;
+    *degraded = (struct cluster_degraded){0};
+    read_fields(message, ROWS(rows), degraded);
+    return true;
+}

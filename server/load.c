@@ -1,0 +1,159 @@
+/* What the server tells of itself: in beacons, to /metrics; and the call of a locator that it executes. */
+#include <inttypes.h>
+
+#include "common/mem.h"
+#include "protocol/message.h"
+#include "server/server.h"
+
+#define LOAD_FRESH_US 1000000
+
+struct server_load {
+    uint64_t made_us;
+    struct link_load total;
+    struct link_region_load *regions;
+};
+
+static void measure(struct server *server, struct server_load *load)
+{
+    const struct catalog *catalog = server->catalog;
+    load->total = (struct link_load){.clients = atomic_load(&server->connection_count),
+                                     .uptime_s = (loop_now_us(server->loop) - server->started_us) / 1000000};
+    if (catalog == NULL)
+        return;
+    struct link_region_load *regions = mem_realloc(load->regions, (catalog->region_count + 1) * sizeof *regions);
+    if (regions == NULL)
+        return;
+    load->regions = regions;
+    for (uint32_t i = 0; i < catalog->region_count; i++) {
+        struct region *region = catalog->regions[i];
+        regions[i] = (struct link_region_load){.region_id = region->id};
+        for (uint32_t b = 0; b < region->bucket_count; b++) {
+            uint64_t bytes;
+            struct session_wait wait;
+            regions[i].entries += bucket_entry_count(&region->buckets[b], &bytes, &wait);
+            regions[i].bytes += bytes;
+        }
+        load->total.entries += regions[i].entries;
+        load->total.bytes += regions[i].bytes;
+        load->total.primaries += region->bucket_count;
+        load->total.buckets += region->bucket_count;
+    }
+    load->total.regions = regions;
+    load->total.region_count = catalog->region_count;
+}
+
+void server_load(struct server *server, struct link_load *load)
+{
+    uint64_t now_us = loop_now_us(server->loop);
+    if (server->load == NULL)
+        server->load = mem_zalloc(sizeof *server->load);
+    *load = (struct link_load){.clients = atomic_load(&server->connection_count)};
+    if (server->load == NULL)
+        return;
+    if (server->load->made_us == 0 || now_us - server->load->made_us >= LOAD_FRESH_US) {
+        measure(server, server->load);
+        server->load->made_us = now_us;
+    }
+    *load = server->load->total;
+    load->clients = atomic_load(&server->connection_count);
+}
+
+void server_load_free(struct server *server)
+{
+    if (server->load != NULL)
+        mem_free(server->load->regions);
+    mem_free(server->load);
+    server->load = NULL;
+}
+
+void server_on_call(void *arg, uint64_t id, uint32_t number, struct slice body)
+{
+    struct server *server = arg;
+    struct arena arena;
+    ProtobufCMessage *message;
+    struct failure failure;
+    arena_init(&arena, LIMIT_PEER_MESSAGE_BYTES);
+    struct region *region = NULL;
+    enum error error = number == 1030 ? message_unpack(&pb__region_clear_request__descriptor, &arena, body, &message)
+                                      : ERROR_UNSUPPORTED;
+    if (error == OK) {
+        struct slice name = message_slice(((const Pb__RegionClearRequest *)message)->name);
+        region = server->catalog == NULL ? NULL : catalog_resolve(server->catalog, name, &failure);
+    } else {
+        failure_of_error(&failure, error);
+    }
+    Pb__RegionClearResponse response = PB__REGION_CLEAR_RESPONSE__INIT;
+    uint64_t wall_ms = loop_wall_ms(server->loop);
+    for (uint32_t i = 0; region != NULL && i < region->bucket_count; i++) {
+        uint64_t bytes;
+        struct session_wait wait;
+        response.entries += bucket_entry_count(&region->buckets[i], &bytes, &wait);
+        INVARIANT(bucket_clear(&region->buckets[i], wall_ms, &wait) == OK);
+    }
+    uint8_t packed[16];
+    size_t len = region == NULL ? 0 : protobuf_c_message_pack(&response.base, packed);
+    link_answer(server->link, id, region == NULL ? &failure : NULL, 1031, slice_of(packed, len));
+    arena_fini(&arena);
+}
+
+struct instance_totals {
+    uint64_t count, ring_bytes;
+};
+
+static void count_instance(void *arg, struct cq_instance *instance)
+{
+    struct instance_totals *totals = arg;
+    totals->count++;
+    totals->ring_bytes += atomic_load(&instance->ring_bytes);
+}
+
+void server_stats(struct server *server, struct server_stats *stats)
+{
+    struct link_load load;
+    struct instance_totals totals = {0};
+    server_load(server, &load);
+    registry_each(server, count_instance, &totals);
+    *stats = (struct server_stats){.regions = load.region_count,
+                                   .entries = load.entries,
+                                   .bytes = load.bytes,
+                                   .connections = atomic_load(&server->connection_count),
+                                   .subscriptions = atomic_load(&server->subscription_count),
+                                   .instances = totals.count,
+                                   .ring_bytes = totals.ring_bytes};
+    for (uint32_t i = 0; i < server->worker_count; i++) {
+        const struct session_counters *counters = &server->workers[i].host.counters;
+        stats->connections_total += counters->connection_starts;
+        stats->messages_received += counters->messages_received;
+        stats->messages_sent += counters->messages_sent;
+        stats->bytes_received += counters->bytes_received;
+        stats->bytes_sent += counters->bytes_sent;
+        stats->events_pushed += atomic_load(&server->workers[i].events_pushed);
+    }
+}
+
+void server_metrics(struct server *server, struct buf *text)
+{
+    struct server_stats stats;
+    server_stats(server, &stats);
+    const struct {
+        const char *name, *type, *help;
+        uint64_t value;
+    } rows[] = {
+        {"vug_regions", "gauge", "Regions of the cluster.", stats.regions},
+        {"vug_entries", "gauge", "Entries that this server holds.", stats.entries},
+        {"vug_entry_bytes", "gauge", "Bytes of these entries, keys and headers included.", stats.bytes},
+        {"vug_client_connections", "gauge", "Open client connections.", stats.connections},
+        {"vug_client_connections_total", "counter", "Client connections since the start.", stats.connections_total},
+        {"vug_subscriptions", "gauge", "Subscriptions to continuous queries.", stats.subscriptions},
+        {"vug_continuous_queries", "gauge", "Continuous queries at work.", stats.instances},
+        {"vug_output_ring_bytes", "gauge", "Bytes of recent outputs that are kept for readers.", stats.ring_bytes},
+        {"vug_events_pushed_total", "counter", "Events pushed to subscribers.", stats.events_pushed},
+        {"vug_messages_received_total", "counter", "Requests received.", stats.messages_received},
+        {"vug_messages_sent_total", "counter", "Replies and pushes sent.", stats.messages_sent},
+        {"vug_received_bytes_total", "counter", "Bytes of requests.", stats.bytes_received},
+        {"vug_sent_bytes_total", "counter", "Bytes of replies and pushes.", stats.bytes_sent},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        buf_printf(text, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", rows[i].name, rows[i].help, rows[i].name,
+                   rows[i].type, rows[i].name, rows[i].value);
+}

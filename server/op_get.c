@@ -1,0 +1,37 @@
+#include "server/ops.h"
+
+/* GetResponse{1 result}. */
+enum error op_get(struct session *session, struct slice body)
+{
+    struct codec_key_request request;
+    struct failure failure;
+    struct bucket *bucket;
+    struct bucket_key key;
+    struct session_wait wait;
+    enum error error = codec_key_request(body, &request);
+    if (error != OK)
+        return error;
+    if (!op_check_value(&request.key, &failure))
+        return session_fail(session, &failure, SESSION_NO_WAIT);
+    if (request.key.type == VALUE_NULL)
+        return session_failf(session, FAILURE_INVALID_REQUEST, "Performing a get on a NULL key.");
+    struct region *region = op_region(session, request.region, &failure);
+    if (region == NULL || !op_check_key_constraint(region, &request.key, &failure))
+        return session_fail(session, &failure, SESSION_NO_WAIT);
+    error = op_locate(session, region, &request.key, &bucket, &key);
+    if (error != OK)
+        return error;
+
+    struct entry *entry = bucket_get(bucket, &key, &wait);
+    struct value value = {.type = VALUE_NULL};
+    if (entry != NULL)
+        value = value_load(entry_value(entry));
+    size_t len = value_encoded_size(&value);
+    uint8_t *at = session_reply_begin(session, 5, codec_bytes_field_size(1, len));
+    if (at != NULL) {
+        value_encode(&value, codec_put_bytes_header(at, 1, len));
+        session_reply_end(session, wait);
+    }
+    entry_unref(entry);
+    return at == NULL ? ERROR_MEMORY : OK;
+}

@@ -1,0 +1,36 @@
+#include "server/ops.h"
+
+/* Order of checks as captured from a real Geode: value, key, region, nulls, constraints. */
+enum error op_put(struct session *session, struct slice body)
+{
+    struct codec_entry_request request;
+    struct failure failure;
+    struct bucket *bucket;
+    struct bucket_key key;
+    struct session_wait wait;
+    enum error error = codec_entry_request(body, &request);
+    if (error != OK)
+        return error;
+    if (!op_check_value(&request.value, &failure) || !op_check_value(&request.key, &failure))
+        return session_fail(session, &failure, SESSION_NO_WAIT);
+    struct region *region = op_region(session, request.region, &failure);
+    if (region == NULL)
+        return session_fail(session, &failure, SESSION_NO_WAIT);
+    if (request.key.type == VALUE_NULL)
+        return session_failf(session, FAILURE_SERVER_ERROR, "%s", FAILURE_JAVA_NULL_KEY);
+    if (request.value.type == VALUE_NULL)
+        return session_failf(session, FAILURE_SERVER_ERROR, "%s", FAILURE_JAVA_NULL_VALUE);
+    if (!op_check_key_constraint(region, &request.key, &failure) ||
+        !op_check_value_constraint(region, &request.value, &failure))
+        return session_fail(session, &failure, SESSION_NO_WAIT);
+
+    struct slice value = op_stored(session, &request.value);
+    error = value.data == NULL ? ERROR_MEMORY : op_locate(session, region, &request.key, &bucket, &key);
+    if (error == OK)
+        error = bucket_put(bucket, &key, value, loop_wall_ms(op_worker(session)->loop), &wait);
+    if (error != OK) {
+        op_failure_of_put(error, &failure);
+        return session_fail(session, &failure, SESSION_NO_WAIT);
+    }
+    return op_reply_empty(session, 3, wait);
+}

@@ -1,0 +1,28 @@
+#include "server/ops.h"
+
+enum error op_remove(struct session *session, struct slice body)
+{
+    struct codec_key_request request;
+    struct failure failure;
+    struct bucket *bucket;
+    struct bucket_key key;
+    struct session_wait wait;
+    enum error error = codec_key_request(body, &request);
+    if (error != OK)
+        return error;
+    if (!op_check_value(&request.key, &failure))
+        return session_fail(session, &failure, SESSION_NO_WAIT);
+    if (request.key.type == VALUE_NULL)
+        return session_failf(session, FAILURE_INVALID_REQUEST, "NULL is not a valid key for removal.");
+    struct region *region = op_region(session, request.region, &failure);
+    if (region == NULL || !op_check_key_constraint(region, &request.key, &failure))
+        return session_fail(session, &failure, SESSION_NO_WAIT);
+    error = op_locate(session, region, &request.key, &bucket, &key);
+    if (error == OK)
+        error = bucket_remove(bucket, &key, loop_wall_ms(op_worker(session)->loop), &wait);
+    if (error != OK) {
+        op_failure_of_put(error, &failure);
+        return session_fail(session, &failure, SESSION_NO_WAIT);
+    }
+    return op_reply_empty(session, 11, wait);
+}

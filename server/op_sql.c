@@ -1,0 +1,58 @@
+/* What SqlExecute and CqSubscribe share: parameters and plans. */
+#include "server/ops.h"
+
+bool op_parameters(struct session *session, Pb__Parameter *const *from, size_t count, struct query_parameter **parameters,
+                   struct failure *failure)
+{
+    if (count > LIMIT_PARAMETERS) {
+        failure_set(failure, FAILURE_INVALID_REQUEST, "A statement has at most %u parameters.", LIMIT_PARAMETERS);
+        return false;
+    }
+    *parameters = arena_zalloc(session_arena(session), (count + 1) * sizeof **parameters);
+    if (*parameters == NULL) {
+        failure_of_error(failure, ERROR_MEMORY);
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct value value = {.type = VALUE_NOT_SET};
+        (*parameters)[i].name = message_slice(from[i]->key);
+        if (from[i]->value != NULL && !message_value(from[i]->value, &value)) {
+            failure_of_error(failure, ERROR_MALFORMED);
+            return false;
+        }
+        if (value.type == VALUE_NOT_SET || query_value_from_wire(&value, &(*parameters)[i].value) != OK) {
+            failure_set(failure, FAILURE_INVALID_REQUEST,
+                        "The parameter %.*s has no value that SQL knows: give a number, a string, a boolean, bytes or null.",
+                        SLICE_FMT((*parameters)[i].name));
+            return false;
+        }
+    }
+    return true;
+}
+
+static void failure_of_query(enum error error, const struct query_error *why, struct failure *failure)
+{
+    if (error == ERROR_MEMORY)
+        failure_of_error(failure, error);
+    else
+        failure_set(failure, error == ERROR_NOT_FOUND ? FAILURE_SERVER_ERROR : FAILURE_INVALID_REQUEST, "%s", why->message);
+}
+
+enum error op_plan(struct session *session, struct slice sql, const struct query_parameter *parameters, uint32_t count,
+                   enum query_numeric_mode mode, struct query_plan **plan, struct failure *failure)
+{
+    struct query_statement statement;
+    struct query_error why;
+    enum error error = query_parse(sql, session_arena(session), &statement, &why);
+    if (error == OK && statement.kind != QUERY_SELECT) {
+        failure_set(failure, FAILURE_INVALID_REQUEST,
+                    "Only a SELECT can be subscribed to. Send other statements with SqlExecute (vug sql).");
+        return ERROR_INVALID;
+    }
+    if (error == OK)
+        error = query_plan_new(sql, statement.select, &op_worker(session)->catalog->query, parameters, count, mode, plan,
+                               &why);
+    if (error != OK)
+        failure_of_query(error, &why, failure);
+    return error;
+}

@@ -1,0 +1,182 @@
+#include "common/text.h"
+#include "server/ops.h"
+
+/* Where a batch stands while it is read: decoding does not allocate, since it is the hot path of libvug's writers. */
+struct batch {
+    struct slice region, writer_id;
+    uint64_t sequence, completed_through;
+    uint32_t operations;
+};
+
+/* WriteBatchRequest. The whole of it is checked before anything is applied. */
+static enum error read_batch(struct slice body, struct batch *batch)
+{
+    struct slice rest = body;
+    struct codec_field field;
+    memset(batch, 0, sizeof *batch);
+    while (rest.len > 0) {
+        enum error error = codec_next_field(&rest, &field);
+        if (error != OK)
+            return error;
+        bool is_bytes = field.wire_type == 2, is_varint = field.wire_type == 0;
+        if (field.number == 1 && is_bytes)
+            batch->writer_id = field.bytes;
+        else if (field.number == 2 && is_varint)
+            batch->sequence = field.integer;
+        else if (field.number == 3 && is_bytes)
+            batch->region = field.bytes;
+        else if (field.number == 4 && is_bytes)
+            batch->operations++;
+        else if (field.number == 6 && is_varint)
+            batch->completed_through = field.integer;
+    }
+    return OK;
+}
+
+struct operation_read {
+    uint64_t type;
+    struct value key, value;
+};
+
+/* WriteOperation{1 type, 2 key, 3 value}. */
+static enum error read_operation(struct slice body, struct operation_read *operation)
+{
+    struct codec_field field;
+    enum error error = OK;
+    memset(operation, 0, sizeof *operation);
+    while (body.len > 0 && error == OK) {
+        error = codec_next_field(&body, &field);
+        if (error == OK && field.number == 1 && field.wire_type == 0)
+            operation->type = field.integer;
+        else if (error == OK && field.number == 2 && field.wire_type == 2)
+            error = value_decode(field.bytes, &operation->key);
+        else if (error == OK && field.number == 3 && field.wire_type == 2)
+            error = value_decode(field.bytes, &operation->value);
+    }
+    return error;
+}
+
+static bool next_operation(struct slice *walk, struct slice *body)
+{
+    struct codec_field field;
+    while (walk->len > 0 && codec_next_field(walk, &field) == OK) {
+        if (field.number == 4 && field.wire_type == 2) {
+            *body = field.bytes;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool check_operation(const struct region *region, struct operation_read *operation, struct failure *failure)
+{
+    bool puts = operation->type == PB__WRITE_OPERATION__TYPE__PUT;
+    if (!puts && operation->type != PB__WRITE_OPERATION__TYPE__REMOVE) {
+        failure_set(failure, FAILURE_INVALID_REQUEST, "An operation of a write batch is PUT (0) or REMOVE (1), not %llu.",
+                    (unsigned long long)operation->type);
+        return false;
+    }
+    if ((puts && !op_check_value(&operation->value, failure)) || !op_check_value(&operation->key, failure))
+        return false;
+    if (operation->key.type == VALUE_NULL || (puts && operation->value.type == VALUE_NULL)) {
+        failure_set(failure, FAILURE_SERVER_ERROR, "%s",
+                    operation->key.type == VALUE_NULL ? FAILURE_JAVA_NULL_KEY : FAILURE_JAVA_NULL_VALUE);
+        return false;
+    }
+    return op_check_key_constraint(region, &operation->key, failure) &&
+           (!puts || op_check_value_constraint(region, &operation->value, failure));
+}
+
+static bool check_batch(const struct batch *batch, struct failure *failure)
+{
+    if (batch->writer_id.len != 16)
+        failure_set(failure, FAILURE_INVALID_REQUEST, "writer_id has %zu bytes; it must be 16 random bytes.",
+                    batch->writer_id.len);
+    else if (batch->sequence == 0)
+        failure_set(failure, FAILURE_INVALID_REQUEST, "sequence is missing; the first operation of a writer has 1.");
+    else if (batch->operations > LIMIT_WRITER_WINDOW || batch->sequence > UINT64_MAX - LIMIT_WRITER_WINDOW)
+        failure_set(failure, FAILURE_INVALID_REQUEST, "A write batch has at most %u operations.", LIMIT_WRITER_WINDOW);
+    else if (batch->sequence + batch->operations > 1 + LIMIT_WRITER_WINDOW &&
+             batch->sequence + batch->operations - 1 - LIMIT_WRITER_WINDOW > batch->completed_through)
+        failure_set(failure, FAILURE_INVALID_REQUEST,
+                    "Operation %llu is more than %u above completed_through (%llu). Wait for answers before writing on.",
+                    (unsigned long long)(batch->sequence + batch->operations - 1), LIMIT_WRITER_WINDOW,
+                    (unsigned long long)batch->completed_through);
+    else
+        return true;
+    return false;
+}
+
+static enum error write_one(struct session *session, struct region *region, const struct operation_read *operation,
+                            const struct writer_mark *mark, bool *repeated)
+{
+    struct bucket *bucket;
+    struct bucket_key key;
+    struct session_wait wait;
+    bool removes = operation->type == PB__WRITE_OPERATION__TYPE__REMOVE;
+    struct slice value = slice_of("", 0);
+    if (!removes)
+        value = op_stored(session, &operation->value);
+    enum error error = value.data == NULL ? ERROR_MEMORY : op_locate(session, region, &operation->key, &bucket, &key);
+    if (error == OK)
+        error = bucket_write(bucket, &key, removes, value, mark, loop_wall_ms(op_worker(session)->loop), repeated, &wait);
+    return error == OK ? session_await(session, wait) : error;
+}
+
+static enum error fail_write(struct session *session, enum error error, uint64_t sequence)
+{
+    struct failure failure;
+    if (error == ERROR_LIMIT)
+        failure_set(&failure, FAILURE_INVALID_REQUEST,
+                    "Operation %llu is more than %u above what this writer has completed. Wait for answers before writing on.",
+                    (unsigned long long)sequence, LIMIT_WRITER_WINDOW);
+    else if (error == ERROR_BUSY)
+        failure_set(&failure, FAILURE_SERVER_ERROR,
+                    "This bucket keeps %u idempotent writers, its limit; a new one cannot begin until one has been idle for "
+                    "%u minutes. Reuse a writer.",
+                    LIMIT_WRITERS_PER_BUCKET, LIMIT_WRITER_IDLE_MS / 60000);
+    else
+        op_failure_of_put(error, &failure);
+    return session_fail(session, &failure, SESSION_NO_WAIT);
+}
+
+enum error op_write_batch(struct session *session, struct slice body)
+{
+    struct batch batch;
+    struct operation_read operation;
+    struct slice walk = body, at;
+    struct failure failure;
+    enum error error = read_batch(body, &batch);
+    while (error == OK && next_operation(&walk, &at))
+        error = read_operation(at, &operation);
+    if (error == OK && !text_is_utf8(batch.region))
+        error = ERROR_MALFORMED;
+    if (error != OK)
+        return error;
+    struct region *region = op_region(session, batch.region, &failure);
+    if (region == NULL || !check_batch(&batch, &failure))
+        return session_fail(session, &failure, SESSION_NO_WAIT);
+    for (walk = body; next_operation(&walk, &at);)
+        if (read_operation(at, &operation) == OK && !check_operation(region, &operation, &failure))
+            return session_fail(session, &failure, SESSION_NO_WAIT);
+
+    Pb__WriteBatchResponse response = PB__WRITE_BATCH_RESPONSE__INIT;
+    struct writer_mark mark = {.sequence = batch.sequence, .completed_through = batch.completed_through};
+    memcpy(mark.id, batch.writer_id.data, sizeof mark.id);
+    for (walk = body; next_operation(&walk, &at); mark.sequence++) {
+        bool repeated = false;
+        /* Read and checked above; read again because a document is cut behind its closing brace. */
+        error = read_operation(at, &operation);
+        if (error == OK && !check_operation(region, &operation, &failure))
+            return session_fail(session, &failure, SESSION_NO_WAIT);
+        if (error == OK)
+            error = write_one(session, region, &operation, &mark, &repeated);
+        if (error != OK)
+            return fail_write(session, error, mark.sequence);
+        if (repeated)
+            response.repeated_count++;
+        else
+            response.applied++;
+    }
+    return session_reply_message(session, 1017, &response.base, SESSION_NO_WAIT);
+}

@@ -1,0 +1,134 @@
+/* The snapshot of one bucket: the current results of a plan with state, or the current entries through a plan without. */
+#include <stdlib.h>
+
+#include "common/mem.h"
+#include "server/subscription.h"
+
+void snapshot_fini(struct snapshot *snapshot)
+{
+    buf_fini(&snapshot->encoded);
+    mem_free(snapshot->rows);
+    memset(snapshot, 0, sizeof *snapshot);
+}
+
+struct cut {
+    struct snapshot *snapshot;
+    struct cq_instance *instance;
+    struct arena *arena;
+    uint32_t bucket, generation;
+    uint64_t time_ms;
+    uint32_t sub;                      /* of every row: a changelog's row is the second event of its record */
+    struct ring_position above, up_to; /* rows outside are not part of it */
+    struct slice key;
+};
+
+static enum error add_row(struct cut *cut, uint64_t mark, uint8_t kind, const struct query_row *row, const char *error)
+{
+    struct snapshot *snapshot = cut->snapshot;
+    struct ring_position position = {mark, cut->sub};
+    if (!ring_before(cut->above, position) || ring_before(cut->up_to, position))
+        return OK;
+    if (snapshot->count == snapshot->cap) {
+        size_t cap = snapshot->cap == 0 ? 16 : snapshot->cap * 2;
+        struct snapshot_row *bigger = mem_realloc(snapshot->rows, cap * sizeof *bigger);
+        if (bigger == NULL)
+            return ERROR_MEMORY;
+        snapshot->rows = bigger;
+        snapshot->cap = cap;
+    }
+    struct cq_event event = {.bucket = cut->bucket,
+                             .generation = cut->generation,
+                             .position = position,
+                             .kind = kind,
+                             .row = row,
+                             .error = error,
+                             .key = cut->key,
+                             .time_ms = cut->time_ms};
+    size_t offset = snapshot->encoded.len;
+    enum error failed = cq_event_encode(&event, cut->arena, &snapshot->encoded);
+    if (failed != OK)
+        return failed;
+    snapshot->rows[snapshot->count++] = (struct snapshot_row){
+        .position = position, .offset = (uint32_t)offset, .len = (uint32_t)(snapshot->encoded.len - offset)};
+    return OK;
+}
+
+static enum error on_result(void *arg, enum query_kind kind, const struct query_row *row)
+{
+    return add_row(arg, row->mark, (uint8_t)kind, row, NULL);
+}
+
+static enum error add_entry(struct cut *cut, const struct entry *entry)
+{
+    struct value key = value_load(entry_key(entry)), value = value_load(entry_value(entry));
+    struct query_input input = {.key = &key, .value = &value, .time_ms = cut->time_ms};
+    struct query_row row = {.mark = entry->seq};
+    struct query_error why;
+    bool admitted = false;
+    if (value.type == VALUE_NULL)
+        return OK; /* an entry without a value (putIfAbsent of null) is no row */
+    arena_reset(cut->arena);
+    cut->key = entry_key(entry);
+    enum error error = query_admit(cut->instance->plan, &input, cut->arena, &admitted, &row, &why);
+    if (error == ERROR_INVALID)
+        return add_row(cut, entry->seq, QUERY_ROW_ERROR, NULL, why.message);
+    if (error == OK && admitted)
+        error = add_row(cut, entry->seq, QUERY_INSERT, &row, NULL);
+    return error;
+}
+
+static int by_position(const void *a, const void *b)
+{
+    const struct snapshot_row *left = a, *right = b;
+    return ring_before(left->position, right->position) ? -1 : ring_before(right->position, left->position);
+}
+
+enum error snapshot_cut(struct subscription *subscription, uint32_t index)
+{
+    struct cq_instance *instance = subscription->instance;
+    struct cq_bucket *cqb = &instance->buckets[index];
+    struct bucket *bucket = cqb->bucket;
+    struct snapshot *snapshot = &subscription->snapshot;
+    struct token_position *from = &subscription->buckets[index].position;
+    struct entry **entries = NULL;
+    size_t entry_count = 0;
+    enum error error = OK;
+    snapshot_fini(snapshot);
+    buf_init(&snapshot->encoded);
+
+    bucket_lock(bucket);
+    struct ring_position end = {bucket->last_seq, UINT32_MAX};
+    struct cut cut = {.snapshot = snapshot,
+                      .instance = instance,
+                      .arena = &bucket->scratch,
+                      .bucket = index,
+                      .generation = bucket->generation,
+                      .time_ms = bucket->last_time_ms,
+                      .sub = instance->append_only ? 0 : 1,
+                      .above = from->at,
+                      .up_to = end};
+    if (from->at.seq > 0) {
+        /* An interrupted snapshot goes on: what changed above the floor comes from the ring. */
+        end = ring_before(from->at, cqb->ring.floor) ? cqb->ring.floor : from->at;
+        cut.up_to = end;
+    }
+    if (atomic_load(&bucket->gate.committed) < bucket->last_seq) {
+        error = ERROR_BUSY;
+    } else if (instance->has_state) {
+        arena_reset(cut.arena);
+        error = query_state_each(cqb->state, cut.arena, on_result, &cut);
+    } else {
+        error = bucket_entries_locked(bucket, &entries, &entry_count);
+    }
+    from->generation = bucket->generation;
+    bucket_unlock(bucket);
+
+    cut.arena = &subscription->worker->arena;
+    for (size_t i = 0; i < entry_count && error == OK; i++)
+        error = add_entry(&cut, entries[i]);
+    bucket_entries_free(entries, entry_count);
+    if (snapshot->count > 0)
+        qsort(snapshot->rows, snapshot->count, sizeof *snapshot->rows, by_position);
+    snapshot->after = end;
+    return error;
+}

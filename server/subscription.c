@@ -1,0 +1,324 @@
+#include "server/subscription.h"
+
+#include "common/mem.h"
+
+/* What hangs on a session that has subscriptions. */
+struct session_subscriptions {
+    struct subscription *first;
+    uint32_t count;
+};
+
+static void on_task(void *arg);
+
+static void mark_all(struct subscription *subscription)
+{
+    for (uint32_t i = 0; i < subscription->bucket_count; i++)
+        atomic_fetch_or(&subscription->dirty[i / 64], 1ull << (i % 64));
+}
+
+static void on_progress(void *arg)
+{
+    struct subscription *subscription = arg;
+    loop_timer_set(&subscription->progress_timer, 1000000);
+    mark_all(subscription);
+    subscription->progress_due = true;
+    subscription_pump(subscription);
+}
+
+static void on_session_drain(void *attachment)
+{
+    struct session_subscriptions *subscriptions = attachment;
+    for (struct subscription *s = subscriptions->first; s != NULL; s = s->next_of_session)
+        subscription_pump(s);
+}
+
+/* ---- Attaching ---- */
+
+static void start_positions(struct subscription *subscription, bool latest, bool created)
+{
+    for (uint32_t i = 0; i < subscription->bucket_count; i++) {
+        struct cq_bucket *cqb = &subscription->instance->buckets[i];
+        struct token_position *position = &subscription->buckets[i].position;
+        bucket_lock(cqb->bucket);
+        position->generation = cqb->bucket->generation;
+        position->in_snapshot = !latest;
+        if (latest)
+            position->at = (struct ring_position){created ? cqb->added_seq : cqb->bucket->last_seq, UINT32_MAX};
+        bucket_unlock(cqb->bucket);
+    }
+}
+
+static enum error resume_positions(struct subscription *subscription, const Pb__CqSubscribeRequest *request,
+                                   struct failure *failure)
+{
+    uint64_t instance_id;
+    struct token_position *positions = mem_array(subscription->bucket_count, sizeof *positions);
+    if (positions == NULL)
+        return ERROR_MEMORY;
+    enum error error = token_decode(message_slice(request->resume_token), &instance_id, positions,
+                                    subscription->bucket_count);
+    if (error != OK)
+        failure_set(failure, FAILURE_INVALID_REQUEST,
+                    "The resume token is damaged or belongs to another query. Subscribe without it for a new start.");
+    for (size_t i = 0; i < request->n_position && error == OK; i++) {
+        const Pb__CqPosition *given = request->position[i];
+        if (given->bucket >= subscription->bucket_count) {
+            failure_set(failure, FAILURE_INVALID_REQUEST,
+                        "A position names bucket %u, but the region has buckets 0 to %u.", given->bucket,
+                        subscription->bucket_count - 1);
+            error = ERROR_INVALID;
+            break;
+        }
+        positions[given->bucket].generation = given->generation == 0 ? 1 : given->generation;
+        positions[given->bucket].at = (struct ring_position){given->seq, given->sub};
+    }
+    for (uint32_t i = 0; i < subscription->bucket_count; i++)
+        subscription->buckets[i].position = positions[i];
+    mem_free(positions);
+    return error == OK || error == ERROR_MEMORY ? error : ERROR_INVALID;
+}
+
+static enum error choose_buckets(struct subscription *subscription, const Pb__CqSubscribeRequest *request,
+                                 struct failure *failure)
+{
+    for (uint32_t i = 0; i < subscription->bucket_count; i++)
+        subscription->buckets[i].wanted = request->n_bucket == 0;
+    for (size_t i = 0; i < request->n_bucket; i++) {
+        if (request->bucket[i] >= subscription->bucket_count) {
+            failure_set(failure, FAILURE_INVALID_REQUEST, "There is no bucket %u: the region has buckets 0 to %u.",
+                        request->bucket[i], subscription->bucket_count - 1);
+            return ERROR_INVALID;
+        }
+        subscription->buckets[request->bucket[i]].wanted = true;
+    }
+    return OK;
+}
+
+static enum error attach_to_session(struct subscription *subscription)
+{
+    struct session *session = subscription->session;
+    struct session_subscriptions *subscriptions = session_attachment(session);
+    if (subscriptions == NULL) {
+        subscriptions = mem_zalloc(sizeof *subscriptions);
+        if (subscriptions == NULL)
+            return ERROR_MEMORY;
+        session_attach(session, subscriptions, on_session_drain);
+    }
+    if (subscriptions->count >= LIMIT_SUBSCRIPTIONS_PER_CONNECTION)
+        return ERROR_LIMIT;
+    subscription->next_of_session = subscriptions->first;
+    subscriptions->first = subscription;
+    subscriptions->count++;
+    session_set_subscribed(session, true);
+    return OK;
+}
+
+static void attach_to_instance(struct subscription *subscription)
+{
+    struct cq_instance *instance = subscription->instance;
+    pthread_mutex_lock(&instance->lock);
+    subscription->next = instance->subscriptions;
+    if (subscription->next != NULL)
+        subscription->next->previous = subscription;
+    instance->subscriptions = subscription;
+    instance->subscription_count++;
+    pthread_mutex_unlock(&instance->lock);
+}
+
+static void free_now(struct subscription *subscription)
+{
+    snapshot_fini(&subscription->snapshot);
+    loop_timer_fini(&subscription->progress_timer);
+    cq_instance_unref(subscription->instance);
+    atomic_fetch_sub(&subscription->worker->server->subscription_count, 1);
+    mem_free(subscription->buckets);
+    mem_free(subscription);
+}
+
+static void set_options(struct subscription *subscription, const struct subscription_options *options)
+{
+    const Pb__CqSubscribeRequest *request = options->request;
+    subscription->encoding = options->encoding;
+    subscription->disconnects_when_slow = request->slow_policy == PB__SLOW_POLICY__DISCONNECT;
+    subscription->token_every_batch = request->token_every_batch;
+    subscription->progress = request->progress;
+    subscription->batch_events_max = request->max_batch_events == 0 ? UINT32_MAX : request->max_batch_events;
+    subscription->credit_events =
+        request->initial_credit_events == 0 ? LIMIT_CREDIT_EVENTS_DEFAULT : request->initial_credit_events;
+    subscription->credit_bytes =
+        request->initial_credit_bytes == 0 ? LIMIT_CREDIT_BYTES_DEFAULT : request->initial_credit_bytes;
+}
+
+enum error subscription_new(struct worker *worker, struct session *session, const struct subscription_options *options,
+                            struct subscription **subscription, struct failure *failure)
+{
+    uint32_t bucket_count = options->instance->region->bucket_count;
+    uint32_t words = (bucket_count + 63) / 64;
+    if (atomic_fetch_add(&worker->server->subscription_count, 1) >= LIMIT_SUBSCRIPTIONS) {
+        atomic_fetch_sub(&worker->server->subscription_count, 1);
+        return ERROR_LIMIT;
+    }
+    struct subscription *made = mem_zalloc(sizeof *made + words * sizeof(uint64_t));
+    if (made == NULL) {
+        atomic_fetch_sub(&worker->server->subscription_count, 1);
+        return ERROR_MEMORY;
+    }
+    made->worker = worker;
+    made->session = session;
+    made->instance = cq_instance_ref(options->instance);
+    made->id = atomic_fetch_add(&worker->server->next_subscription_id, 1) + 1;
+    made->bucket_count = made->snapshot_bucket = bucket_count;
+    made->task = (struct loop_task){.on_run = on_task, .arg = made};
+    set_options(made, options);
+    made->buckets = mem_array(bucket_count, sizeof *made->buckets);
+    enum error error = made->buckets == NULL ? ERROR_MEMORY : OK;
+    if (error == OK)
+        error = choose_buckets(made, options->request, failure);
+    if (error == OK && options->request->resume_token.len > 0)
+        error = resume_positions(made, options->request, failure);
+    else if (error == OK)
+        start_positions(made, options->request->start == PB__START__LATEST, options->created);
+    if (error == OK && made->progress)
+        error = loop_timer_init(&made->progress_timer, worker->loop, on_progress, made);
+    if (error == OK)
+        error = attach_to_session(made);
+    if (error != OK) {
+        free_now(made);
+        return error;
+    }
+    attach_to_instance(made);
+    *subscription = made;
+    return OK;
+}
+
+struct subscription *subscription_find(struct session *session, uint64_t id)
+{
+    struct session_subscriptions *subscriptions = session_attachment(session);
+    struct subscription *found = subscriptions == NULL ? NULL : subscriptions->first;
+    while (found != NULL && found->id != id)
+        found = found->next_of_session;
+    return found;
+}
+
+void subscription_start(struct subscription *subscription, struct session_slot *slot, bool answer_now)
+{
+    subscription->slot = slot;
+    subscription->state = answer_now ? SUBSCRIPTION_SNAPSHOT : SUBSCRIPTION_WAITING;
+    for (uint32_t i = 0; i < subscription->bucket_count; i++)
+        if (subscription->buckets[i].wanted && subscription->buckets[i].position.in_snapshot)
+            subscription->wants_snapshot_end = true;
+    mark_all(subscription);
+    if (subscription->progress)
+        loop_timer_set(&subscription->progress_timer, 1000000);
+    subscription_pump(subscription);
+}
+
+void subscription_add_credit(struct subscription *subscription, uint64_t events, uint64_t bytes)
+{
+    /* Far above what anybody reads, and far from wrapping. */
+    const uint64_t most = 1ull << 48;
+    subscription->credit_events = events > most - subscription->credit_events ? most : subscription->credit_events + events;
+    subscription->credit_bytes = bytes > most - subscription->credit_bytes ? most : subscription->credit_bytes + bytes;
+    subscription_pump(subscription);
+}
+
+/* ---- Ending ---- */
+
+static void detach_from_instance(struct subscription *subscription)
+{
+    struct cq_instance *instance = subscription->instance;
+    pthread_mutex_lock(&instance->lock);
+    if (subscription->previous != NULL)
+        subscription->previous->next = subscription->next;
+    else
+        instance->subscriptions = subscription->next;
+    if (subscription->next != NULL)
+        subscription->next->previous = subscription->previous;
+    instance->subscription_count--;
+    pthread_mutex_unlock(&instance->lock);
+}
+
+/* After this nobody else knows the subscription; but its task may be on its way through the mailbox, which then frees it. */
+static void release(struct subscription *subscription)
+{
+    detach_from_instance(subscription);
+    subscription->ended = true;
+    if (subscription->slot != NULL)
+        session_slot_drop(subscription->slot);
+    subscription->slot = NULL;
+    loop_timer_clear(&subscription->progress_timer);
+    if (!atomic_exchange(&subscription->posted, true)) {
+        free_now(subscription);
+        return;
+    }
+    subscription->next_of_session = subscription->worker->reaped;
+    subscription->worker->reaped = subscription;
+}
+
+static void free_reaped(struct subscription *subscription)
+{
+    struct subscription **link = &subscription->worker->reaped;
+    while (*link != subscription)
+        link = &(*link)->next_of_session;
+    *link = subscription->next_of_session;
+    free_now(subscription);
+}
+
+void subscription_free_reaped(struct worker *worker)
+{
+    while (worker->reaped != NULL)
+        free_reaped(worker->reaped);
+}
+
+void subscription_end(struct subscription *subscription)
+{
+    struct session_subscriptions *subscriptions = session_attachment(subscription->session);
+    struct subscription **link = &subscriptions->first;
+    while (*link != subscription)
+        link = &(*link)->next_of_session;
+    *link = subscription->next_of_session;
+    subscriptions->count--;
+    if (subscriptions->count == 0)
+        session_set_subscribed(subscription->session, false);
+    release(subscription);
+}
+
+void subscription_session_end(void *owner, struct session *session)
+{
+    (void)owner;
+    struct session_subscriptions *subscriptions = session_attachment(session);
+    if (subscriptions == NULL)
+        return;
+    while (subscriptions->first != NULL) {
+        struct subscription *subscription = subscriptions->first;
+        subscriptions->first = subscription->next_of_session;
+        release(subscription);
+    }
+    session_attach(session, NULL, NULL);
+    mem_free(subscriptions);
+}
+
+/* ---- Waking ---- */
+
+static void on_task(void *arg)
+{
+    struct subscription *subscription = arg;
+    if (subscription->ended) {
+        free_reaped(subscription);
+        return;
+    }
+    atomic_store(&subscription->posted, false);
+    subscription_pump(subscription);
+}
+
+void subscription_notify_all(struct cq_instance *instance, uint32_t bucket)
+{
+    pthread_mutex_lock(&instance->lock);
+    for (struct subscription *s = instance->subscriptions; s != NULL; s = s->next) {
+        if (bucket != UINT32_MAX)
+            atomic_fetch_or(&s->dirty[bucket / 64], 1ull << (bucket % 64));
+        if (!atomic_exchange(&s->posted, true))
+            loop_post(s->worker->loop, &s->task);
+    }
+    pthread_mutex_unlock(&instance->lock);
+}

@@ -1,0 +1,427 @@
+/* Pushing: from rings and snapshots into the connection. */
+#include "protocol/codec.h"
+#include "server/subscription.h"
+
+#define MEMBER_CQ_SUBSCRIBE_RESPONSE 1002
+#define MEMBER_CQ_EVENT_BATCH 1003
+#define MEMBER_CQ_STATUS 1007
+#define BATCH_BYTES (64u * 1024)
+
+/* Field numbers of CqEventBatch. */
+enum { BATCH_SUBSCRIPTION = 1, BATCH_NO = 2, BATCH_PHASE = 3, BATCH_EVENT = 4, BATCH_TOKEN = 5 };
+
+static bool may_push(const struct subscription *subscription)
+{
+    return subscription->credit_events > 0 && subscription->credit_bytes > 0 &&
+           session_unsent(subscription->session) < LIMIT_PUSH_UNSENT_BYTES;
+}
+
+/* ---- Frames ---- */
+
+static void put_token(const struct subscription *subscription, struct buf *token)
+{
+    struct token_position positions[64];
+    struct buf all;
+    buf_init(&all);
+    for (uint32_t i = 0; i < subscription->bucket_count; i += 64) {
+        uint32_t n = subscription->bucket_count - i < 64 ? subscription->bucket_count - i : 64;
+        for (uint32_t j = 0; j < n; j++)
+            positions[j] = subscription->buckets[i + j].position;
+        buf_append(&all, positions, n * sizeof *positions);
+    }
+    if (all.failed)
+        token->failed = true;
+    else
+        token_encode(subscription->instance->id, (const struct token_position *)(const void *)all.data,
+                     subscription->bucket_count, token);
+    buf_fini(&all);
+}
+
+static void put_varint_field(struct buf *out, uint32_t number, uint64_t value)
+{
+    uint8_t bytes[20];
+    uint8_t *end = codec_put_varint(codec_put_varint(bytes, (uint64_t)number << 3), value);
+    buf_append(out, bytes, (size_t)(end - bytes));
+}
+
+/* The events lie in worker->batch, each as a field of the batch. False when the connection could not take the frame; it is lost then. */
+static bool push_batch(struct subscription *subscription, Pb__CqEventBatch__Phase phase, bool with_token)
+{
+    struct buf head, token;
+    struct buf *events = &subscription->worker->batch;
+    buf_init(&head);
+    buf_init(&token);
+    put_varint_field(&head, BATCH_SUBSCRIPTION, subscription->id);
+    put_varint_field(&head, BATCH_NO, ++subscription->batch_no);
+    if (phase != PB__CQ_EVENT_BATCH__PHASE__TAIL)
+        put_varint_field(&head, BATCH_PHASE, (uint64_t)phase);
+    if (with_token)
+        put_token(subscription, &token);
+    size_t len = head.len + events->len + (with_token ? codec_bytes_field_size(BATCH_TOKEN, token.len) : 0);
+    bool whole = !head.failed && !token.failed && !events->failed;
+    uint8_t *at = whole ? session_push_begin(subscription->session, MEMBER_CQ_EVENT_BATCH, len) : NULL;
+    if (at != NULL) {
+        memcpy(at, head.data, head.len);
+        at += head.len;
+        if (events->len > 0)
+            memcpy(at, events->data, events->len);
+        at += events->len;
+        if (with_token)
+            memcpy(codec_put_bytes_header(at, BATCH_TOKEN, token.len), token.data, token.len);
+        session_push_end(subscription->session);
+        subscription->moved = !with_token;
+    }
+    buf_fini(&token);
+    buf_fini(&head);
+    buf_clear(events);
+    return at != NULL;
+}
+
+static bool push_status(struct subscription *subscription, Pb__CqStatus__Code code, uint32_t bucket, uint64_t from_seq,
+                        uint64_t to_seq, const char *detail)
+{
+    Pb__CqStatus status = PB__CQ_STATUS__INIT;
+    status.subscription_id = subscription->id;
+    status.code = code;
+    status.bucket = bucket;
+    status.from_seq = from_seq;
+    status.to_seq = to_seq;
+    status.detail = message_bytes(slice_text(detail));
+    size_t len = protobuf_c_message_get_packed_size(&status.base);
+    uint8_t *at = session_push_begin(subscription->session, MEMBER_CQ_STATUS, len);
+    if (at == NULL)
+        return false;
+    protobuf_c_message_pack(&status.base, at);
+    session_push_end(subscription->session);
+    return true;
+}
+
+/* The connection lacks the memory for a frame: what it would have missed must not be missed in silence, so it ends, and the client
+ * resumes. */
+static void give_up(struct subscription *subscription)
+{
+    session_finish(subscription->session);
+}
+
+/* Adds an encoded event to the batch, in the subscription's encoding. */
+static void add_event(struct subscription *subscription, uint8_t kind, struct slice encoded)
+{
+    struct buf *batch = &subscription->worker->batch;
+    if (subscription->encoding == PB__ENCODING__UPSERT && kind == QUERY_UPDATE_BEFORE)
+        return;
+    uint8_t *at = buf_reserve(batch, codec_bytes_field_size(BATCH_EVENT, encoded.len));
+    if (at == NULL)
+        return;
+    uint8_t *content = codec_put_bytes_header(at, BATCH_EVENT, encoded.len);
+    memcpy(content, encoded.data, encoded.len);
+    if (subscription->encoding == PB__ENCODING__UPSERT && kind == QUERY_INSERT)
+        content[CQ_EVENT_KIND_OFFSET] = QUERY_UPDATE_AFTER;
+    batch->len += (size_t)(content - at) + encoded.len;
+    subscription->credit_events--;
+    subscription->credit_bytes -= encoded.len < subscription->credit_bytes ? encoded.len : subscription->credit_bytes;
+    atomic_fetch_add_explicit(&subscription->worker->events_pushed, 1, memory_order_relaxed);
+}
+
+static bool batch_has_room(const struct subscription *subscription, uint32_t events)
+{
+    return subscription->worker->batch.len < BATCH_BYTES && events < subscription->batch_events_max &&
+           subscription->credit_events > 0 && subscription->credit_bytes > 0;
+}
+
+/* ---- The answer to the subscribe request ---- */
+
+static void answer(struct subscription *subscription)
+{
+    const struct query_plan *plan = subscription->instance->plan;
+    uint32_t count = query_plan_column_count(plan), keys[LIMIT_COLUMNS];
+    ProtobufCBinaryData columns[LIMIT_COLUMNS], types[LIMIT_COLUMNS];
+    struct buf names, text, token;
+    size_t ends[LIMIT_COLUMNS];
+    buf_init(&names);
+    buf_init(&text);
+    buf_init(&token);
+    for (uint32_t i = 0; i < count; i++) {
+        columns[i] = message_bytes(slice_text(query_plan_column_name(plan, i)));
+        query_type_name(query_plan_column_type(plan, i), &names);
+        ends[i] = names.len;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        size_t start = i == 0 ? 0 : ends[i - 1];
+        types[i] = message_bytes(slice_of(names.data + start, ends[i] - start));
+    }
+    query_plan_explain(plan, &text);
+    put_token(subscription, &token);
+    Pb__CqSubscribeResponse response = PB__CQ_SUBSCRIBE_RESPONSE__INIT;
+    response.subscription_id = subscription->id;
+    response.n_column = response.n_type = count;
+    response.column = columns;
+    response.type = types;
+    response.n_key_column = query_plan_key_columns(plan, keys);
+    response.key_column = keys;
+    response.append_only = query_plan_is_append_only(plan);
+    response.token = message_bytes(buf_slice(&token));
+    response.plan = message_bytes(buf_slice(&text));
+    response.plan_id =
+        message_bytes(slice_of(subscription->instance->plan_id, sizeof subscription->instance->plan_id));
+    struct session_slot *slot = subscription->slot;
+    subscription->slot = NULL;
+    if (names.failed || text.failed || token.failed)
+        session_slot_drop(slot);
+    else
+        session_slot_reply_message(slot, MEMBER_CQ_SUBSCRIBE_RESPONSE, &response.base, SESSION_NO_WAIT);
+    buf_fini(&token);
+    buf_fini(&text);
+    buf_fini(&names);
+}
+
+/* ---- Snapshots ---- */
+
+/* The bucket starts over: its reader has missed something and was told. */
+static void start_over(struct subscription *subscription, uint32_t index)
+{
+    struct subscription_bucket *own = &subscription->buckets[index];
+    own->position.in_snapshot = true;
+    own->position.at = (struct ring_position){0, 0};
+    own->hint = (struct ring_hint){0};
+    subscription->state = SUBSCRIPTION_SNAPSHOT;
+    subscription->wants_snapshot_end = true;
+}
+
+/* The next bucket that is still in snapshot mode; bucket_count if there is none. */
+static uint32_t next_snapshot_bucket(const struct subscription *subscription)
+{
+    uint32_t i = 0;
+    while (i < subscription->bucket_count &&
+           !(subscription->buckets[i].wanted && subscription->buckets[i].position.in_snapshot))
+        i++;
+    return i;
+}
+
+/* A token from before this bucket lost its contents. True if the subscription goes on. */
+static bool check_generation(struct subscription *subscription, uint32_t index)
+{
+    struct subscription_bucket *own = &subscription->buckets[index];
+    uint32_t generation = subscription->instance->region->buckets[index].generation;
+    if (own->position.generation == generation)
+        return true;
+    uint64_t lost = own->position.at.seq;
+    own->position.generation = generation;
+    start_over(subscription, index);
+    return lost == 0 || push_status(subscription, PB__CQ_STATUS__CODE__DATA_LOSS, index, lost + 1, 0,
+                                    "The bucket lost its contents; its results begin again with a new snapshot.");
+}
+
+static void finish_snapshot_bucket(struct subscription *subscription)
+{
+    struct subscription_bucket *own = &subscription->buckets[subscription->snapshot_bucket];
+    own->position.in_snapshot = false;
+    own->position.at = subscription->snapshot.after;
+    subscription->moved = true;
+    atomic_fetch_or(&subscription->dirty[subscription->snapshot_bucket / 64],
+                    1ull << (subscription->snapshot_bucket % 64));
+    subscription->snapshot_bucket = subscription->bucket_count;
+    snapshot_fini(&subscription->snapshot);
+}
+
+/* Makes sure that a bucket is being pushed. OK and snapshot_bucket == bucket_count: none is left. */
+static enum error begin_snapshot_bucket(struct subscription *subscription)
+{
+    if (subscription->snapshot_bucket < subscription->bucket_count)
+        return OK;
+    uint32_t index = next_snapshot_bucket(subscription);
+    if (index == subscription->bucket_count)
+        return OK;
+    if (!check_generation(subscription, index))
+        return ERROR_MEMORY;
+    enum error error = snapshot_cut(subscription, index);
+    if (error == OK)
+        subscription->snapshot_bucket = index;
+    return error;
+}
+
+static bool end_snapshot(struct subscription *subscription)
+{
+    subscription->state = SUBSCRIPTION_TAIL;
+    if (!subscription->wants_snapshot_end)
+        return true;
+    subscription->wants_snapshot_end = false;
+    if (push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__SNAPSHOT_END, true))
+        return true;
+    give_up(subscription);
+    return false;
+}
+
+/* Pushes the next part of the snapshot; false if it has to wait or the connection is lost. Small buckets share a batch. */
+static bool push_snapshot(struct subscription *subscription)
+{
+    uint32_t events = 0;
+    struct snapshot *snapshot = &subscription->snapshot;
+    enum error error = OK;
+    while (batch_has_room(subscription, events)) {
+        error = begin_snapshot_bucket(subscription);
+        if (error != OK || subscription->snapshot_bucket == subscription->bucket_count)
+            break;
+        while (snapshot->next < snapshot->count && batch_has_room(subscription, events)) {
+            const struct snapshot_row *row = &snapshot->rows[snapshot->next++];
+            const uint8_t *encoded = snapshot->encoded.data + row->offset;
+            add_event(subscription, encoded[CQ_EVENT_KIND_OFFSET], slice_of(encoded, row->len));
+            subscription->buckets[subscription->snapshot_bucket].position.at = row->position;
+            events++;
+        }
+        if (snapshot->next == snapshot->count)
+            finish_snapshot_bucket(subscription);
+    }
+    if (subscription->worker->batch.len > 0 &&
+        !push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__SNAPSHOT, subscription->token_every_batch))
+        error = ERROR_MEMORY;
+    if (error != OK && error != ERROR_BUSY)
+        give_up(subscription);
+    if (error != OK)
+        return false;
+    if (subscription->snapshot_bucket < subscription->bucket_count ||
+        next_snapshot_bucket(subscription) < subscription->bucket_count)
+        return true;
+    return end_snapshot(subscription);
+}
+
+/* ---- The tail ---- */
+
+enum tail { TAIL_MORE, TAIL_END, TAIL_GAP };
+
+/* Reads one bucket's ring into the batch. */
+static enum tail read_bucket(struct subscription *subscription, uint32_t index, uint32_t *events, uint64_t *floor_seq)
+{
+    struct subscription_bucket *own = &subscription->buckets[index];
+    struct cq_bucket *cqb = &subscription->instance->buckets[index];
+    struct bucket *bucket = cqb->bucket;
+    enum tail tail = TAIL_MORE;
+    bucket_lock(bucket);
+    uint64_t committed = atomic_load(&bucket->gate.committed);
+    if (!cqb->active) {
+        tail = TAIL_END;
+    } else if (ring_before(own->position.at, cqb->ring.floor)) {
+        *floor_seq = cqb->ring.floor.seq;
+        tail = TAIL_GAP;
+    }
+    while (tail == TAIL_MORE && batch_has_room(subscription, *events)) {
+        struct ring_event event;
+        if (!ring_next(&cqb->ring, own->position.at, committed, &own->hint, &event)) {
+            cqb->armed = true;
+            tail = TAIL_END;
+            break;
+        }
+        add_event(subscription, event.kind, event.encoded);
+        own->position.at = event.position;
+        subscription->moved = true;
+        ++*events;
+    }
+    if (tail == TAIL_END && subscription->progress_due && own->position.at.seq < committed) {
+        own->position.at = (struct ring_position){committed, UINT32_MAX};
+        subscription->moved = true;
+    }
+    bucket_unlock(bucket);
+    return tail;
+}
+
+/* False if the connection or the subscription ends. */
+static bool on_gap(struct subscription *subscription, uint32_t index, uint64_t floor_seq)
+{
+    uint64_t from = subscription->buckets[index].position.at.seq + 1;
+    if (subscription->disconnects_when_slow) {
+        push_status(subscription, PB__CQ_STATUS__CODE__SLOW, index, from, floor_seq, "The subscriber fell behind.");
+        push_status(subscription, PB__CQ_STATUS__CODE__CLOSED, 0, 0, 0,
+                    "The subscription asked to be ended when it falls behind. Resume with the last token.");
+        subscription_end(subscription);
+        return false;
+    }
+    start_over(subscription, index);
+    if (push_status(subscription, PB__CQ_STATUS__CODE__GAP, index, from, floor_seq,
+                    "These results are no longer kept; a new snapshot of the bucket follows."))
+        return true;
+    give_up(subscription);
+    return false;
+}
+
+/* Pushes one batch of the tail. False if there is nothing, or if the subscription has ended: *ended. */
+static bool push_tail(struct subscription *subscription, bool *ended)
+{
+    uint32_t events = 0, words = (subscription->bucket_count + 63) / 64;
+    for (uint32_t step = 0; step < words && batch_has_room(subscription, events); step++) {
+        uint32_t word = (subscription->scan_next + step) % words;
+        uint64_t bits = atomic_exchange(&subscription->dirty[word], 0);
+        while (bits != 0) {
+            uint32_t index = word * 64 + (uint32_t)__builtin_ctzll(bits);
+            uint64_t bit = bits & -bits, floor_seq = 0;
+            enum tail tail = TAIL_MORE;
+            bits &= bits - 1;
+            if (index >= subscription->bucket_count || !subscription->buckets[index].wanted)
+                continue;
+            if (!check_generation(subscription, index))
+                give_up(subscription);
+            else if (batch_has_room(subscription, events) && !subscription->buckets[index].position.in_snapshot)
+                tail = read_bucket(subscription, index, &events, &floor_seq);
+            if (tail == TAIL_MORE)
+                atomic_fetch_or(&subscription->dirty[word], bit);
+            else if (tail == TAIL_GAP && !on_gap(subscription, index, floor_seq)) {
+                *ended = true;
+                return false;
+            }
+        }
+        subscription->scan_next = (word + 1) % words;
+    }
+    bool progress = subscription->progress_due && subscription->moved;
+    subscription->progress_due = false;
+    if (events == 0 && !progress)
+        return subscription->state == SUBSCRIPTION_SNAPSHOT;
+    if (subscription->worker->batch.len == 0 && !progress)
+        return true; /* all of it is left out by the encoding */
+    if (push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__TAIL, progress || subscription->token_every_batch))
+        return events > 0;
+    give_up(subscription);
+    *ended = true;
+    return false;
+}
+
+/* The instance or its region is gone: the client is told, and the subscription ends. */
+static bool end_if_over(struct subscription *subscription)
+{
+    bool failed = atomic_load(&subscription->instance->failed);
+    if (!failed && !atomic_load(&subscription->instance->region->destroyed))
+        return false;
+    if (subscription->slot != NULL) {
+        struct failure failure;
+        failure_set(&failure, FAILURE_SERVER_ERROR, "The query ended before it was ready: %s.",
+                    failed ? "the server is out of memory" : "its region was destroyed");
+        session_slot_fail(subscription->slot, &failure);
+        subscription->slot = NULL;
+    } else {
+        push_status(subscription, failed ? PB__CQ_STATUS__CODE__ERROR : PB__CQ_STATUS__CODE__REGION_DESTROYED, 0, 0, 0,
+                    failed ? "The server ran out of memory for this query and has missed rows; subscribe again."
+                           : "The region was destroyed.");
+        push_status(subscription, PB__CQ_STATUS__CODE__CLOSED, 0, 0, 0, "The query has ended.");
+    }
+    subscription_end(subscription);
+    return true;
+}
+
+void subscription_pump(struct subscription *subscription)
+{
+    if (subscription->ended || end_if_over(subscription))
+        return;
+    bool ready = cq_instance_is_ready(subscription->instance);
+    if (subscription->state == SUBSCRIPTION_WAITING && !ready)
+        return;
+    if (subscription->slot != NULL)
+        answer(subscription);
+    if (!ready)
+        return;
+    if (subscription->state == SUBSCRIPTION_WAITING)
+        subscription->state = SUBSCRIPTION_SNAPSHOT;
+    bool ended = false;
+    while (may_push(subscription)) {
+        bool went_on = subscription->state == SUBSCRIPTION_SNAPSHOT ? push_snapshot(subscription)
+                                                                    : push_tail(subscription, &ended);
+        if (ended || !went_on)
+            return;
+    }
+}

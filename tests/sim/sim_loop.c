@@ -1,0 +1,657 @@
+#include "tests/sim/sim_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/mem.h"
+
+enum {
+    POST_DELAY_US = 20,   /* at most, between a post and its turn */
+    TIMER_LATE_US = 200,  /* at most */
+    JOIN_TURNS_PPM = 500000,
+};
+
+/* 2026-11-22, so that wall times look like some. */
+#define WALL_START_MS UINT64_C(1795305600000)
+
+struct sim_timer {
+    struct sim_event event;
+    struct loop_timer *timer;
+};
+
+/* ---- Memory ---- */
+
+void *sim_alloc(size_t size)
+{
+    void *block = calloc(1, size);
+
+    INVARIANT(block != NULL);
+    return block;
+}
+
+void *sim_realloc(void *old, size_t size)
+{
+    void *block = realloc(old, size);
+
+    INVARIANT(block != NULL);
+    return block;
+}
+
+/* ---- Random numbers: xoshiro256**, seeded by splitmix64 ---- */
+
+static uint64_t splitmix(uint64_t *state)
+{
+    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static void prng_init(struct sim_prng *prng, uint64_t seed)
+{
+    for (int i = 0; i < 4; i++)
+        prng->words[i] = splitmix(&seed);
+}
+
+static uint64_t rotate(uint64_t x, int k)
+{
+    return (x << k) | (x >> (64 - k));
+}
+
+static uint64_t prng_next(struct sim_prng *prng)
+{
+    uint64_t *s = prng->words;
+    uint64_t result = rotate(s[1] * 5, 7) * 9;
+    uint64_t t = s[1] << 17;
+
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = rotate(s[3], 45);
+    return result;
+}
+
+uint64_t sim_random(struct sim *sim)
+{
+    return prng_next(&sim->prng);
+}
+
+uint64_t sim_random_below(struct sim *sim, uint64_t bound)
+{
+    return bound == 0 ? 0 : (uint64_t)(((unsigned __int128)sim_random(sim) * bound) >> 64);
+}
+
+bool sim_chance(struct sim *sim, uint32_t ppm)
+{
+    return ppm > 0 && sim_random_below(sim, 1000000) < ppm;
+}
+
+/* ---- The trace ---- */
+
+static void fold(struct sim *sim, uint64_t value)
+{
+    uint64_t state = sim->hash ^ value;
+
+    sim->hash = splitmix(&state);
+}
+
+void sim_trace(struct sim *sim, const char *what, const struct sim_node *node, uint64_t a, uint64_t b)
+{
+    fold(sim, sim->now_us);
+    for (const char *c = what; *c != '\0'; c++)
+        sim->hash = (sim->hash ^ (uint8_t)*c) * UINT64_C(0x100000001b3);
+    fold(sim, node != NULL ? node->id + 1 : 0);
+    fold(sim, a);
+    fold(sim, b);
+    if (sim->trace != NULL)
+        fprintf(sim->trace, "%12llu %-10s %-16s %llu %llu\n", (unsigned long long)sim->now_us,
+                node != NULL ? node->name : "-", what, (unsigned long long)a, (unsigned long long)b);
+}
+
+void sim_trace_bytes(struct sim *sim, const uint8_t *data, size_t len)
+{
+    for (; len >= 8; data += 8, len -= 8) {
+        uint64_t word;
+
+        memcpy(&word, data, 8);
+        sim->hash = rotate(sim->hash ^ word, 23) * UINT64_C(0x9e3779b97f4a7c15);
+    }
+    for (; len > 0; data++, len--)
+        sim->hash = (sim->hash ^ *data) * UINT64_C(0x100000001b3);
+}
+
+void sim_note(struct sim *sim, const char *what, uint64_t a, uint64_t b)
+{
+    sim_trace(sim, what, NULL, a, b);
+}
+
+void sim_set_trace(struct sim *sim, FILE *trace)
+{
+    sim->trace = trace;
+}
+
+uint64_t sim_trace_hash(const struct sim *sim)
+{
+    return sim->hash;
+}
+
+uint64_t sim_now_us(const struct sim *sim)
+{
+    return sim->now_us;
+}
+
+/* ---- Events: a binary heap, whose places the events know ---- */
+
+static bool is_before(const struct sim_event *a, const struct sim_event *b)
+{
+    return a->at_us != b->at_us ? a->at_us < b->at_us : a->seq < b->seq;
+}
+
+static void heap_put(struct sim *sim, size_t index, struct sim_event *event)
+{
+    sim->heap[index - 1] = event;
+    event->index = index;
+}
+
+static void heap_sift(struct sim *sim, size_t index, struct sim_event *event)
+{
+    while (index > 1 && is_before(event, sim->heap[index / 2 - 1])) {
+        heap_put(sim, index, sim->heap[index / 2 - 1]);
+        index /= 2;
+    }
+    for (;;) {
+        size_t child = index * 2;
+
+        if (child > sim->heap_len)
+            break;
+        if (child < sim->heap_len && is_before(sim->heap[child], sim->heap[child - 1]))
+            child++;
+        if (!is_before(sim->heap[child - 1], event))
+            break;
+        heap_put(sim, index, sim->heap[child - 1]);
+        index = child;
+    }
+    heap_put(sim, index, event);
+}
+
+void sim_event_init(struct sim_event *event, struct sim_loop *loop, loop_fn *on_event, void *arg)
+{
+    *event = (struct sim_event){.loop = loop, .on_event = on_event, .arg = arg};
+}
+
+bool sim_event_is_set(const struct sim_event *event)
+{
+    return event->index != 0 || event->held;
+}
+
+void sim_event_clear(struct sim *sim, struct sim_event *event)
+{
+    if (event->held) {
+        struct sim_node *node = event->loop->node;
+        struct sim_event *before = NULL;
+
+        for (struct sim_event *at = node->held; at != event; at = at->next_held)
+            before = at;
+        if (before != NULL)
+            before->next_held = event->next_held;
+        else
+            node->held = event->next_held;
+        if (node->held_tail == event)
+            node->held_tail = before;
+        event->held = false;
+    }
+    if (event->index != 0) {
+        size_t index = event->index;
+        struct sim_event *last = sim->heap[--sim->heap_len];
+
+        event->index = 0;
+        if (last != event)
+            heap_sift(sim, index, last);
+    }
+}
+
+void sim_event_set(struct sim *sim, struct sim_event *event, uint64_t delay_us)
+{
+    sim_event_clear(sim, event);
+    if (event->loop != NULL && event->loop->dead)
+        return;
+    if (sim->heap_len == sim->heap_cap) {
+        sim->heap_cap = sim->heap_cap == 0 ? 256 : sim->heap_cap * 2;
+        sim->heap = sim_realloc(sim->heap, sim->heap_cap * sizeof *sim->heap);
+    }
+    event->at_us = sim->now_us + delay_us;
+    event->seq = ++sim->seq;
+    heap_sift(sim, ++sim->heap_len, event);
+}
+
+/* ---- Turns ---- */
+
+static void list_add(struct sim_task_list *list, struct loop_task *task)
+{
+    PRE(!task->queued);
+    task->queued = true;
+    task->next = NULL;
+    if (list->tail != NULL)
+        list->tail->next = task;
+    else
+        list->head = task;
+    list->tail = task;
+}
+
+static bool list_remove(struct sim_task_list *list, struct loop_task *task)
+{
+    struct loop_task *before = NULL;
+
+    for (struct loop_task *at = list->head; at != NULL; before = at, at = at->next) {
+        if (at != task)
+            continue;
+        if (before != NULL)
+            before->next = task->next;
+        else
+            list->head = task->next;
+        if (list->tail == task)
+            list->tail = before;
+        task->queued = false;
+        return true;
+    }
+    return false;
+}
+
+static void list_run(struct sim_task_list *list)
+{
+    struct loop_task *task = list->head;
+
+    *list = (struct sim_task_list){0};
+    while (task != NULL) {
+        struct loop_task *next = task->next;
+
+        task->next = NULL;
+        task->queued = false;
+        task->on_run(task->arg);
+        task = next;
+    }
+}
+
+static void on_turn(void *arg)
+{
+    /* The turn itself is what was wanted: posted and deferred tasks run at its end. */
+    (void)arg;
+}
+
+static void end_turn(struct sim_loop *loop)
+{
+    list_run(&loop->posted);
+    list_run(&loop->deferred);
+    list_run(&loop->last);
+    if (loop->deferred.head != NULL || loop->last.head != NULL)
+        sim_event_set(loop->node->sim, &loop->turn, 1);
+    else if (loop->posted.head == NULL)
+        sim_event_clear(loop->node->sim, &loop->turn);
+}
+
+static void hold(struct sim_event *event)
+{
+    struct sim_node *node = event->loop->node;
+
+    event->held = true;
+    event->next_held = NULL;
+    if (node->held_tail != NULL)
+        node->held_tail->next_held = event;
+    else
+        node->held = event;
+    node->held_tail = event;
+}
+
+bool sim_step(struct sim *sim)
+{
+    struct sim_event *event;
+    struct sim_loop *loop;
+
+    PRE(sim->current == NULL);
+    if (sim->heap_len == 0)
+        return false;
+    event = sim->heap[0];
+    sim_event_clear(sim, event);
+    sim->now_us = event->at_us;
+    loop = event->loop;
+    if (loop == NULL) {
+        event->on_event(event->arg);
+        return true;
+    }
+    if (loop->node->paused) {
+        hold(event);
+        return true;
+    }
+    sim->current = loop;
+    sim_trace(sim, "turn", loop->node, loop->id, 0);
+    event->on_event(event->arg);
+    /* A real loop often finds several things ready at once. */
+    while (sim->heap_len > 0 && sim->heap[0]->loop == loop && sim->heap[0]->at_us <= sim->now_us &&
+           sim_chance(sim, JOIN_TURNS_PPM)) {
+        event = sim->heap[0];
+        sim_event_clear(sim, event);
+        event->on_event(event->arg);
+    }
+    end_turn(loop);
+    sim->current = NULL;
+    return true;
+}
+
+bool sim_run_until(struct sim *sim, bool (*predicate)(void *arg), void *arg, uint64_t max_us)
+{
+    uint64_t end_us = sim->now_us + max_us;
+
+    while (predicate == NULL || !predicate(arg)) {
+        if (sim->heap_len == 0 || sim->heap[0]->at_us > end_us) {
+            if (predicate == NULL)
+                sim->now_us = end_us;
+            return false;
+        }
+        sim_step(sim);
+    }
+    return true;
+}
+
+/* ---- The simulation and its nodes ---- */
+
+struct sim *sim_new(uint64_t seed)
+{
+    struct sim *sim = sim_alloc(sizeof *sim);
+    const struct sim_faults faults = {.latency_min_us = 50, .latency_max_us = 500};
+
+    prng_init(&sim->prng, seed);
+    sim->hash = seed;
+    sim->links = sim_alloc(SIM_NODES_MAX * SIM_NODES_MAX * sizeof *sim->links);
+    sim_set_faults(sim, &faults);
+    return sim;
+}
+
+void sim_free(struct sim *sim)
+{
+    PRE(sim->conns == NULL);
+    for (size_t i = 0; i < sim->node_count; i++) {
+        PRE(sim->nodes[i]->loops == NULL);
+        free(sim->nodes[i]);
+    }
+    while (sim->cuts != NULL) {
+        struct sim_cut *cut = sim->cuts;
+
+        sim->cuts = cut->next;
+        free(cut);
+    }
+    free(sim->links);
+    free(sim->heap);
+    free(sim);
+}
+
+struct sim_node *sim_node_new(struct sim *sim, const char *name)
+{
+    struct sim_node *node = sim_alloc(sizeof *node);
+
+    PRE(sim->node_count < SIM_NODES_MAX);
+    *node = (struct sim_node){.sim = sim,
+                              .id = sim->node_count,
+                              .rate_ppm = SIM_RATE_ONE,
+                              .clock_start_us = sim_random_below(sim, UINT64_C(1000000000000)),
+                              .next_port = 49152,
+                              .alive = true};
+    snprintf(node->name, sizeof node->name, "%s", name);
+    snprintf(node->host, sizeof node->host, "10.0.0.%zu", node->id + 1);
+    sim->nodes[sim->node_count++] = node;
+    return node;
+}
+
+const char *sim_node_host(const struct sim_node *node)
+{
+    return node->host;
+}
+
+void sim_node_set_rate(struct sim_node *node, uint32_t rate_ppm)
+{
+    PRE(node->loops == NULL && rate_ppm >= 1000000 && rate_ppm <= 1250000);
+    node->rate_ppm = rate_ppm;
+}
+
+void sim_node_set_wall_offset_ms(struct sim_node *node, int64_t offset_ms)
+{
+    node->wall_offset_ms = offset_ms;
+}
+
+uint64_t sim_node_now_us(const struct sim_node *node)
+{
+    return node->clock_start_us +
+           (uint64_t)((unsigned __int128)node->sim->now_us * node->rate_ppm / SIM_RATE_ONE);
+}
+
+/* Virtual time in which the node's clock goes on by `delay_us` at least. */
+uint64_t sim_node_delay_us(const struct sim_node *node, uint64_t delay_us)
+{
+    return (uint64_t)((unsigned __int128)delay_us * SIM_RATE_ONE / node->rate_ppm) +
+           (node->rate_ppm == SIM_RATE_ONE ? 0 : 2);
+}
+
+void sim_node_pause(struct sim_node *node)
+{
+    PRE(node->sim->current == NULL);
+    sim_trace(node->sim, "pause", node, 0, 0);
+    node->paused = true;
+}
+
+void sim_node_resume(struct sim_node *node)
+{
+    PRE(node->sim->current == NULL);
+    sim_trace(node->sim, "resume", node, 0, 0);
+    node->paused = false;
+    while (node->held != NULL)
+        sim_event_set(node->sim, node->held, 0);
+}
+
+void sim_node_crash(struct sim_node *node, enum sim_crash how)
+{
+    struct sim *sim = node->sim;
+
+    PRE(sim->current == NULL && node->alive);
+    sim_trace(sim, "crash", node, how, 0);
+    node->alive = false;
+    node->silent = how == SIM_CRASH_SILENT;
+    sim_net_crash(node, how);
+    node->paused = false;
+    while (node->held != NULL)
+        sim_event_clear(sim, node->held);
+    for (struct sim_loop *loop = node->loops; loop != NULL; loop = loop->next)
+        loop->dead = true;
+    /* Events of dead loops leave the heap one by one: clearing moves others, so the search begins again. */
+    for (size_t i = 0; i < sim->heap_len;) {
+        if (sim->heap[i]->loop != NULL && sim->heap[i]->loop->dead) {
+            sim_event_clear(sim, sim->heap[i]);
+            i = 0;
+        } else {
+            i++;
+        }
+    }
+}
+
+void sim_node_restart(struct sim_node *node)
+{
+    PRE(node->sim->current == NULL && !node->alive);
+    sim_trace(node->sim, "restart", node, 0, 0);
+    node->alive = true;
+    node->silent = false;
+    sim_net_restart(node);
+}
+
+bool sim_node_is_alive(const struct sim_node *node)
+{
+    return node->alive;
+}
+
+/* ---- Loops ---- */
+
+static struct sim_loop *sim_loop_of(struct loop *loop)
+{
+    return (struct sim_loop *)loop;
+}
+
+static uint64_t loop_now(struct loop *loop)
+{
+    return sim_node_now_us(sim_loop_of(loop)->node);
+}
+
+static uint64_t loop_wall(struct loop *loop)
+{
+    struct sim_node *node = sim_loop_of(loop)->node;
+
+    return WALL_START_MS + node->sim->now_us / 1000 + (uint64_t)node->wall_offset_ms;
+}
+
+static void on_timer(void *arg)
+{
+    struct sim_timer *impl = arg;
+
+    impl->timer->on_fire(impl->timer->arg);
+}
+
+static enum error timer_init(struct loop_timer *timer)
+{
+    struct sim_timer *impl = mem_zalloc(sizeof *impl);
+
+    if (impl == NULL)
+        return ERROR_MEMORY;
+    impl->timer = timer;
+    sim_event_init(&impl->event, sim_loop_of(timer->loop), on_timer, impl);
+    timer->impl = impl;
+    return OK;
+}
+
+static void timer_set(struct loop_timer *timer, uint64_t delay_us)
+{
+    struct sim_loop *loop = sim_loop_of(timer->loop);
+    struct sim_timer *impl = timer->impl;
+    uint64_t late_us;
+
+    if (loop->dead)
+        return;
+    late_us = sim_random_below(loop->node->sim, TIMER_LATE_US);
+    sim_event_set(loop->node->sim, &impl->event, sim_node_delay_us(loop->node, delay_us) + late_us);
+}
+
+static void timer_clear(struct loop_timer *timer)
+{
+    struct sim_timer *impl = timer->impl;
+
+    sim_event_clear(sim_loop_of(timer->loop)->node->sim, &impl->event);
+}
+
+static void timer_fini(struct loop_timer *timer)
+{
+    timer_clear(timer);
+    mem_free(timer->impl);
+}
+
+static void loop_wake(struct sim_loop *loop, uint64_t delay_us)
+{
+    if (!sim_event_is_set(&loop->turn))
+        sim_event_set(loop->node->sim, &loop->turn, delay_us);
+}
+
+static void post(struct loop *base, struct loop_task *task)
+{
+    struct sim_loop *loop = sim_loop_of(base);
+
+    if (loop->dead)
+        return;
+    list_add(&loop->posted, task);
+    loop_wake(loop, sim_random_below(loop->node->sim, POST_DELAY_US));
+}
+
+static void defer(struct loop *base, struct loop_task *task)
+{
+    struct sim_loop *loop = sim_loop_of(base);
+
+    if (loop->dead)
+        return;
+    list_add(&loop->deferred, task);
+    if (loop->node->sim->current != loop)
+        loop_wake(loop, 0);
+}
+
+void sim_loop_defer_last(struct sim_loop *loop, struct loop_task *task)
+{
+    if (loop->dead)
+        return;
+    list_add(&loop->last, task);
+    if (loop->node->sim->current != loop)
+        loop_wake(loop, 0);
+}
+
+void sim_loop_cancel(struct sim_loop *loop, struct loop_task *task)
+{
+    (void)(list_remove(&loop->posted, task) || list_remove(&loop->deferred, task) ||
+           list_remove(&loop->last, task));
+}
+
+static void loop_random_bytes(struct loop *base, void *data, size_t len)
+{
+    struct sim_loop *loop = sim_loop_of(base);
+    uint8_t *at = data;
+
+    while (len > 0) {
+        uint64_t word = prng_next(&loop->prng);
+        size_t part = len < sizeof word ? len : sizeof word;
+
+        memcpy(at, &word, part);
+        at += part;
+        len -= part;
+    }
+}
+
+static bool loop_is_current_now(struct loop *base)
+{
+    struct sim_loop *loop = sim_loop_of(base);
+
+    return loop->node->sim->current == NULL || loop->node->sim->current == loop;
+}
+
+static const struct loop_ops ops = {
+    .now_us = loop_now,
+    .wall_ms = loop_wall,
+    .timer_init = timer_init,
+    .timer_set = timer_set,
+    .timer_clear = timer_clear,
+    .timer_fini = timer_fini,
+    .post = post,
+    .defer = defer,
+    .random = loop_random_bytes,
+    .is_current = loop_is_current_now,
+};
+
+struct loop *sim_loop_new(struct sim *sim, struct sim_node *node)
+{
+    struct sim_loop *loop = sim_alloc(sizeof *loop);
+
+    PRE(node->alive && node->sim == sim);
+    loop->loop.ops = &ops;
+    loop->node = node;
+    loop->id = ++sim->loop_ids;
+    prng_init(&loop->prng, sim_random(sim));
+    sim_event_init(&loop->turn, loop, on_turn, loop);
+    loop->next = node->loops;
+    node->loops = loop;
+    return &loop->loop;
+}
+
+void sim_loop_free(struct loop *base)
+{
+    struct sim_loop *loop = sim_loop_of(base);
+    struct sim_loop **link = &loop->node->loops;
+
+    PRE(loop->node->sim->current == NULL);
+    sim_event_clear(loop->node->sim, &loop->turn);
+    while (*link != loop)
+        link = &(*link)->next;
+    *link = loop->next;
+    free(loop);
+}
