@@ -56,9 +56,7 @@ static void take_header(struct importer *importer)
     } else if (kind != OK) {
         end_kind(importer, kind, error_text(kind));
     } else if (!row_header_find(&importer->header, slice_text(importer->options.key), &importer->key_column)) {
-        struct text_nearest nearest;
         char names[512] = "";
-        text_nearest_init(&nearest, slice_text(importer->options.key));
         for (uint32_t i = 0; i < importer->header.count; i++) {
             size_t len = strlen(names);
             snprintf(names + len, sizeof names - len, "%s%.*s", i == 0 ? "" : ", ",

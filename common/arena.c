@@ -5,9 +5,9 @@
 
 enum {
     ARENA_ALIGN = 16,
-    ARENA_BLOCK_BYTES = 16 * 1024,        /* the first block */
-    ARENA_BLOCK_BYTES_MAX = 1024 * 1024,  /* later ones double up to this */
-    ARENA_KEPT_BYTES_MAX = 256 * 1024,    /* what arena_reset() may keep */
+    ARENA_BLOCK_BYTES = 16 * 1024,       /* the first block */
+    ARENA_BLOCK_BYTES_MAX = 1024 * 1024, /* later ones double up to this */
+    ARENA_KEPT_BYTES_MAX = 256 * 1024,   /* what arena_reset() may keep */
 };
 
 /* The head of the list is the block that allocations come from. */

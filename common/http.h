@@ -1,6 +1,7 @@
-/* A small HTTP server for what people and monitors ask a process: /health, /metrics, and later more. GET and HEAD only,
- * no bodies, small headers, short timeouts. It runs on a loop beside everything else, so a handler must be quick.
- * http_event.c is its only side; the simulation calls the handlers themselves. */
+/* A small HTTP server for what people and monitors ask a process: /health, /metrics, and later
+ * more. GET and HEAD only, no bodies, small headers, short timeouts. It runs on a loop beside
+ * everything else, so a handler must be quick. http_event.c is its only side; the simulation calls
+ * the handlers themselves. */
 #ifndef VUG_COMMON_HTTP_H
 #define VUG_COMMON_HTTP_H
 
@@ -19,8 +20,8 @@ struct http_route {
     http_fn *on_get;
 };
 
-/* Listens at once. The routes and `arg`, which every handler gets, must outlive the server. ERROR_MEMORY,
- * ERROR_ADDRESS_IN_USE, ERROR_NAME, ERROR_IO. */
+/* Listens at once. The routes and `arg`, which every handler gets, must outlive the server.
+ * ERROR_MEMORY, ERROR_ADDRESS_IN_USE, ERROR_NAME, ERROR_IO. */
 enum error http_event_new(struct loop *loop, const char *host, uint16_t port,
                           const struct http_route *routes, size_t count, void *arg,
                           struct http **http);

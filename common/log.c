@@ -60,8 +60,9 @@ void log_free(struct log *log)
     mem_free(log);
 }
 
-/* Appends `text` with everything that could start a new line or drive a terminal written as an escape: control
- * characters (C0, DEL, C1) and bytes that are not UTF-8. Stops where `end` is reached, never inside a character. */
+/* Appends `text` with everything that could start a new line or drive a terminal written as an
+ * escape: control characters (C0, DEL, C1) and bytes that are not UTF-8. Stops where `end` is
+ * reached, never inside a character. */
 static char *log_escape(char *out, const char *end, const char *text)
 {
     size_t left = strlen(text);

@@ -1,10 +1,12 @@
 /* The real loop, on libevent.
  *
- *   wait -> [callbacks of sockets, timers, signals] -> posted tasks -> deferred tasks -> last tasks -> wait
+ *   wait -> [callbacks of sockets, timers, signals] -> posted tasks -> deferred tasks -> last tasks
+ * -> wait
  *
- * Each pass is one turn. The clock is read at the first use after the wait and kept for the turn; a use before the wait
- * does not survive it. Only loop_post() and loop_event_stop() are called from other threads; they share a mutex and an
- * eventfd with the loop and never touch libevent, whose base therefore needs no locks. */
+ * Each pass is one turn. The clock is read at the first use after the wait and kept for the turn; a
+ * use before the wait does not survive it. Only loop_post() and loop_event_stop() are called from
+ * other threads; they share a mutex and an eventfd with the loop and never touch libevent, whose
+ * base therefore needs no locks. */
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -19,7 +21,8 @@
 #include "common/loop_event.h"
 #include "common/mem.h"
 
-/* How far the CPU time of a turn may be overstated: the clock of a thread costs 0.7 us to read, too much for each turn.
+/* How far the CPU time of a turn may be overstated: the clock of a thread costs 0.7 us to read, too
+ * much for each turn.
  */
 enum { TURN_MEASURE_US = 100 };
 
@@ -47,7 +50,7 @@ struct loop_event {
     struct task_list last;
     struct task_list running; /* what run_tasks() has not come to yet */
     struct signal_watch *signals;
-    uint64_t cpu_read_us;    /* the thread's CPU time at its last reading, and when that was */
+    uint64_t cpu_read_us; /* the thread's CPU time at its last reading, and when that was */
     uint64_t cpu_read_at_us;
     _Atomic uint64_t turn_max_us;
     atomic_bool is_running;
@@ -131,7 +134,8 @@ static void timer_arm(struct event_timer *impl, uint64_t delay_us)
     struct timeval delay = {.tv_sec = (time_t)(delay_us / 1000000),
                             .tv_usec = (suseconds_t)(delay_us % 1000000)};
 
-    /* Only libevent's heap of pointers could need memory here, and event_timer_init() has seen to that. */
+    /* Only libevent's heap of pointers could need memory here, and event_timer_init() has seen to
+     * that. */
     INVARIANT(event_add(&impl->event, &delay) == 0);
 }
 
@@ -261,8 +265,8 @@ void loop_event_defer_last(struct loop *loop, struct loop_task *task)
 void loop_event_cancel(struct loop *loop, struct loop_task *task)
 {
     struct loop_event *self = loop_event_of(loop);
-    bool removed = task_list_remove(&self->deferred, task) ||
-                   task_list_remove(&self->last, task) || task_list_remove(&self->running, task);
+    bool removed = task_list_remove(&self->deferred, task) || task_list_remove(&self->last, task) ||
+                   task_list_remove(&self->running, task);
 
     if (!removed) {
         pthread_mutex_lock(&self->mutex);
@@ -311,7 +315,8 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
         run_posted(self);
 }
 
-/* A turn cannot have used more CPU time than it lasted, nor more than was used since the last reading. */
+/* A turn cannot have used more CPU time than it lasted, nor more than was used since the last
+ * reading. */
 static void measure_turn(struct loop_event *self)
 {
     uint64_t end_us = clock_us(CLOCK_BOOTTIME);

@@ -1,21 +1,23 @@
-/* The real network: established connections.
+/* The real network: established connections, their life and what they read; net_event_write.c has
+ * what they write.
  *
  *   readable -> receive once -> on_data() ... on_writable / reserve+commit -> flush list
- *                                                    end of the turn -> one sendmsg for each connection of the list
+ *                                                    end of the turn -> one sendmsg for each
+ * connection of the list
  *
- * Reads. A small rest of the last read is copied in front of the shared buffer, so that on_data() sees it together with
- * what follows and a connection with half a frame owns no more than that half. A large rest stays in the connection's own
- * buffer, and the socket is read right behind it; that buffer doubles, but never beyond twice what has arrived, so an
- * announced length alone makes us allocate nothing.
+ * Reads. A small rest of the last read is copied in front of the shared buffer, so that on_data()
+ * sees it together with what follows and a connection with half a frame owns no more than that
+ * half. A large rest stays in the connection's own buffer, and the socket is read right behind it;
+ * that buffer doubles, but never beyond twice what has arrived, so an announced length alone makes
+ * us allocate nothing.
  *
- * Life. A connection that ends is unlinked from everything at once and becomes NET_CONN_DEAD; its memory goes when no
- * callback of it is on the stack and the flush list does not hold it. */
+ * Life. A connection that ends is unlinked from everything at once and becomes NET_CONN_DEAD; its
+ * memory goes when no callback of it is on the stack and the flush list does not hold it. */
 #include "common/net_event_impl.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "common/loop_event.h"
@@ -25,17 +27,10 @@ enum {
     NET_READ_BYTES = 64 * 1024,
     NET_READ_BYTES_MAX = 1024 * 1024, /* of one read of a large frame */
     NET_CARRY_BYTES = 4 * 1024,       /* a rest up to this is copied in front of the next read */
-    NET_CHUNK_BYTES = 16 * 1024 - (int)sizeof(struct net_chunk),
-    NET_POOL_CHUNKS = 64,
-    NET_IOV = 64,
     NET_FINISH_DRAIN_BYTES = 1024 * 1024,
-    NET_FINISH_DRAIN_MS = 1000,
-    NET_FINISH_STALL_MS = 10000,
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
-static void on_writable(evutil_socket_t fd, short what, void *arg);
-static void on_flush(void *arg);
 
 /* ---- Addresses and errors ---- */
 
@@ -104,7 +99,7 @@ struct net_event_conn *net_event_conn_new(struct net_event *net,
     return conn;
 }
 
-static bool start_reading(struct net_event_conn *conn)
+bool net_event_start_reading(struct net_event_conn *conn)
 {
     if (!conn->reading && !conn->eof_seen) {
         if (event_add(&conn->read_event, NULL) != 0)
@@ -128,24 +123,13 @@ enum error net_event_conn_open(struct net_event_conn *conn, int fd)
     socklen_t len = sizeof conn->peer;
 
     event_assign(&conn->read_event, base, fd, EV_READ | EV_PERSIST, on_readable, conn);
-    event_assign(&conn->write_event, base, fd, EV_WRITE | EV_PERSIST, on_writable, conn);
-    if (!conn->paused && !start_reading(conn))
+    event_assign(&conn->write_event, base, fd, EV_WRITE | EV_PERSIST, net_event_on_writable, conn);
+    if (!conn->paused && !net_event_start_reading(conn))
         return ERROR_MEMORY;
     getpeername(fd, &conn->peer.any, &len);
     conn->fd = fd;
     conn->state = NET_CONN_OPEN;
     return OK;
-}
-
-static void chunk_release(struct net_event *net, struct net_chunk *chunk)
-{
-    if (chunk->cap != NET_CHUNK_BYTES || net->pool_count == NET_POOL_CHUNKS) {
-        mem_free(chunk);
-        return;
-    }
-    chunk->next = net->pool;
-    net->pool = chunk;
-    net->pool_count++;
 }
 
 static void release_input(struct net_event_conn *conn)
@@ -176,14 +160,7 @@ static void conn_kill(struct net_event_conn *conn)
     }
     conn->state = NET_CONN_DEAD;
     conn->events = NULL;
-    while (conn->out_head != NULL) {
-        struct net_chunk *chunk = conn->out_head;
-
-        conn->out_head = chunk->next;
-        chunk_release(net, chunk);
-    }
-    conn->out_tail = NULL;
-    conn->out_bytes = 0;
+    net_event_drop_output(conn);
     if (conn->prev != NULL)
         conn->prev->next = conn->next;
     else
@@ -219,8 +196,8 @@ void net_event_conn_fail(struct net_event_conn *conn, enum error why)
     const struct net_conn_events *events = conn->events;
 
     net_event_conn_enter(conn);
-    /* Nothing may be called on it any more; the descriptor stays until on_close() returns, for whoever asks who the
-     * peer was. */
+    /* Nothing may be called on it any more; the descriptor stays until on_close() returns, for
+     * whoever asks who the peer was. */
     conn->events = NULL;
     if (events != NULL) {
         stop_reading(conn);
@@ -233,7 +210,8 @@ void net_event_conn_fail(struct net_event_conn *conn, enum error why)
 
 /* ---- Reading ---- */
 
-/* Keeps what on_data() has left of `data`, which may lie in the shared buffer or in the connection's own. */
+/* Keeps what on_data() has left of `data`, which may lie in the shared buffer or in the
+ * connection's own. */
 static bool keep_rest(struct net_event_conn *conn, const uint8_t *data, size_t len)
 {
     if (len == 0) {
@@ -244,7 +222,8 @@ static bool keep_rest(struct net_event_conn *conn, const uint8_t *data, size_t l
         conn->in_len = len;
         return true;
     }
-    /* A small rest of a large buffer moves out of it: a resting connection holds only what it has to. */
+    /* A small rest of a large buffer moves out of it: a resting connection holds only what it has
+     * to. */
     if (conn->in_cap < len || (len <= NET_CARRY_BYTES && conn->in_cap > 2 * NET_CARRY_BYTES)) {
         size_t cap = len < 256 ? 256 : len;
         uint8_t *in = mem_alloc(cap);
@@ -292,7 +271,8 @@ static void deliver(struct net_event_conn *conn, const uint8_t *data, size_t len
     }
 }
 
-/* Where the next read goes, and how large it may be; `start` is where the bytes begin that on_data() will see. */
+/* Where the next read goes, and how large it may be; `start` is where the bytes begin that
+ * on_data() will see. */
 static bool read_target(struct net_event_conn *conn, uint8_t **start, size_t *room)
 {
     struct net_event *net = net_event_of(conn->conn.net);
@@ -436,239 +416,6 @@ static void event_hand_over(struct net_conn *base, const struct net_conn_events 
     conn->arg = arg;
 }
 
-/* ---- Writing ---- */
-
-void net_event_schedule_flush(struct net_event_conn *conn)
-{
-    struct net_event *net = net_event_of(conn->conn.net);
-
-    if (conn->flush_queued)
-        return;
-    conn->flush_queued = true;
-    conn->flush_next = NULL;
-    if (net->flush_head == NULL)
-        net->flush_head = conn;
-    else
-        net->flush_tail->flush_next = conn;
-    net->flush_tail = conn;
-    if (!net->flush_task.queued)
-        loop_event_defer_last(net->net.loop, &net->flush_task);
-}
-
-static uint8_t *event_reserve(struct net_conn *base, size_t len)
-{
-    struct net_event_conn *conn = net_event_conn_of(base);
-    struct net_event *net = net_event_of(base->net);
-    struct net_chunk *chunk = conn->out_tail;
-    size_t cap = NET_CHUNK_BYTES;
-
-    PRE(conn->events != NULL);
-    if (chunk != NULL && chunk->cap - chunk->end >= len)
-        return chunk->data + chunk->end;
-    if (len <= cap && net->pool != NULL) {
-        chunk = net->pool;
-        net->pool = chunk->next;
-        net->pool_count--;
-    } else {
-        if (len > SIZE_MAX - sizeof *chunk)
-            return NULL;
-        if (len > cap)
-            cap = len;
-        chunk = mem_alloc(sizeof *chunk + cap);
-        if (chunk == NULL)
-            return NULL;
-    }
-    *chunk = (struct net_chunk){.cap = cap};
-    if (conn->out_tail != NULL)
-        conn->out_tail->next = chunk;
-    else
-        conn->out_head = chunk;
-    conn->out_tail = chunk;
-    /* The end of the turn takes the chunk back if nothing is committed. */
-    net_event_schedule_flush(conn);
-    return chunk->data;
-}
-
-static void event_commit(struct net_conn *base, size_t len)
-{
-    struct net_event_conn *conn = net_event_conn_of(base);
-
-    if (len == 0)
-        return;
-    PRE(conn->out_tail != NULL && conn->out_tail->cap - conn->out_tail->end >= len);
-    conn->out_tail->end += len;
-    conn->out_bytes += len;
-    net_event_schedule_flush(conn);
-}
-
-static size_t event_unsent(const struct net_conn *conn)
-{
-    return net_event_conn_of(conn)->out_bytes;
-}
-
-/* Takes `sent` bytes off the front, and every chunk that is empty. */
-static void output_consume(struct net_event_conn *conn, size_t sent)
-{
-    struct net_event *net = net_event_of(conn->conn.net);
-
-    conn->out_bytes -= sent;
-    while (conn->out_head != NULL) {
-        struct net_chunk *chunk = conn->out_head;
-        size_t len = chunk->end - chunk->start;
-
-        if (len > sent) {
-            chunk->start += sent;
-            return;
-        }
-        sent -= len;
-        conn->out_head = chunk->next;
-        chunk_release(net, chunk);
-    }
-    conn->out_tail = NULL;
-}
-
-/* One system call. Returns false when the connection has failed (and is gone if nobody holds it). */
-static bool send_output(struct net_event_conn *conn)
-{
-    struct net_event *net = net_event_of(conn->conn.net);
-    struct iovec iov[NET_IOV];
-    struct msghdr message = {.msg_iov = iov};
-    ssize_t sent;
-
-    for (struct net_chunk *chunk = conn->out_head;
-         chunk != NULL && message.msg_iovlen < NET_IOV; chunk = chunk->next) {
-        if (chunk->end > chunk->start)
-            iov[message.msg_iovlen++] = (struct iovec){.iov_base = chunk->data + chunk->start,
-                                                       .iov_len = chunk->end - chunk->start};
-    }
-    do {
-        if (message.msg_iovlen == 1)
-            sent = send(conn->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        else
-            sent = sendmsg(conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    } while (sent < 0 && errno == EINTR);
-    net->counters.writes++;
-    if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS) {
-        net_event_conn_fail(conn, net_event_error(errno));
-        return false;
-    }
-    if (sent > 0) {
-        net->counters.written_bytes += (uint64_t)sent;
-        output_consume(conn, (size_t)sent);
-    }
-    return true;
-}
-
-/* Everything was sent after net_conn_finish(): our end goes out, and the peer gets a moment for its own. */
-static void send_end(struct net_event_conn *conn)
-{
-    const struct timeval rest = {.tv_sec = NET_FINISH_DRAIN_MS / 1000};
-    struct loop *loop = conn->conn.net->loop;
-
-    if (shutdown(conn->fd, SHUT_WR) != 0 || conn->eof_seen) {
-        net_event_conn_destroy(conn);
-        return;
-    }
-    conn->end_sent = true;
-    conn->close_due_us = loop_now_us(loop) + NET_FINISH_DRAIN_MS * UINT64_C(1000);
-    if (event_add(&conn->read_event, &rest) != 0) {
-        net_event_conn_destroy(conn);
-        return;
-    }
-    conn->reading = true;
-}
-
-/* Waits until the socket takes more; a finished connection only for so long. */
-static bool wait_writable(struct net_event_conn *conn)
-{
-    const struct timeval stall = {.tv_sec = NET_FINISH_STALL_MS / 1000};
-
-    if (event_add(&conn->write_event, conn->events == NULL ? &stall : NULL) != 0) {
-        net_event_conn_fail(conn, ERROR_MEMORY);
-        return false;
-    }
-    conn->writing = true;
-    return true;
-}
-
-/* The end of a turn for one connection. Runs between enter and leave. */
-static void conn_flush(struct net_event_conn *conn)
-{
-    if (conn->resumed && !conn->paused && conn->events != NULL) {
-        if (!start_reading(conn)) {
-            net_event_conn_fail(conn, ERROR_MEMORY);
-            return;
-        }
-        /* What was left is given in the next turn, with what has arrived by then. */
-        if (!conn->eof_told && (conn->in_len > 0 || conn->eof_seen))
-            event_active(&conn->read_event, EV_READ, 0);
-        else
-            conn->resumed = false;
-    }
-    if (!conn->writing || conn->writable) {
-        conn->writable = false;
-        if (conn->out_bytes > 0) {
-            if (!send_output(conn))
-                return;
-        } else {
-            output_consume(conn, 0);
-        }
-    }
-    if (conn->out_bytes > 0) {
-        conn->drain_wanted = true;
-        if (!conn->writing)
-            wait_writable(conn);
-        return;
-    }
-    if (conn->writing)
-        event_del(&conn->write_event);
-    conn->writing = false;
-    if (conn->events == NULL) {
-        if (!conn->end_sent)
-            send_end(conn);
-    } else if (conn->drain_wanted) {
-        conn->drain_wanted = false;
-        conn->events->on_drain(conn->arg);
-    }
-}
-
-static void on_writable(evutil_socket_t fd, short what, void *arg)
-{
-    struct net_event_conn *conn = arg;
-
-    (void)fd;
-    (void)loop_now_us(conn->conn.net->loop);
-    net_event_conn_enter(conn);
-    if ((what & EV_WRITE) == 0) {
-        net_event_conn_destroy(conn);
-    } else {
-        conn->writable = true;
-        net_event_schedule_flush(conn);
-    }
-    net_event_conn_leave(conn);
-}
-
-static void on_flush(void *arg)
-{
-    struct net_event *net = arg;
-    struct net_event_conn *conn = net->flush_head;
-
-    net->flush_head = NULL;
-    net->flush_tail = NULL;
-    while (conn != NULL) {
-        struct net_event_conn *next = conn->flush_next;
-
-        net_event_conn_enter(conn);
-        conn->flush_queued = false;
-        if (conn->state == NET_CONN_OPEN)
-            conn_flush(conn);
-        else if (conn->state == NET_CONN_CONNECTING && conn->out_bytes > 0)
-            conn->drain_wanted = true;
-        net_event_conn_leave(conn);
-        conn = next;
-    }
-}
-
 /* ---- Closing ---- */
 
 static void event_finish(struct net_conn *base)
@@ -687,7 +434,7 @@ static void event_finish(struct net_conn *base)
         release_input(conn);
     if (conn->state == NET_CONN_CONNECTING)
         return;
-    if (!start_reading(conn) || (conn->writing && !wait_writable(conn))) {
+    if (!net_event_start_reading(conn) || (conn->writing && !net_event_wait_writable(conn))) {
         net_event_conn_destroy(conn);
         return;
     }
@@ -727,9 +474,9 @@ static const struct net_ops event_ops = {
     .adopt = net_event_adopt,
     .refuse = net_event_refuse,
     .connect = net_event_connect_start,
-    .reserve = event_reserve,
-    .commit = event_commit,
-    .unsent = event_unsent,
+    .reserve = net_event_reserve,
+    .commit = net_event_commit,
+    .unsent = net_event_unsent,
     .pause = event_pause,
     .resume = event_resume,
     .hand_over = event_hand_over,
@@ -747,14 +494,14 @@ enum error net_event_new(struct loop *loop, const struct net_event_options *opti
     if (self == NULL)
         return ERROR_MEMORY;
     self->net = (struct net){.ops = &event_ops, .loop = loop};
-    self->read_bytes = options != NULL && options->read_bytes > 0 ? options->read_bytes
-                                                                  : NET_READ_BYTES;
+    self->read_bytes =
+        options != NULL && options->read_bytes > 0 ? options->read_bytes : NET_READ_BYTES;
     self->read_buf = mem_alloc(NET_CARRY_BYTES + self->read_bytes);
     if (self->read_buf == NULL) {
         mem_free(self);
         return ERROR_MEMORY;
     }
-    self->flush_task = (struct loop_task){.on_run = on_flush, .arg = self};
+    self->flush_task = (struct loop_task){.on_run = net_event_on_flush, .arg = self};
     *net = &self->net;
     return OK;
 }
@@ -781,12 +528,7 @@ void net_event_free(struct net *net)
     while (self->listeners != NULL)
         net_event_listener_close((struct net_listener *)self->listeners);
     net_event_dns_free(self);
-    while (self->pool != NULL) {
-        struct net_chunk *chunk = self->pool;
-
-        self->pool = chunk->next;
-        mem_free(chunk);
-    }
+    net_event_free_pool(self);
     mem_free(self->read_buf);
     mem_free(self);
 }

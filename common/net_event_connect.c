@@ -1,8 +1,8 @@
 /* The real network: outgoing connections until they stand.
  *
  *   numeric host ----------------------.
- *   name -> evdns (hosts file, DNS) ----> addresses, tried one after the other -> NET_CONN_OPEN, on_connect()
- *                                           |  refused, unreachable, its share of the time is over: the next
+ *   name -> evdns (hosts file, DNS) ----> addresses, tried one after the other -> NET_CONN_OPEN,
+ * on_connect() |  refused, unreachable, its share of the time is over: the next
  *                                           `-> none left: on_close() with the last reason */
 #include <errno.h>
 #include <event2/dns.h>
@@ -31,7 +31,8 @@ struct net_event_connect {
     bool fd_watched;
     uint16_t port;
     struct event writable;
-    struct event step; /* the time of an attempt is over, or something waits to be done outside of a call */
+    struct event
+        step; /* the time of an attempt is over, or something waits to be done outside of a call */
 };
 
 static void close_attempt(struct net_event_connect *self)
@@ -212,7 +213,8 @@ static enum error dns_start(struct net_event *net)
     net->dns = evdns_base_new(loop_event_base(net->net.loop), 0);
     if (net->dns == NULL)
         return ERROR_MEMORY;
-    /* Without a configuration file libevent asks the local machine, and a hosts file works without any server. */
+    /* Without a configuration file libevent asks the local machine, and a hosts file works without
+     * any server. */
     (void)evdns_base_resolv_conf_parse(net->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
     return OK;
 }

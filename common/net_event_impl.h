@@ -1,6 +1,6 @@
 /* What the three parts of the real network share: net_event.c (bytes of established connections),
- * net_event_connect.c (outgoing ones until they stand) and net_event_listen.c (incoming ones). Nobody else includes
- * this. */
+ * net_event_connect.c (outgoing ones until they stand) and net_event_listen.c (incoming ones).
+ * Nobody else includes this. */
 #ifndef VUG_COMMON_NET_EVENT_IMPL_H
 #define VUG_COMMON_NET_EVENT_IMPL_H
 
@@ -35,7 +35,8 @@ struct net_event {
     size_t read_bytes;
     struct net_event_conn *conns;
     struct net_event_listener *listeners;
-    struct net_event_conn *flush_head; /* connections that have something to do at the end of this turn */
+    struct net_event_conn
+        *flush_head; /* connections that have something to do at the end of this turn */
     struct net_event_conn *flush_tail;
     struct loop_task flush_task;
     struct net_chunk *pool;
@@ -52,32 +53,33 @@ enum net_conn_state {
 
 struct net_event_conn {
     struct net_conn conn;
-    const struct net_conn_events *events; /* NULL once the owner has finished it: no callbacks any more */
+    const struct net_conn_events
+        *events; /* NULL once the owner has finished it: no callbacks any more */
     void *arg;
     struct net_event_conn *prev, *next;
     struct net_event_conn *flush_next;
     struct net_event_connect *connect; /* while NET_CONN_CONNECTING */
-    uint8_t *in; /* what on_data() has left */
+    uint8_t *in;                       /* what on_data() has left */
     size_t in_len;
     size_t in_cap;
     struct net_chunk *out_head, *out_tail;
     size_t out_bytes;
-    uint64_t drained_bytes;  /* after the finish */
-    uint64_t close_due_us;   /* after our end was sent */
+    uint64_t drained_bytes; /* after the finish */
+    uint64_t close_due_us;  /* after our end was sent */
     union net_sockaddr peer;
     int fd;
     unsigned depth; /* callbacks of this connection on the stack */
     enum net_conn_state state;
     bool paused : 1;
-    bool resumed : 1;      /* what on_data() has left is given again without new bytes */
-    bool reading : 1;      /* read_event is added */
-    bool writing : 1;      /* write_event is added: the socket has not taken everything */
-    bool writable : 1;     /* and now it does */
+    bool resumed : 1;  /* what on_data() has left is given again without new bytes */
+    bool reading : 1;  /* read_event is added */
+    bool writing : 1;  /* write_event is added: the socket has not taken everything */
+    bool writable : 1; /* and now it does */
     bool flush_queued : 1;
     bool drain_wanted : 1; /* something waited at the end of a turn */
     bool eof_seen : 1;     /* the peer's end was read, and on_eof() is due or done */
     bool eof_told : 1;
-    bool end_sent : 1;     /* our end was sent, after net_conn_finish() */
+    bool end_sent : 1; /* our end was sent, after net_conn_finish() */
     struct event read_event;
     struct event write_event;
 };
@@ -109,7 +111,26 @@ void net_event_conn_fail(struct net_event_conn *conn, enum error why);
 /* Ends it without a word. */
 void net_event_conn_destroy(struct net_event_conn *conn);
 
+/* False without memory. Does nothing once the peer's end was read. */
+bool net_event_start_reading(struct net_event_conn *conn);
+
+/* net_event_write.c */
+uint8_t *net_event_reserve(struct net_conn *base, size_t len);
+void net_event_commit(struct net_conn *base, size_t len);
+size_t net_event_unsent(const struct net_conn *conn);
+void net_event_drop_output(struct net_event_conn *conn);
+void net_event_free_pool(struct net_event *net);
+
+/* Puts the connection on the list of those that have something to do at the end of the turn. */
 void net_event_schedule_flush(struct net_event_conn *conn);
+void net_event_on_flush(void *arg);
+
+/* Waits until the socket takes more; a finished connection only for so long. False when it failed.
+ */
+bool net_event_wait_writable(struct net_event_conn *conn);
+void net_event_on_writable(evutil_socket_t fd, short what, void *arg);
+
+/* net_event.c */
 
 struct net_address net_event_address(const union net_sockaddr *address);
 enum error net_event_error(int error_number);

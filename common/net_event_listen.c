@@ -10,9 +10,9 @@
 #include "common/net_event_impl.h"
 
 enum {
-    LISTEN_BACKLOG = 1280,  /* Geode's */
-    LISTEN_ACCEPTS = 64,    /* in one turn; the others wait for the next */
-    LISTEN_REST_MS = 100,   /* when descriptors or memory have run out */
+    LISTEN_BACKLOG = 1280, /* Geode's */
+    LISTEN_ACCEPTS = 64,   /* in one turn; the others wait for the next */
+    LISTEN_REST_MS = 100,  /* when descriptors or memory have run out */
 };
 
 struct net_event_listener {

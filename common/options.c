@@ -163,8 +163,8 @@ static enum error read_environment(struct options *options, char *const *env)
     enum error error = OK;
     struct option_ref ref;
 
-    for (size_t i = 0; error == OK && ref_at(options->tables, options->table_count, options->states,
-                                             i, &ref);
+    for (size_t i = 0;
+         error == OK && ref_at(options->tables, options->table_count, options->states, i, &ref);
          i++) {
         char name[OPTION_NAME_BYTES];
         const char *value;
@@ -198,8 +198,8 @@ static bool split_flag(const char *word, struct flag *flag)
         return true;
     }
     equals = strchr(word + 2, '=');
-    flag->name = equals != NULL ? slice_of(word + 2, (size_t)(equals - word) - 2)
-                                : slice_text(word + 2);
+    flag->name =
+        equals != NULL ? slice_of(word + 2, (size_t)(equals - word) - 2) : slice_text(word + 2);
     flag->value = equals != NULL ? equals + 1 : NULL;
     return true;
 }
@@ -217,8 +217,8 @@ static enum error say_unknown(struct options *options, const struct flag *flag)
     return ERROR_INVALID;
 }
 
-/* Walks the command line. With `config` set it only looks for the name of the options file; every mistake is found by
- * the second walk. */
+/* Walks the command line. With `config` set it only looks for the name of the options file; every
+ * mistake is found by the second walk. */
 static enum error read_flags(struct options *options, int argc, char *const *argv,
                              const char **config)
 {
@@ -319,8 +319,8 @@ static enum error read_defaults(struct options *options)
     enum error error = OK;
     struct option_ref ref;
 
-    for (size_t i = 0; error == OK && ref_at(options->tables, options->table_count, options->states,
-                                             i, &ref);
+    for (size_t i = 0;
+         error == OK && ref_at(options->tables, options->table_count, options->states, i, &ref);
          i++) {
         if (ref.row->default_text != NULL)
             error = option_set(options, &ref, &place, slice_text(ref.row->default_text));

@@ -1,5 +1,5 @@
-/* What the two parts of the options share: options.c (where values come from) and options_value.c (what they are).
- * Nobody else includes this. */
+/* What the two parts of the options share: options.c (where values come from) and options_value.c
+ * (what they are). Nobody else includes this. */
 #ifndef VUG_COMMON_OPTIONS_IMPL_H
 #define VUG_COMMON_OPTIONS_IMPL_H
 

@@ -39,8 +39,8 @@ static void say_place(struct buf *why, const struct option_ref *ref,
 const char *option_value_name(const struct option_row *row)
 {
     static const char *const names[] = {
-        [OPTION_STRING] = "TEXT",         [OPTION_INT] = "N",       [OPTION_BOOL] = "true|false",
-        [OPTION_DURATION] = "DURATION",   [OPTION_LIST] = "A,B,..", [OPTION_REPEATED] = "TEXT",
+        [OPTION_STRING] = "TEXT",       [OPTION_INT] = "N",       [OPTION_BOOL] = "true|false",
+        [OPTION_DURATION] = "DURATION", [OPTION_LIST] = "A,B,..", [OPTION_REPEATED] = "TEXT",
     };
 
     return row->value_name != NULL ? row->value_name : names[row->kind];
@@ -146,8 +146,9 @@ static enum error set_duration(const struct option_ref *ref, struct slice text, 
         return ERROR_INVALID;
     }
     if (text_parse_duration(text, &ms) != OK) {
-        buf_printf(why, ": \"%.*s\" is not a duration; write a whole number and ms, s, min, h or d, "
-                        "as in 250ms or 5s",
+        buf_printf(why,
+                   ": \"%.*s\" is not a duration; write a whole number and ms, s, min, h or d, "
+                   "as in 250ms or 5s",
                    SLICE_FMT(text));
         return ERROR_INVALID;
     }
@@ -186,7 +187,7 @@ static enum error set_list(struct options *options, const struct option_ref *ref
 }
 
 enum error option_set(struct options *options, const struct option_ref *ref,
-                            const struct option_place *place, struct slice text)
+                      const struct option_place *place, struct slice text)
 {
     struct buf sentence;
     enum error error = OK;

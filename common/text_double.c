@@ -1,8 +1,8 @@
 /* Doubles as text: the fewest digits that read back.
  *
- * A decimal of up to 15 digits survives the way through a double, so for normal numbers "%.15e" without its zeros is the
- * shortest when it reads back; else 16 digits, else 17, which always do. Subnormal numbers have less precision and start
- * at one digit. */
+ * A decimal of up to 15 digits survives the way through a double, so for normal numbers "%.15e"
+ * without its zeros is the shortest when it reads back; else 16 digits, else 17, which always do.
+ * Subnormal numbers have less precision and start at one digit. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -34,8 +34,8 @@ static void read_decimal(const char *text, struct decimal *decimal)
     decimal->exponent = (int)strtol(text + 1, NULL, 10);
 }
 
-/* Below a power of two the doubles lie closer than above it, so that the nearest decimal of 16 digits may fall out of the
- * interval while the next one up is still inside. */
+/* Below a power of two the doubles lie closer than above it, so that the nearest decimal of 16
+ * digits may fall out of the interval while the next one up is still inside. */
 static bool round_up_decimal(const char *text, double number, char out[TEXT_DOUBLE_BYTES])
 {
     char *digit;
@@ -143,8 +143,8 @@ size_t text_double_java(double number, char out[TEXT_DOUBLE_BYTES])
     number = fabs(number);
     if (number != 0)
         shortest(number, &decimal);
-    /* Java writes two digits at least, and then takes the nearest such decimal: 4.9E-324, although 5E-324 would read
-     * back too. */
+    /* Java writes two digits at least, and then takes the nearest such decimal: 4.9E-324, although
+     * 5E-324 would read back too. */
     if (number != 0 && decimal.count == 1) {
         snprintf(text, sizeof text, "%.1e", number);
         if (strtod(text, NULL) == number)

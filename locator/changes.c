@@ -127,6 +127,8 @@ static enum error propose(struct changes *changes, struct cluster_map *map)
     INVARIANT(error != ERROR_INVALID);
     if (error == OK)
         error = cluster_map_pack(map, &changes->packed);
+    if (error == OK && changes->packed.len > LOCATOR_MAP_BYTES_MAX)
+        error = ERROR_LIMIT;
     if (error == OK)
         error = membership_prepare(locator, map);
     if (error == OK)
@@ -168,7 +170,7 @@ static void on_pump(void *arg)
     if (error == ERROR_LIMIT) {
         request_failure(&failure, ADMIN_REASON_INVALID,
                         "the cluster map would become longer than %u bytes; use fewer regions or buckets.",
-                        LIMIT_MAP_BYTES);
+                        LOCATOR_MAP_BYTES_MAX);
         finish(changes, change, &failure);
     } else if (error != OK) {
         finish_without_memory(changes, change);

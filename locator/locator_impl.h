@@ -22,9 +22,13 @@
 #define LOCATOR_CHANGES_MAX 256u  /* waiting; more are refused */
 #define LOCATOR_UNSENT_MAX  (4u * 1024 * 1024) /* on one member's link; above it the link gets no map until it has drained */
 
+/* A map travels to a member in one message. */
+#define LOCATOR_MAP_BYTES_MAX (LIMIT_PEER_MESSAGE_BYTES / 2)
+
 /* What is seen of a server at the moment; the map says that it is one. There is exactly one for each server of the map in
  * force, kept by incarnation. */
 struct member {
+    struct locator *locator;
     uint64_t incarnation;
     struct peer *peer;     /* its link, or NULL */
     uint64_t heard_us;     /* last beacon; or when it came into the map, or the link was lost */
@@ -35,9 +39,12 @@ struct member {
     struct peer_region_load *regions;
     uint32_t region_count;
     /* Connections that it is thought to have: what it reported, and one more for each client that was sent there since. */
-    uint32_t load_estimate, load_reported;
-    uint64_t load_reported_us;
-    char version[64];
+    uint32_t load_estimate;
+    uint64_t clients_reported_us; /* 0: not on this link */
+    /* While there is no link. */
+    struct probe *probe;
+    uint64_t probe_due_us;
+    bool shifting; /* a change of the map about it waits */
     struct member *next;
 };
 

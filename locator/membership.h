@@ -11,6 +11,7 @@
 #define VUG_LOCATOR_MEMBERSHIP_H
 
 #include "locator/locator_impl.h"
+#include "locator/probe.h"
 
 /* The peer has said who it is (peer->name and so on are set). Ends with peer_welcome(), peer_refuse() or peer_drop(), now or later. */
 void membership_hello(struct peer *peer, const Pb__PeerHello *hello);
@@ -32,7 +33,13 @@ void membership_tick(struct locator *locator, uint64_t now_us);
 /* Whether clients may be sent there: link up, a young beacon, the map in force. */
 bool membership_serves(const struct locator *locator, const struct member *member);
 
-/* `vug member forget`: ends the request. */
-void membership_forget(struct request *request, struct slice name);
+/* For join.c: the server that stands in a newcomer's way (of its name, or any); NULL if none. */
+const struct cluster_member *membership_holder(const struct cluster_map *map, struct slice name);
+/* The peer's incarnation is in the map in force: it becomes the link of that member. */
+void membership_link(struct peer *peer);
+
+/* Asks whether a server of the map is provably gone. */
+enum error membership_probe(struct locator *locator, const struct cluster_member *server, probe_fn *on_result,
+                            void *arg, struct probe **probe);
 
 #endif

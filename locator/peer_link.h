@@ -38,7 +38,8 @@ struct peer {
     uint64_t incarnation;
     uint64_t epoch;
     /* While deciding. */
-    struct probe *probe;
+    struct probe *probe; /* of the one in its way */
+    uint64_t probed;     /* that one's incarnation */
     struct join *join;
     /* While linked. */
     struct member *member;

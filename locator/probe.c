@@ -3,12 +3,12 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "protocol/cluster_map.h"
 #include "protocol/peer.h"
 
 enum {
     CONNECT_MS = 1000,
     ANSWER_MS = 2000,
-    CLUSTER_ID_BYTES = 16,
     NAME_BYTES = 256,
     WELCOME_BYTES_MAX = 16384,
 };
@@ -92,9 +92,15 @@ static void on_close(void *arg, enum error why)
         end(probe, false, error_text(why));
 }
 
+static void on_drain(void *arg)
+{
+    (void)arg; /* a hello is all that is ever sent */
+}
+
 static const struct net_conn_events conn_events = {
     .on_data = on_data,
     .on_eof = on_eof,
+    .on_drain = on_drain,
     .on_close = on_close,
     .on_connect = on_connect,
 };

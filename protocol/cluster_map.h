@@ -83,7 +83,7 @@ struct cluster_query {
     bool is_oql;
 };
 
-/* Everything may be read; everything is changed by the functions below alone. */
+/* Everything may be read; everything is changed by the functions below alone. A zero byte follows every text. */
 struct cluster_map {
     _Atomic uint32_t refs;
     bool is_sealed;

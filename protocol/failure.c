@@ -1,6 +1,5 @@
 #include "protocol/failure.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "common/buf.h"
@@ -23,15 +22,20 @@ static void failure_clip(char *text, size_t size)
         text[start] = '\0';
 }
 
+void failure_vset(struct failure *failure, uint32_t code, const char *format, va_list args)
+{
+    failure->code = code;
+    vsnprintf(failure->text, sizeof failure->text, format, args);
+    failure_clip(failure->text, sizeof failure->text);
+}
+
 void failure_set(struct failure *failure, uint32_t code, const char *format, ...)
 {
     va_list args;
 
-    failure->code = code;
     va_start(args, format);
-    vsnprintf(failure->text, sizeof failure->text, format, args);
+    failure_vset(failure, code, format, args);
     va_end(args);
-    failure_clip(failure->text, sizeof failure->text);
 }
 
 /* Errors of ours with a class of Java's that says the same; the rest is the class that Geode itself uses for "should not happen". */

@@ -4,6 +4,8 @@
 #ifndef VUG_PROTOCOL_FAILURE_H
 #define VUG_PROTOCOL_FAILURE_H
 
+#include <stdarg.h>
+
 #include "common/error.h"
 #include "common/slice.h"
 #include "protocol/value.h"
@@ -24,6 +26,9 @@ struct failure {
 
 void failure_set(struct failure *failure, uint32_t code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+void failure_vset(struct failure *failure, uint32_t code, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
 
 /* The failure for an operating error that has no text of Geode's. */
 void failure_of_error(struct failure *failure, enum error error);

@@ -57,6 +57,8 @@ struct session_counters { /* Geode's ProtobufProtocolStats */
 
 enum session_role { SESSION_SERVER, SESSION_LOCATOR };
 
+enum { SESSION_FOREIGN_KINDS = 6, SESSION_FAST_ROWS = 36 };
+
 /* What the sessions of one loop share. Filled by the owner before the first session; outlives them. */
 struct session_host {
     enum session_role role;
@@ -65,8 +67,8 @@ struct session_host {
     const struct operation *operations; /* ends with a row whose number is 0 */
     void *owner;                        /* the worker or locator, for the operations */
     uint16_t http_port;                 /* named in answers to lost HTTP clients; 0 if none */
-    uint32_t connections_max;
-    uint32_t idle_ms;
+    uint32_t connections_max; /* of the member; 0: no limit (a locator's) */
+    uint32_t idle_ms;         /* since the last answered message; 0: never closed */
     bool requires_authentication;
     _Atomic uint32_t *connection_count; /* shared by all loops of the member */
     /* A peer's connection (first byte 86, which is the first of `data`): takes the conn, with net_conn_hand_over(). The session is forgotten and its
@@ -78,13 +80,20 @@ struct session_host {
     /* Kept by session.c. */
     struct session_counters counters;
     struct session *sessions;
+    struct session *waiting; /* those whose FIFO is not empty */
     struct arena arena;
     struct loop_timer sweep;
-    struct log_limit foreign_limit;
+    struct loop_timer recheck; /* of sessions that stopped because much was unsent */
+    struct log_limit foreign_limits[SESSION_FOREIGN_KINDS];
+    const struct operation *rows[SESSION_FAST_ROWS]; /* the operations table by number, as far as it is dense */
+    struct session_slot *spare_slots;
+    uint32_t spare_slot_count;
 };
 
 enum error session_host_init(struct session_host *host);
 void session_host_fini(struct session_host *host); /* aborts what is open */
+/* Ends every session after the replies that it waits for: the member shuts down. */
+void session_host_finish(struct session_host *host);
 
 /* Makes an accepted socket a session. The socket is taken in any case. */
 enum error session_accept(struct session_host *host, struct net *net, struct net_socket *socket);
@@ -131,8 +140,11 @@ void session_slot_drop(struct session_slot *slot); /* no answer: the connection 
 /* Ends the connection after the replies so far; later frames are not executed. */
 void session_finish(struct session *session);
 
-/* A gate has moved: sends what no longer waits. */
+/* A gate has moved: sends what no longer waits. A gate that goes away is first settled for good (committed = UINT64_MAX) and every session that
+ * waits for it poked. */
 void session_poke(struct session *session);
+/* The same for every session of the host that has something waiting. */
+void session_host_poke(struct session_host *host);
 
 /* Pushes: frames outside of the order of replies, on a session that subscribed (which the idle monitor then spares). Room
  * for a whole frame of `body_len`; ends with session_push_end(). */

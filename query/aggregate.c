@@ -315,11 +315,12 @@ enum error aggregate_add(const struct aggregate_spec *spec, void *accumulator,
 void aggregate_retract(const struct aggregate_spec *spec, void *accumulator,
                        const struct query_value *input)
 {
-    PRE(spec->retracting);
+    enum form form = form_of(spec);
+    PRE(spec->retracting && form != FORM_EXTREME && form != FORM_NONE);
     if (input->kind == QUERY_TYPE_NULL && spec->function != AGGREGATE_COUNT_ROWS) {
         return;
     }
-    switch (form_of(spec)) {
+    switch (form) {
     case FORM_COUNT: {
         uint64_t *count = accumulator;
         PRE(*count > 0);
@@ -369,7 +370,7 @@ void aggregate_retract(const struct aggregate_spec *spec, void *accumulator,
         break;
     case FORM_EXTREME:
     case FORM_NONE:
-        INVARIANT(!"an accumulator that keeps one value cannot give it back");
+        break;
     }
 }
 
@@ -401,20 +402,21 @@ static void set_double(double number, struct query_value *result)
                                    .float64 = isnan(number) ? (double)NAN : number};
 }
 
+/* OVER starts its sums from +0.0: adding that to the total turns -0.0 into 0.0 and changes nothing
+ * else. */
 static void result_exact(const struct aggregate_spec *spec, const struct exact_sum *sum,
                          struct query_value *result)
 {
-    bool average = spec->function == AGGREGATE_AVG;
+    bool average = spec->function == AGGREGATE_AVG, from_zero = spec->over && !average;
     if (sum->count == 0) {
         return;
     }
-    /* OVER starts its sums from +0.0: adding that turns -0.0 into 0.0 and changes nothing else. */
     if (spec->input.kind == QUERY_TYPE_FLOAT) {
-        float total = average ? exact_sum_average_float(sum) : exact_sum_total_float(sum);
-        set_float(spec->over ? total + 0.0f : total, result);
+        float number = average ? exact_sum_average_float(sum) : exact_sum_total_float(sum);
+        set_float(from_zero ? number + 0.0f : number, result);
     } else {
-        double total = average ? exact_sum_average(sum) : exact_sum_total(sum);
-        set_double(spec->over ? total + 0.0 : total, result);
+        double number = average ? exact_sum_average(sum) : exact_sum_total(sum);
+        set_double(from_zero ? number + 0.0 : number, result);
     }
 }
 
@@ -460,8 +462,10 @@ static void result_decimal(const struct aggregate_spec *spec, int128 digits, uin
 void aggregate_result(const struct aggregate_spec *spec, const void *accumulator,
                       struct query_value *result)
 {
+    enum form form = form_of(spec);
+    PRE(form != FORM_NONE);
     *result = (struct query_value){.kind = QUERY_TYPE_NULL};
-    switch (form_of(spec)) {
+    switch (form) {
     case FORM_COUNT:
         *result = (struct query_value){.kind = QUERY_TYPE_BIGINT,
                                        .integer = (int64_t) * (const uint64_t *)accumulator};
@@ -506,7 +510,7 @@ void aggregate_result(const struct aggregate_spec *spec, const void *accumulator
         break;
     }
     case FORM_NONE:
-        INVARIANT(!"the planner asked for the result type");
+        break;
     }
 }
 

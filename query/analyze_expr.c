@@ -5,7 +5,8 @@
 
 /* ---- Making nodes ---- */
 
-struct expr *analyze_node(struct analysis *analysis, enum expr_kind kind, uint32_t count, uint32_t at)
+struct expr *analyze_node(struct analysis *analysis, enum expr_kind kind, uint32_t count,
+                          uint32_t at)
 {
     struct expr *expr = analyze_alloc(analysis, sizeof *expr);
     if (expr == NULL)
@@ -21,7 +22,8 @@ struct expr *analyze_node(struct analysis *analysis, enum expr_kind kind, uint32
     return expr;
 }
 
-const struct expr *analyze_constant(struct analysis *analysis, const struct query_value *value, struct query_type type, uint32_t at)
+const struct expr *analyze_constant(struct analysis *analysis, const struct query_value *value,
+                                    struct query_type type, uint32_t at)
 {
     struct expr *expr = analyze_node(analysis, EXPR_CONSTANT, 0, at);
     if (expr == NULL)
@@ -54,7 +56,8 @@ const struct expr *analyze_fold(struct analysis *analysis, const struct expr *ex
     return status == OK ? analyze_constant(analysis, &value, expr->type, expr->at) : expr;
 }
 
-const struct expr *analyze_cast(struct analysis *analysis, const struct expr *expr, struct query_type type)
+const struct expr *analyze_cast(struct analysis *analysis, const struct expr *expr,
+                                struct query_type type)
 {
     if (expr == NULL || expr->is_dynamic || query_type_equal(expr->type, type))
         return expr;
@@ -66,7 +69,8 @@ const struct expr *analyze_cast(struct analysis *analysis, const struct expr *ex
     return analyze_fold(analysis, cast);
 }
 
-const struct expr *analyze_require(struct analysis *analysis, const struct expr *expr, enum query_type_kind kind, const char *what)
+const struct expr *analyze_require(struct analysis *analysis, const struct expr *expr,
+                                   enum query_type_kind kind, const char *what)
 {
     if (expr == NULL || analysis->status != OK)
         return NULL;
@@ -75,8 +79,9 @@ const struct expr *analyze_require(struct analysis *analysis, const struct expr 
     if (!expr->is_dynamic) {
         if (expr->type.kind == kind || expr->type.kind == QUERY_TYPE_NULL)
             return expr;
-        analyze_fail(analysis, expr->at, "%s takes a %s, not a %s; CAST(... AS %s) converts it", what,
-                     analyze_type_name(type, false, wanted), analyze_type_name(expr->type, false, found), wanted);
+        analyze_fail(analysis, expr->at, "%s takes a %s, not a %s; CAST(... AS %s) converts it",
+                     what, analyze_type_name(type, false, wanted),
+                     analyze_type_name(expr->type, false, found), wanted);
         return NULL;
     }
     struct expr *expect = analyze_node(analysis, EXPR_EXPECT, 1, expr->at);
@@ -87,8 +92,8 @@ const struct expr *analyze_require(struct analysis *analysis, const struct expr 
     return expect;
 }
 
-bool analyze_unify(struct analysis *analysis, struct expr *expr, uint32_t first, uint32_t step, const char *what,
-                   struct query_type *type, bool *is_dynamic)
+bool analyze_unify(struct analysis *analysis, struct expr *expr, uint32_t first, uint32_t step,
+                   const char *what, struct query_type *type, bool *is_dynamic)
 {
     char a[32], b[32];
     *type = (struct query_type){.kind = QUERY_TYPE_NULL};
@@ -98,8 +103,10 @@ bool analyze_unify(struct analysis *analysis, struct expr *expr, uint32_t first,
         if (expr->args[i]->is_dynamic)
             continue;
         if (!query_type_common(*type, expr->args[i]->type, type)) {
-            analyze_fail(analysis, expr->args[i]->at, "%s %s with %s: CAST one of them, as in CAST(... AS %s)", what,
-                         analyze_type_name(*type, false, a), analyze_type_name(expr->args[i]->type, false, b), a);
+            analyze_fail(analysis, expr->args[i]->at,
+                         "%s %s with %s: CAST one of them, as in CAST(... AS %s)", what,
+                         analyze_type_name(*type, false, a),
+                         analyze_type_name(expr->args[i]->type, false, b), a);
             return false;
         }
     }
@@ -114,11 +121,13 @@ bool analyze_unify(struct analysis *analysis, struct expr *expr, uint32_t first,
 /* ---- One kind of node after the other ---- */
 
 /* The node over all operands of `ast`, analysed; NULL on failure. */
-static struct expr *with_operands(struct analysis *analysis, const struct ast_expr *ast, enum expr_kind kind)
+static struct expr *with_operands(struct analysis *analysis, const struct ast_expr *ast,
+                                  enum expr_kind kind)
 {
     struct expr *expr = analyze_node(analysis, kind, ast->count, ast->at);
     uint32_t i = 0;
-    for (const struct ast_expr *operand = ast->first; expr != NULL && operand != NULL; operand = operand->next)
+    for (const struct ast_expr *operand = ast->first; expr != NULL && operand != NULL;
+         operand = operand->next)
         expr->args[i++] = analyze_expr(analysis, operand);
     if (analysis->status != OK)
         return NULL;
@@ -135,7 +144,8 @@ static bool both_integers(const struct expr *expr)
     return true;
 }
 
-static const struct expr *comparison(struct analysis *analysis, const struct ast_expr *ast, enum expr_kind kind)
+static const struct expr *comparison(struct analysis *analysis, const struct ast_expr *ast,
+                                     enum expr_kind kind)
 {
     struct expr *expr = with_operands(analysis, ast, kind);
     if (expr == NULL)
@@ -144,12 +154,14 @@ static const struct expr *comparison(struct analysis *analysis, const struct ast
     struct query_type type;
     bool is_dynamic;
     /* Integers of any width compare as they are. */
-    if (!both_integers(expr) && !analyze_unify(analysis, expr, 0, 1, "cannot compare", &type, &is_dynamic))
+    if (!both_integers(expr) &&
+        !analyze_unify(analysis, expr, 0, 1, "cannot compare", &type, &is_dynamic))
         return NULL;
     return analyze_fold(analysis, expr);
 }
 
-static const struct expr *logic(struct analysis *analysis, const struct ast_expr *ast, enum expr_kind kind, const char *what)
+static const struct expr *logic(struct analysis *analysis, const struct ast_expr *ast,
+                                enum expr_kind kind, const char *what)
 {
     struct expr *expr = with_operands(analysis, ast, kind);
     for (uint32_t i = 0; expr != NULL && i < expr->count; i++)
@@ -166,14 +178,17 @@ static const struct expr *is_test(struct analysis *analysis, const struct ast_ex
         return NULL;
     expr->op = ast->op;
     if (ast->op != AST_IS_NULL)
-        expr->args[0] = analyze_require(analysis, expr->args[0], QUERY_TYPE_BOOLEAN, ast->op == AST_IS_TRUE ? "IS TRUE" : "IS FALSE");
+        expr->args[0] = analyze_require(analysis, expr->args[0], QUERY_TYPE_BOOLEAN,
+                                        ast->op == AST_IS_TRUE ? "IS TRUE" : "IS FALSE");
     return analyze_fold(analysis, expr);
 }
 
 /* Numbers of a region's fields are DOUBLE, so arithmetic has a static type again. */
 static const struct expr *number_operand(struct analysis *analysis, const struct expr *expr)
 {
-    return expr != NULL && expr->is_dynamic ? analyze_require(analysis, expr, QUERY_TYPE_DOUBLE, "arithmetic") : expr;
+    return expr != NULL && expr->is_dynamic
+               ? analyze_require(analysis, expr, QUERY_TYPE_DOUBLE, "arithmetic")
+               : expr;
 }
 
 static const struct expr *arithmetic(struct analysis *analysis, const struct ast_expr *ast)
@@ -190,9 +205,11 @@ static const struct expr *arithmetic(struct analysis *analysis, const struct ast
         return NULL;
     struct query_type left = expr->args[0]->type, right = expr->args[1]->type;
     if (!query_type_arithmetic(ast->op, left, right, &expr->type)) {
-        bool texts = left.kind == QUERY_TYPE_STRING && right.kind == QUERY_TYPE_STRING && ast->op == QUERY_ADD;
-        analyze_fail(analysis, ast->at, "%s is not defined for %s and %s%s", signs[ast->op], analyze_type_name(left, false, a),
-                     analyze_type_name(right, false, b), texts ? "; strings are joined with ||" : "; CAST converts to a number");
+        bool texts = left.kind == QUERY_TYPE_STRING && right.kind == QUERY_TYPE_STRING &&
+                     ast->op == QUERY_ADD;
+        analyze_fail(analysis, ast->at, "%s is not defined for %s and %s%s", signs[ast->op],
+                     analyze_type_name(left, false, a), analyze_type_name(right, false, b),
+                     texts ? "; strings are joined with ||" : "; CAST converts to a number");
         return NULL;
     }
     return analyze_fold(analysis, expr);
@@ -209,13 +226,15 @@ static const struct expr *negation(struct analysis *analysis, const struct ast_e
         return NULL;
     expr->type = expr->args[0]->type;
     if (!query_type_is_numeric(expr->type) && expr->type.kind != QUERY_TYPE_NULL) {
-        analyze_fail(analysis, ast->at, "- is not defined for %s", analyze_type_name(expr->type, false, name));
+        analyze_fail(analysis, ast->at, "- is not defined for %s",
+                     analyze_type_name(expr->type, false, name));
         return NULL;
     }
     return analyze_fold(analysis, expr);
 }
 
-static const struct expr *texts(struct analysis *analysis, const struct ast_expr *ast, enum expr_kind kind, const char *what)
+static const struct expr *texts(struct analysis *analysis, const struct ast_expr *ast,
+                                enum expr_kind kind, const char *what)
 {
     struct expr *expr = with_operands(analysis, ast, kind);
     for (uint32_t i = 0; expr != NULL && i < expr->count; i++)
@@ -235,7 +254,8 @@ static const struct expr *like(struct analysis *analysis, const struct ast_expr 
     bool matches;
     const char *why;
     if (pattern->constant.kind == QUERY_TYPE_STRING && escape->constant.kind == QUERY_TYPE_STRING &&
-        !like_match(slice_of(NULL, 0), pattern->constant.text, &escape->constant.text, &matches, &why))
+        !like_match(slice_of(NULL, 0), pattern->constant.text, &escape->constant.text, &matches,
+                    &why))
         analyze_fail(analysis, pattern->at, "%s", why);
     return expr;
 }
@@ -249,8 +269,10 @@ static const struct expr *cast(struct analysis *analysis, const struct ast_expr 
     expr->op = ast->op;
     expr->type = ast->type;
     const struct expr *operand = expr->args[0];
-    if (!operand->is_dynamic && operand->type.kind != QUERY_TYPE_NULL && !query_type_casts(operand->type, ast->type)) {
-        analyze_fail(analysis, ast->at, "%s cannot be cast to %s", analyze_type_name(operand->type, false, from),
+    if (!operand->is_dynamic && operand->type.kind != QUERY_TYPE_NULL &&
+        !query_type_casts(operand->type, ast->type)) {
+        analyze_fail(analysis, ast->at, "%s cannot be cast to %s",
+                     analyze_type_name(operand->type, false, from),
                      analyze_type_name(ast->type, false, to));
         return NULL;
     }
@@ -262,15 +284,18 @@ static const struct expr *case_of(struct analysis *analysis, const struct ast_ex
 {
     uint32_t count = ast->count + !ast->has_else, begin = ast->has_operand, i = 0;
     struct expr *expr = analyze_node(analysis, EXPR_CASE, count, ast->at);
-    for (const struct ast_expr *operand = ast->first; expr != NULL && operand != NULL; operand = operand->next, i++) {
+    for (const struct ast_expr *operand = ast->first; expr != NULL && operand != NULL;
+         operand = operand->next, i++) {
         bool condition = !ast->has_operand && i + 1 < count && i % 2 == 0;
-        expr->args[i] = condition ? analyze_condition(analysis, operand, "WHEN") : analyze_expr(analysis, operand);
+        expr->args[i] = condition ? analyze_condition(analysis, operand, "WHEN")
+                                  : analyze_expr(analysis, operand);
     }
     if (analysis->status != OK)
         return NULL;
     if (!ast->has_else) {
         struct query_value null = {.kind = QUERY_TYPE_NULL};
-        expr->args[count - 1] = analyze_constant(analysis, &null, (struct query_type){.kind = QUERY_TYPE_NULL}, ast->at);
+        expr->args[count - 1] = analyze_constant(
+            analysis, &null, (struct query_type){.kind = QUERY_TYPE_NULL}, ast->at);
     }
     expr->op = ast->has_operand;
     if (ast->has_operand) {
@@ -278,7 +303,8 @@ static const struct expr *case_of(struct analysis *analysis, const struct ast_ex
         for (uint32_t when = 1; when + 1 < count; when += 2) {
             struct query_type type;
             bool is_dynamic;
-            struct expr pair = {.args = (const struct expr *[]){expr->args[0], expr->args[when]}, .count = 2};
+            struct expr pair = {.args = (const struct expr *[]){expr->args[0], expr->args[when]},
+                                .count = 2};
             if (!analyze_unify(analysis, &pair, 0, 1, "cannot compare", &type, &is_dynamic))
                 return NULL;
         }
@@ -290,7 +316,8 @@ static const struct expr *case_of(struct analysis *analysis, const struct ast_ex
         return NULL;
     for (uint32_t r = 0; r < results.count; r++)
         results.args[r] = expr->args[r + 1 == results.count ? count - 1 : begin + 2 * r + 1];
-    if (!analyze_unify(analysis, &results, 0, 1, "the results of CASE mix", &expr->type, &expr->is_dynamic))
+    if (!analyze_unify(analysis, &results, 0, 1, "the results of CASE mix", &expr->type,
+                       &expr->is_dynamic))
         return NULL;
     for (uint32_t r = 0; r < results.count; r++)
         expr->args[r + 1 == results.count ? count - 1 : begin + 2 * r + 1] = results.args[r];
@@ -314,7 +341,8 @@ const struct expr *analyze_expr(struct analysis *analysis, const struct ast_expr
     case AST_PARAMETER:
         return analyze_parameter(analysis, ast);
     case AST_STAR:
-        analyze_fail(analysis, ast->at, "* can stand in COUNT(*) or for all columns of a SELECT list, not here");
+        analyze_fail(analysis, ast->at,
+                     "* can stand in COUNT(*) or for all columns of a SELECT list, not here");
         return NULL;
     case AST_NEGATE:
         return negation(analysis, ast);
@@ -351,7 +379,8 @@ const struct expr *analyze_expr(struct analysis *analysis, const struct ast_expr
     return NULL;
 }
 
-const struct expr *analyze_condition(struct analysis *analysis, const struct ast_expr *ast, const char *what)
+const struct expr *analyze_condition(struct analysis *analysis, const struct ast_expr *ast,
+                                     const char *what)
 {
     return analyze_require(analysis, analyze_expr(analysis, ast), QUERY_TYPE_BOOLEAN, what);
 }

@@ -8,10 +8,11 @@
 
 /* Flink's sentences for what it refuses too. */
 #define ONLY_ASCENDING "The window can only be ordered in ASCENDING mode"
-#define ONLY_TIME "The window can only be ordered by a single time column"
-#define NO_FOLLOWING "OVER RANGE FOLLOWING windows are not supported yet"
-#define ONE_WINDOW                                                                                                                 \
-    "Unsupported use of OVER windows. All aggregates must be computed on the same window. Please re-check the over window statement"
+#define ONLY_TIME      "The window can only be ordered by a single time column"
+#define NO_FOLLOWING   "OVER RANGE FOLLOWING windows are not supported yet"
+#define ONE_WINDOW                                                                                 \
+    "Over Agg: Unsupported use of OVER windows. All aggregates must be computed on the same "      \
+    "window. please re-check the over window statement"
 #define ROWS_CONSTANT "ROWS value must be a non-negative integral constant"
 
 uint32_t analyze_row_index(struct analysis *analysis, const struct expr *expr)
@@ -23,10 +24,12 @@ uint32_t analyze_row_index(struct analysis *analysis, const struct expr *expr)
         if (expr_equal(plan->row[i], expr))
             return i;
     if (plan->row_count == 2 * LIMIT_COLUMNS) {
-        analyze_fail(analysis, expr->at, "the statement needs more than %u columns and arguments", 2 * LIMIT_COLUMNS);
+        analyze_fail(analysis, expr->at, "the statement needs more than %u columns and arguments",
+                     2 * LIMIT_COLUMNS);
         return 0;
     }
-    plan->row = analyze_grow(analysis, plan->row, plan->row_count, &analysis->row_room, sizeof *plan->row);
+    plan->row =
+        analyze_grow(analysis, plan->row, plan->row_count, &analysis->row_room, sizeof *plan->row);
     if (plan->row == NULL)
         return 0;
     plan->row[plan->row_count] = expr;
@@ -42,17 +45,21 @@ static const struct ast_window *resolve(struct analysis *analysis, const struct 
     struct text_nearest nearest;
     char shown[64], candidate[256];
     text_nearest_init(&nearest, over->name);
-    for (const struct ast_window *window = analysis->select->windows; window != NULL; window = window->next)
+    for (const struct ast_window *window = analysis->select->windows; window != NULL;
+         window = window->next)
         if (slice_equal(window->name, over->name))
             return window;
-    for (const struct ast_window *window = analysis->select->windows; window != NULL; window = window->next) {
+    for (const struct ast_window *window = analysis->select->windows; window != NULL;
+         window = window->next) {
         text_nearest_offer(&nearest, caret_clip(window->name, candidate, sizeof candidate));
         if (text_nearest_best(&nearest) != NULL)
             break;
     }
     const char *best = text_nearest_best(&nearest);
-    analyze_fail(analysis, over->at, "the WINDOW clause has no window \"%s\"%s%s%s", caret_clip(over->name, shown, sizeof shown),
-                 best == NULL ? "" : "; did you mean \"", best == NULL ? "" : best, best == NULL ? "" : "\"?");
+    analyze_fail(analysis, over->at, "the WINDOW clause has no window \"%s\"%s%s%s",
+                 caret_clip(over->name, shown, sizeof shown),
+                 best == NULL ? "" : "; did you mean \"", best == NULL ? "" : best,
+                 best == NULL ? "" : "\"?");
     return NULL;
 }
 
@@ -66,10 +73,12 @@ static void check_order(struct analysis *analysis, const struct ast_window *wind
         analyze_fail(analysis, window->order[1].expr->at, ONLY_TIME);
     else if (analyze_proctime(analysis, order->expr) == NULL)
         analyze_fail(analysis, order->expr->at,
-                     ONLY_TIME ", and that must be a PROCTIME() column: ORDER BY %s is not supported yet; without ORDER BY rows count in "
+                     ONLY_TIME ", and that must be a PROCTIME() column: ORDER BY %s is not "
+                               "supported yet; without ORDER BY rows count in "
                                "the order of their arrival",
-                     caret_clip(slice_of(analysis->text.data + order->expr->at, order->expr->end - order->expr->at), shown,
-                                sizeof shown));
+                     caret_clip(slice_of(analysis->text.data + order->expr->at,
+                                         order->expr->end - order->expr->at),
+                                shown, sizeof shown));
     else if (order->descending)
         analyze_fail(analysis, order->at, ONLY_ASCENDING);
     analysis->plan->is_ordered = true;
@@ -84,30 +93,37 @@ static void check_frame(struct analysis *analysis, const struct ast_frame *frame
     if (frame->end.kind != AST_CURRENT_ROW)
         analyze_fail(analysis, frame->end.at, NO_FOLLOWING ": a frame ends with CURRENT ROW");
     else if (start->kind == AST_FOLLOWING)
-        analyze_fail(analysis, start->at, NO_FOLLOWING ": a frame begins with UNBOUNDED PRECEDING or ROWS n PRECEDING");
+        analyze_fail(analysis, start->at,
+                     NO_FOLLOWING ": a frame begins with UNBOUNDED PRECEDING or ROWS n PRECEDING");
     if (analysis->status != OK || start->kind == AST_UNBOUNDED_PRECEDING)
         return;
     if (frame->unit == AST_FRAME_RANGE) {
-        analyze_fail(analysis, frame->at, "RANGE is supported with UNBOUNDED PRECEDING alone yet; ROWS n PRECEDING counts rows");
+        analyze_fail(
+            analysis, frame->at,
+            "RANGE is supported with UNBOUNDED PRECEDING alone yet; ROWS n PRECEDING counts rows");
         return;
     }
     plan->bounded = true;
     if (start->kind == AST_CURRENT_ROW)
         return;
     const struct ast_expr *offset = start->offset;
-    if (offset->kind != AST_LITERAL || (offset->type.kind != QUERY_TYPE_INT && offset->type.kind != QUERY_TYPE_BIGINT))
+    if (offset->kind != AST_LITERAL ||
+        (offset->type.kind != QUERY_TYPE_INT && offset->type.kind != QUERY_TYPE_BIGINT))
         analyze_fail(analysis, offset->at, ROWS_CONSTANT);
     else if (offset->literal.integer > LIMIT_FRAME_ROWS)
-        analyze_fail(analysis, offset->at, "a frame has at most %u preceding rows", LIMIT_FRAME_ROWS);
+        analyze_fail(analysis, offset->at, "a frame has at most %u preceding rows",
+                     LIMIT_FRAME_ROWS);
     else
         plan->preceding = (uint32_t)offset->literal.integer;
 }
 
 /* Adds the columns of PARTITION BY or GROUP BY to the row, each once. */
-static void add_groups(struct analysis *analysis, const struct ast_list *list, enum analyze_clause clause)
+static void add_groups(struct analysis *analysis, const struct ast_list *list,
+                       enum analyze_clause clause)
 {
     analysis->clause = clause;
-    for (const struct ast_expr *ast = list->first; ast != NULL && analysis->status == OK; ast = ast->next) {
+    for (const struct ast_expr *ast = list->first; ast != NULL && analysis->status == OK;
+         ast = ast->next) {
         if (ast->kind == AST_LITERAL && query_type_is_integer(ast->type))
             analyze_fail(analysis, ast->at, "%s takes columns and expressions, not positions",
                          clause == IN_GROUP_BY ? "GROUP BY" : "PARTITION BY");
@@ -119,7 +135,8 @@ static void add_groups(struct analysis *analysis, const struct ast_list *list, e
     analysis->clause = IN_SELECT;
 }
 
-/* Whether two partitions are by the same columns: the tree is compared after analysis, so `t.id` is `id`. */
+/* Whether two partitions are by the same columns: the tree is compared after analysis, so `t.id` is
+ * `id`. */
 static bool same_partition(struct analysis *analysis, const struct ast_list *list)
 {
     const struct query_plan *plan = analysis->plan;
@@ -163,7 +180,8 @@ void analyze_windows(struct analysis *analysis)
         check_frame(analysis, &window->frame);
         if (analysis->status != OK)
             return;
-        if (plan->bounded != bounded || plan->preceding != preceding || !same_partition(analysis, &window->partition))
+        if (plan->bounded != bounded || plan->preceding != preceding ||
+            !same_partition(analysis, &window->partition))
             analyze_fail(analysis, over->at, ONE_WINDOW);
     }
 }
@@ -176,7 +194,8 @@ void analyze_group_by(struct analysis *analysis)
 
 /* ---- From the source's columns to the row's ---- */
 
-static const struct expr *row_slot(struct analysis *analysis, const struct expr *expr, uint32_t index)
+static const struct expr *row_slot(struct analysis *analysis, const struct expr *expr,
+                                   uint32_t index)
 {
     struct expr *slot = analyze_node(analysis, EXPR_SLOT, 0, expr->at);
     if (slot == NULL)
@@ -194,10 +213,13 @@ static void fail_not_grouped(struct analysis *analysis, const struct expr *expr)
     caret_clip(slot->name, shown, sizeof shown);
     if (analysis->select->has_group_by)
         analyze_fail(analysis, expr->at,
-                     "\"%s\" stands neither in GROUP BY nor inside an aggregate: one row a group has no single value of it", shown);
+                     "\"%s\" stands neither in GROUP BY nor inside an aggregate: one row a group "
+                     "has no single value of it",
+                     shown);
     else
         analyze_fail(analysis, expr->at,
-                     "\"%s\" stands beside an aggregate without GROUP BY: group by it, or give the aggregates OVER (PARTITION BY ...)",
+                     "\"%s\" stands beside an aggregate without GROUP BY: group by it, or give the "
+                     "aggregates OVER (PARTITION BY ...)",
                      shown);
 }
 

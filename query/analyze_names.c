@@ -27,7 +27,8 @@ void *analyze_alloc(struct analysis *analysis, size_t size)
     return block;
 }
 
-void *analyze_grow(struct analysis *analysis, void *array, uint32_t count, uint32_t *room, size_t size)
+void *analyze_grow(struct analysis *analysis, void *array, uint32_t count, uint32_t *room,
+                   size_t size)
 {
     if (count < *room)
         return array;
@@ -80,12 +81,14 @@ static void fail_not_found(struct analysis *analysis)
     const char *best = text_nearest_best(&nearest);
     if (best != NULL)
         (void)snprintf(hint, sizeof hint, "; did you mean \"%s\"?", best);
-    analyze_fail(analysis, select->from_at, "there is no %s named \"%s\"%s", select->from_region ? "region" : "table or region",
+    analyze_fail(analysis, select->from_at, "there is no %s named \"%s\"%s",
+                 select->from_region ? "region" : "table or region",
                  caret_clip(select->from, shown, sizeof shown), hint);
     analysis->status = ERROR_NOT_FOUND;
 }
 
-static const char *table_option(const struct query_table *table, const char *prefix, struct slice name)
+static const char *table_option(const struct query_table *table, const char *prefix,
+                                struct slice name)
 {
     size_t len = strlen(prefix);
     for (uint32_t i = 0; table != NULL && i < table->option_count; i++) {
@@ -112,7 +115,8 @@ void analyze_from(struct analysis *analysis)
         plan->table = analyze_text(analysis, slice_text(table->name));
         plan->declared = true;
         for (uint32_t i = 0; i < table->column_count; i++)
-            plan->has_value_column = plan->has_value_column || strcmp(table->columns[i].name, "value") == 0;
+            plan->has_value_column =
+                plan->has_value_column || strcmp(table->columns[i].name, "value") == 0;
         const char *mode = table_option(table, "numeric.mode", slice_of(NULL, 0));
         if (mode != NULL && strcmp(mode, "flink") == 0)
             plan->mode = QUERY_FLINK;
@@ -125,7 +129,8 @@ void analyze_from(struct analysis *analysis)
 
 bool analyze_is_ours(const struct analysis *analysis, struct slice qualifier)
 {
-    return slice_equal(qualifier, analysis->select->alias) || slice_equal(qualifier, analysis->select->from);
+    return slice_equal(qualifier, analysis->select->alias) ||
+           slice_equal(qualifier, analysis->select->from);
 }
 
 /* ---- Columns ---- */
@@ -134,15 +139,16 @@ static const struct expr *slot(struct analysis *analysis, struct plan_slot slot,
 {
     struct query_plan *plan = analysis->plan;
     uint32_t index = 0;
-    while (index < plan->slot_count &&
-           !(plan->slots[index].source == slot.source && slice_equal(plan->slots[index].name, slot.name)))
+    while (index < plan->slot_count && !(plan->slots[index].source == slot.source &&
+                                         slice_equal(plan->slots[index].name, slot.name)))
         index++;
     if (index == plan->slot_count) {
         if (index == LIMIT_COLUMNS) {
             analyze_fail(analysis, at, "the statement reads more than %u columns", LIMIT_COLUMNS);
             return NULL;
         }
-        plan->slots = analyze_grow(analysis, plan->slots, plan->slot_count, &analysis->slot_room, sizeof *plan->slots);
+        plan->slots = analyze_grow(analysis, plan->slots, plan->slot_count, &analysis->slot_room,
+                                   sizeof *plan->slots);
         const char *name = analyze_text(analysis, slot.name);
         if (plan->slots == NULL || name == NULL)
             return NULL;
@@ -162,27 +168,37 @@ const struct expr *analyze_column(struct analysis *analysis, uint32_t column, ui
 {
     const struct query_column *from = &analysis->table->columns[column];
     if (from->proctime) {
-        analyze_fail(analysis, at, "\"%s\" is PROCTIME(): it can stand in ORDER BY of OVER and nowhere else yet", from->name);
+        analyze_fail(analysis, at,
+                     "\"%s\" is PROCTIME(): it can stand in ORDER BY of OVER and nowhere else yet",
+                     from->name);
         return NULL;
     }
     return slot(analysis,
-                (struct plan_slot){.name = slice_text(from->name), .source = PLAN_FIELD, .not_null = from->not_null,
+                (struct plan_slot){.name = slice_text(from->name),
+                                   .source = PLAN_FIELD,
+                                   .not_null = from->not_null,
                                    .type = from->type},
                 at);
 }
 
-const struct expr *analyze_special(struct analysis *analysis, enum plan_source source, const char *name, uint32_t at)
+const struct expr *analyze_special(struct analysis *analysis, enum plan_source source,
+                                   const char *name, uint32_t at)
 {
-    return slot(analysis, (struct plan_slot){.name = slice_text(name), .source = source, .is_dynamic = true}, at);
+    return slot(analysis,
+                (struct plan_slot){.name = slice_text(name), .source = source, .is_dynamic = true},
+                at);
 }
 
-const struct query_column *analyze_proctime(const struct analysis *analysis, const struct ast_expr *expr)
+const struct query_column *analyze_proctime(const struct analysis *analysis,
+                                            const struct ast_expr *expr)
 {
     const struct query_table *table = analysis->table;
-    if (table == NULL || expr->kind != AST_NAME || (expr->qualifier.len > 0 && !analyze_is_ours(analysis, expr->qualifier)))
+    if (table == NULL || expr->kind != AST_NAME ||
+        (expr->qualifier.len > 0 && !analyze_is_ours(analysis, expr->qualifier)))
         return NULL;
     for (uint32_t i = 0; i < table->column_count; i++)
-        if (table->columns[i].proctime && slice_equal(slice_text(table->columns[i].name), expr->name))
+        if (table->columns[i].proctime &&
+            slice_equal(slice_text(table->columns[i].name), expr->name))
             return &table->columns[i];
     return NULL;
 }
@@ -237,12 +253,16 @@ static void fail_unknown(struct analysis *analysis, const struct ast_expr *name)
     const char *best = name->kind == AST_NAME ? nearest_name(analysis, name->name) : NULL;
     caret_clip(name->name, shown, sizeof shown);
     if (best != NULL)
-        (void)snprintf(column, sizeof column, "; did you mean the column \"%.*s\"? Otherwise", 128, best);
-    analyze_fail(analysis, name->at,
-                 "\"%s\" is no column of %s%s and no parameter with a value%s give it a value with --param %s=VALUE on the command "
-                 "line, among the parameters of the subscribe message, or as the table option 'param.%s'",
-                 shown, analysis->table != NULL ? "the table " : "the region ",
-                 analysis->table != NULL ? analysis->table->name : analysis->plan->region, best != NULL ? column : ";", shown, shown);
+        (void)snprintf(column, sizeof column, "; did you mean the column \"%.*s\"? Otherwise", 128,
+                       best);
+    analyze_fail(
+        analysis, name->at,
+        "\"%s\" is no column of %s%s and no parameter with a value%s give it a value with --param "
+        "%s=VALUE on the command "
+        "line, among the parameters of the subscribe message, or as the table option 'param.%s'",
+        shown, analysis->table != NULL ? "the table " : "the region ",
+        analysis->table != NULL ? analysis->table->name : analysis->plan->region,
+        best != NULL ? column : ";", shown, shown);
 }
 
 const struct expr *analyze_parameter(struct analysis *analysis, const struct ast_expr *name)
@@ -255,17 +275,21 @@ const struct expr *analyze_parameter(struct analysis *analysis, const struct ast
 
 /* ---- Names ---- */
 
-/* In a region without declared columns every name could be a field, so a parameter that was given goes before it. */
+/* In a region without declared columns every name could be a field, so a parameter that was given
+ * goes before it. */
 static const struct expr *region_name(struct analysis *analysis, const struct ast_expr *name)
 {
-    const struct expr *expr = name->qualifier.len > 0 ? NULL : find_parameter(analysis, name->name, name->at);
+    const struct expr *expr =
+        name->qualifier.len > 0 ? NULL : find_parameter(analysis, name->name, name->at);
     if (expr != NULL || analysis->status != OK)
         return expr;
     if (slice_equal(name->name, slice_text("key")))
         return analyze_special(analysis, PLAN_KEY, "key", name->at);
     if (slice_equal(name->name, slice_text("value")))
         return analyze_special(analysis, PLAN_VALUE, "value", name->at);
-    return slot(analysis, (struct plan_slot){.name = name->name, .source = PLAN_FIELD, .is_dynamic = true}, name->at);
+    return slot(analysis,
+                (struct plan_slot){.name = name->name, .source = PLAN_FIELD, .is_dynamic = true},
+                name->at);
 }
 
 const struct expr *analyze_name(struct analysis *analysis, const struct ast_expr *name)
@@ -285,7 +309,8 @@ const struct expr *analyze_name(struct analysis *analysis, const struct ast_expr
     if (name->qualifier.len > 0) {
         const char *best = nearest_name(analysis, name->name);
         analyze_fail(analysis, name->at, "the table %s has no column \"%s\"%s%s%s", table->name,
-                     caret_clip(name->name, shown, sizeof shown), best == NULL ? "" : "; did you mean \"", best == NULL ? "" : best,
+                     caret_clip(name->name, shown, sizeof shown),
+                     best == NULL ? "" : "; did you mean \"", best == NULL ? "" : best,
                      best == NULL ? "" : "\"?");
         return NULL;
     }

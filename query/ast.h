@@ -1,7 +1,9 @@
-/* The syntax tree of a statement: what was written, with places, before names and types mean anything.
+/* The syntax tree of a statement: what was written, with places, before names and types mean
+ * anything.
  *
- * All of it lives in the arena of the parse. Operands of a node are a list from `first` along `next`. Chains of AND and of OR
- * are one flat node each, so a thousand conditions are not a thousand levels. */
+ * All of it lives in the arena of the parse. Operands of a node are a list from `first` along
+ * `next`. Chains of AND and of OR are one flat node each, so a thousand conditions are not a
+ * thousand levels. */
 #ifndef VUG_QUERY_AST_H
 #define VUG_QUERY_AST_H
 
@@ -15,7 +17,7 @@ enum ast_kind {
     AST_NEGATE,     /* -a */
     AST_ARITHMETIC, /* op is an enum query_arithmetic */
     AST_CONCAT,
-    AST_COMPARE, /* op is an enum ast_comparison */
+    AST_COMPARE,  /* op is an enum ast_comparison */
     AST_DISTINCT, /* a IS [NOT] DISTINCT FROM b */
     AST_AND,
     AST_OR,
@@ -29,7 +31,14 @@ enum ast_kind {
     AST_CALL,
 };
 
-enum ast_comparison { AST_EQUAL, AST_UNEQUAL, AST_LESS, AST_LESS_EQUAL, AST_GREATER, AST_GREATER_EQUAL };
+enum ast_comparison {
+    AST_EQUAL,
+    AST_UNEQUAL,
+    AST_LESS,
+    AST_LESS_EQUAL,
+    AST_GREATER,
+    AST_GREATER_EQUAL
+};
 enum ast_truth { AST_IS_NULL, AST_IS_TRUE, AST_IS_FALSE };
 
 struct ast_window;
@@ -37,12 +46,12 @@ struct ast_window;
 struct ast_expr {
     enum ast_kind kind;
     uint8_t op;
-    bool negated;     /* IS NOT, NOT IN, NOT LIKE, NOT BETWEEN */
+    bool negated;               /* IS NOT, NOT IN, NOT LIKE, NOT BETWEEN */
     bool has_operand, has_else; /* CASE */
     uint16_t depth;
     uint32_t at, end; /* bytes of the statement */
     struct slice qualifier, name;
-    struct query_type type;     /* of a literal, of a CAST */
+    struct query_type type; /* of a literal, of a CAST */
     struct query_value literal;
     struct ast_window *over; /* of a call; NULL without */
     struct ast_expr *first, *last, *next;
@@ -78,8 +87,8 @@ struct ast_order {
 
 /* `OVER (...)`, `OVER name`, or an entry of the WINDOW clause. */
 struct ast_window {
-    uint32_t at, end;   /* from OVER to its end: what a column's name leaves out */
-    struct slice name;  /* OVER name; WINDOW name AS */
+    uint32_t at, end;  /* from OVER to its end: what a column's name leaves out */
+    struct slice name; /* OVER name; WINDOW name AS */
     struct ast_list partition;
     struct ast_order order[2];
     uint32_t order_count; /* two means two or more */
@@ -97,10 +106,10 @@ struct ast_item {
 struct query_select {
     struct ast_item *items, *last_item;
     uint32_t item_count;
-    struct slice from;    /* table or region */
-    bool from_region;     /* written with a leading slash */
+    struct slice from; /* table or region */
+    bool from_region;  /* written with a leading slash */
     uint32_t from_at;
-    struct slice alias;   /* empty without */
+    struct slice alias; /* empty without */
     struct ast_expr *where, *having;
     uint32_t having_at;
     struct ast_list groups;

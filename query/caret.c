@@ -59,7 +59,8 @@ static void append_line(struct query_error *error, size_t used, struct slice tex
                         size_t end, size_t at)
 {
     size_t before = columns_between(text, begin, at);
-    size_t from = before > COLUMNS_BEFORE ? forward(text, begin, at, before - COLUMNS_BEFORE) : begin;
+    size_t from =
+        before > COLUMNS_BEFORE ? forward(text, begin, at, before - COLUMNS_BEFORE) : begin;
     size_t to = forward(text, from, end, COLUMNS_SHOWN);
     char *out = error->message + used;
     /* Room for the line in bytes, the dots, the caret's line and the final 0. */
@@ -87,7 +88,8 @@ static void append_line(struct query_error *error, size_t used, struct slice tex
     out[blanks + 1] = '\0';
 }
 
-void caret_verror(struct query_error *error, struct slice text, size_t at, const char *format, va_list args)
+void caret_verror(struct query_error *error, struct slice text, size_t at, const char *format,
+                  va_list args)
 {
     PRE(at <= text.len);
     size_t begin = 0;
@@ -103,7 +105,8 @@ void caret_verror(struct query_error *error, struct slice text, size_t at, const
     error->column = (uint32_t)columns_between(text, begin, at) + 1;
     (void)vsnprintf(error->message, SENTENCE_MAX, format, args);
     size_t used = strlen(error->message);
-    while (used > 0 && used == SENTENCE_MAX - 1 && is_continuation((uint8_t)error->message[used - 1]))
+    while (used > 0 && used == SENTENCE_MAX - 1 &&
+           is_continuation((uint8_t)error->message[used - 1]))
         used--; /* the cut may have split a character */
     append_line(error, used, text, begin, end, at);
 }

@@ -21,10 +21,12 @@ static void set_boolean(struct query_value *result, bool truth)
 static const char *kind_name(const struct query_value *value)
 {
     static const char *const names[] = {
-        [QUERY_TYPE_NULL] = "NULL",         [QUERY_TYPE_BOOLEAN] = "BOOLEAN", [QUERY_TYPE_TINYINT] = "TINYINT",
-        [QUERY_TYPE_SMALLINT] = "SMALLINT", [QUERY_TYPE_INT] = "INT",         [QUERY_TYPE_BIGINT] = "BIGINT",
-        [QUERY_TYPE_FLOAT] = "FLOAT",       [QUERY_TYPE_DOUBLE] = "DOUBLE",   [QUERY_TYPE_DECIMAL] = "DECIMAL",
-        [QUERY_TYPE_STRING] = "STRING",     [QUERY_TYPE_BYTES] = "BYTES",     [QUERY_TYPE_TIMESTAMP] = "TIMESTAMP",
+        [QUERY_TYPE_NULL] = "NULL",       [QUERY_TYPE_BOOLEAN] = "BOOLEAN",
+        [QUERY_TYPE_TINYINT] = "TINYINT", [QUERY_TYPE_SMALLINT] = "SMALLINT",
+        [QUERY_TYPE_INT] = "INT",         [QUERY_TYPE_BIGINT] = "BIGINT",
+        [QUERY_TYPE_FLOAT] = "FLOAT",     [QUERY_TYPE_DOUBLE] = "DOUBLE",
+        [QUERY_TYPE_DECIMAL] = "DECIMAL", [QUERY_TYPE_STRING] = "STRING",
+        [QUERY_TYPE_BYTES] = "BYTES",     [QUERY_TYPE_TIMESTAMP] = "TIMESTAMP",
     };
     return names[value->kind];
 }
@@ -93,8 +95,8 @@ static bool compare(const struct query_value *a, const struct query_value *b, en
     return true;
 }
 
-static enum error compare_or_fail(const struct query_value *a, const struct query_value *b, enum order *order,
-                                  struct query_error *error)
+static enum error compare_or_fail(const struct query_value *a, const struct query_value *b,
+                                  enum order *order, struct query_error *error)
 {
     if (compare(a, b, order))
         return OK;
@@ -129,7 +131,8 @@ static bool holds(enum ast_comparison op, enum order order)
     return false;
 }
 
-static enum error evaluate_compare(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error evaluate_compare(const struct expr *expr, const struct expr_input *input,
+                                   struct query_value *result)
 {
     struct query_value a, b;
     enum error status = expr_evaluate(expr->args[0], input, &a);
@@ -156,7 +159,8 @@ static enum error evaluate_compare(const struct expr *expr, const struct expr_in
     return OK;
 }
 
-static enum error evaluate_in(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error evaluate_in(const struct expr *expr, const struct expr_input *input,
+                              struct query_value *result)
 {
     struct query_value a, b;
     enum error status = expr_evaluate(expr->args[0], input, &a);
@@ -189,7 +193,8 @@ static enum error evaluate_in(const struct expr *expr, const struct expr_input *
 }
 
 /* Three-valued `a >= low AND a <= high`. */
-static enum error evaluate_between(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error evaluate_between(const struct expr *expr, const struct expr_input *input,
+                                   struct query_value *result)
 {
     struct query_value a, bound;
     enum error status = expr_evaluate(expr->args[0], input, &a);
@@ -217,7 +222,8 @@ static enum error evaluate_between(const struct expr *expr, const struct expr_in
     return OK;
 }
 
-static enum error evaluate_nullif(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error evaluate_nullif(const struct expr *expr, const struct expr_input *input,
+                                  struct query_value *result)
 {
     struct query_value other;
     enum error status = expr_evaluate(expr->args[0], input, result);
@@ -235,7 +241,8 @@ static enum error evaluate_nullif(const struct expr *expr, const struct expr_inp
 /* ---- Logic ---- */
 
 /* AND stops at the first false, OR at the first true; what stands behind is not evaluated. */
-static enum error evaluate_chain(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error evaluate_chain(const struct expr *expr, const struct expr_input *input,
+                                 struct query_value *result)
 {
     bool stop = expr->kind == EXPR_OR;
     bool unknown = false;
@@ -258,7 +265,8 @@ static enum error evaluate_chain(const struct expr *expr, const struct expr_inpu
     return OK;
 }
 
-static enum error evaluate_is(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error evaluate_is(const struct expr *expr, const struct expr_input *input,
+                              struct query_value *result)
 {
     struct query_value value;
     enum error status = expr_evaluate(expr->args[0], input, &value);
@@ -274,8 +282,8 @@ static enum error evaluate_is(const struct expr *expr, const struct expr_input *
 }
 
 /* CASE x WHEN y: whether x = y. */
-static enum error is_equal_to(const struct query_value *operand, const struct expr *when, const struct expr_input *input,
-                              bool *truth)
+static enum error is_equal_to(const struct query_value *operand, const struct expr *when,
+                              const struct expr_input *input, bool *truth)
 {
     struct query_value value;
     enum error status = expr_evaluate(when, input, &value);
@@ -288,7 +296,8 @@ static enum error is_equal_to(const struct query_value *operand, const struct ex
     return status;
 }
 
-static enum error evaluate_case(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error evaluate_case(const struct expr *expr, const struct expr_input *input,
+                                struct query_value *result)
 {
     struct query_value operand = null_value;
     enum error status = expr->op == 1 ? expr_evaluate(expr->args[0], input, &operand) : OK;
@@ -305,7 +314,8 @@ static enum error evaluate_case(const struct expr *expr, const struct expr_input
     return status == OK ? expr_evaluate(expr->args[i], input, result) : status;
 }
 
-static enum error evaluate_coalesce(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error evaluate_coalesce(const struct expr *expr, const struct expr_input *input,
+                                    struct query_value *result)
 {
     enum error status = OK;
     *result = null_value;
@@ -316,7 +326,8 @@ static enum error evaluate_coalesce(const struct expr *expr, const struct expr_i
 
 /* ---- Numbers and texts ---- */
 
-static enum error evaluate_arithmetic(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error evaluate_arithmetic(const struct expr *expr, const struct expr_input *input,
+                                      struct query_value *result)
 {
     struct query_value a, b;
     enum error status = expr_evaluate(expr->args[0], input, &a);
@@ -331,7 +342,8 @@ static enum error evaluate_arithmetic(const struct expr *expr, const struct expr
     return status;
 }
 
-static enum error evaluate_cast(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error evaluate_cast(const struct expr *expr, const struct expr_input *input,
+                                struct query_value *result)
 {
     struct query_value value;
     enum error status = expr_evaluate(expr->args[0], input, &value);
@@ -348,23 +360,28 @@ static enum error evaluate_cast(const struct expr *expr, const struct expr_input
     struct buf type;
     buf_init(&type);
     query_type_name(expr->type, &type);
-    caret_plain(input->error, "cannot cast %s to %.*s: %s", kind_name(&value), type.failed ? 0 : (int)type.len,
-                type.data == NULL ? "" : (const char *)type.data, why);
+    caret_plain(input->error, "cannot cast %s to %.*s: %s", kind_name(&value),
+                type.failed ? 0 : (int)type.len, type.data == NULL ? "" : (const char *)type.data,
+                why);
     buf_fini(&type);
     return ERROR_INVALID;
 }
 
-static enum error evaluate_expect(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error evaluate_expect(const struct expr *expr, const struct expr_input *input,
+                                  struct query_value *result)
 {
     enum error status = expr_evaluate(expr->args[0], input, result);
     if (status != OK || is_null(result) || result->kind == expr->type.kind)
         return status;
     caret_plain(input->error, "a field is a %s where a %s was expected", kind_name(result),
-                expr->type.kind == QUERY_TYPE_DOUBLE ? "number" : kind_name(&(struct query_value){.kind = expr->type.kind}));
+                expr->type.kind == QUERY_TYPE_DOUBLE
+                    ? "number"
+                    : kind_name(&(struct query_value){.kind = expr->type.kind}));
     return ERROR_INVALID;
 }
 
-static enum error evaluate_concat(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error evaluate_concat(const struct expr *expr, const struct expr_input *input,
+                                  struct query_value *result)
 {
     struct query_value *parts = arena_alloc(input->arena, expr->count * sizeof *parts);
     if (parts == NULL)
@@ -394,7 +411,8 @@ static enum error evaluate_concat(const struct expr *expr, const struct expr_inp
 }
 
 /* UPPER, LOWER: letters of ASCII; other characters stay as they are, on every machine the same. */
-static enum error change_case(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error change_case(const struct expr *expr, const struct expr_input *input,
+                              struct query_value *result)
 {
     uint8_t first = expr->kind == EXPR_UPPER ? 'a' : 'A';
     uint8_t *text = arena_alloc(input->arena, result->text.len + 1);
@@ -428,7 +446,8 @@ static void char_length(struct query_value *value)
     *value = (struct query_value){.kind = QUERY_TYPE_INT, .integer = count};
 }
 
-static enum error evaluate_function(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error evaluate_function(const struct expr *expr, const struct expr_input *input,
+                                    struct query_value *result)
 {
     enum error status = expr_evaluate(expr->args[0], input, result);
     if (status != OK || is_null(result))
@@ -453,7 +472,8 @@ static enum error evaluate_function(const struct expr *expr, const struct expr_i
     }
 }
 
-static enum error evaluate_like(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+static enum error evaluate_like(const struct expr *expr, const struct expr_input *input,
+                                struct query_value *result)
 {
     struct query_value values[3];
     for (uint32_t i = 0; i < expr->count; i++) {
@@ -468,7 +488,8 @@ static enum error evaluate_like(const struct expr *expr, const struct expr_input
     const char *why = "";
     bool matches = false;
     struct slice escape = expr->count == 3 ? values[2].text : slice_of(NULL, 0);
-    if (!like_match(values[0].text, values[1].text, expr->count == 3 ? &escape : NULL, &matches, &why)) {
+    if (!like_match(values[0].text, values[1].text, expr->count == 3 ? &escape : NULL, &matches,
+                    &why)) {
         caret_plain(input->error, "%s", why);
         return ERROR_INVALID;
     }
@@ -478,7 +499,8 @@ static enum error evaluate_like(const struct expr *expr, const struct expr_input
 
 /* ---- Evaluation ---- */
 
-enum error expr_evaluate(const struct expr *expr, const struct expr_input *input, struct query_value *result)
+enum error expr_evaluate(const struct expr *expr, const struct expr_input *input,
+                         struct query_value *result)
 {
     switch (expr->kind) {
     case EXPR_CONSTANT:
@@ -542,8 +564,9 @@ bool expr_equal(const struct expr *a, const struct expr *b)
 {
     if (a == b)
         return true;
-    if (a->kind != b->kind || a->op != b->op || a->negated != b->negated || a->index != b->index || a->count != b->count ||
-        a->is_dynamic != b->is_dynamic || !query_type_equal(a->type, b->type))
+    if (a->kind != b->kind || a->op != b->op || a->negated != b->negated || a->index != b->index ||
+        a->count != b->count || a->is_dynamic != b->is_dynamic ||
+        !query_type_equal(a->type, b->type))
         return false;
     if (a->kind == EXPR_CONSTANT && !query_value_identical(&a->constant, &b->constant))
         return false;

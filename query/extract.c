@@ -12,7 +12,8 @@ static const struct query_value null_value = {.kind = QUERY_TYPE_NULL};
 /* ---- One JSON value to one SQL value ---- */
 
 /* The text of a string token without its escapes. */
-static enum error plain_text(const struct json_token *token, struct arena *arena, struct slice *text)
+static enum error plain_text(const struct json_token *token, struct arena *arena,
+                             struct slice *text)
 {
     *text = token->text;
     if (!token->escaped)
@@ -34,7 +35,8 @@ static bool read_double(struct slice text, double *number)
 /* JSON has no word for these, so they travel as strings. */
 static bool special_double(struct slice text, double *number)
 {
-    bool special = slice_equal(text, slice_text("NaN")) || slice_equal(text, slice_text("Infinity")) ||
+    bool special = slice_equal(text, slice_text("NaN")) ||
+                   slice_equal(text, slice_text("Infinity")) ||
                    slice_equal(text, slice_text("-Infinity"));
     return special && number_parse_double(text, number);
 }
@@ -44,7 +46,8 @@ static bool is_number(const struct json_token *token)
     return token->type == JSON_INTEGER || token->type == JSON_REAL;
 }
 
-static bool to_integer(const struct json_token *token, enum query_type_kind kind, struct query_value *value)
+static bool to_integer(const struct json_token *token, enum query_type_kind kind,
+                       struct query_value *value)
 {
     static const int64_t max[] = {[QUERY_TYPE_TINYINT] = INT8_MAX,
                                   [QUERY_TYPE_SMALLINT] = INT16_MAX,
@@ -57,8 +60,9 @@ static bool to_integer(const struct json_token *token, enum query_type_kind kind
         /* 5.0 and 1e3 are integers too. */
         int128 digits;
         double number;
-        if (decimal_parse(token->text, 0, &digits) != DECIMAL_PARSED || digits < INT64_MIN || digits > INT64_MAX ||
-            !read_double(token->text, &number) || number != (double)(int64_t)digits)
+        if (decimal_parse(token->text, 0, &digits) != DECIMAL_PARSED || digits < INT64_MIN ||
+            digits > INT64_MAX || !read_double(token->text, &number) ||
+            number != (double)(int64_t)digits)
             return false;
         integer = (int64_t)digits;
     } else if (!short_number_read_long(token->text, &integer)) {
@@ -68,11 +72,13 @@ static bool to_integer(const struct json_token *token, enum query_type_kind kind
     return integer <= max[kind] && integer >= -max[kind] - 1;
 }
 
-static bool to_floating(const struct json_token *token, enum query_type_kind kind, struct query_value *value)
+static bool to_floating(const struct json_token *token, enum query_type_kind kind,
+                        struct query_value *value)
 {
     double number;
     bool special = token->type == JSON_STRING && special_double(token->text, &number);
-    if (!special && (!is_number(token) || !read_double(token->text, &number) || __builtin_isinf(number)))
+    if (!special &&
+        (!is_number(token) || !read_double(token->text, &number) || __builtin_isinf(number)))
         return false;
     if (kind == QUERY_TYPE_DOUBLE) {
         *value = (struct query_value){.kind = kind, .float64 = number};
@@ -85,19 +91,21 @@ static bool to_floating(const struct json_token *token, enum query_type_kind kin
     return special || !__builtin_isinf(single);
 }
 
-static bool to_decimal(const struct json_token *token, struct query_type type, struct query_value *value)
+static bool to_decimal(const struct json_token *token, struct query_type type,
+                       struct query_value *value)
 {
     int128 digits;
     if (!is_number(token) || decimal_parse(token->text, type.scale, &digits) != DECIMAL_PARSED ||
         !decimal_fits(digits, type.precision))
         return false;
-    *value = (struct query_value){.kind = QUERY_TYPE_DECIMAL, .scale = type.scale, .decimal = digits};
+    *value =
+        (struct query_value){.kind = QUERY_TYPE_DECIMAL, .scale = type.scale, .decimal = digits};
     return true;
 }
 
 /* Text that CAST can read: timestamps. */
-static enum error from_text(const struct json_token *token, struct query_type type, struct arena *arena, struct query_value *value,
-                            bool *fits)
+static enum error from_text(const struct json_token *token, struct query_type type,
+                            struct arena *arena, struct query_value *value, bool *fits)
 {
     const char *why;
     struct query_value text = {.kind = QUERY_TYPE_STRING};
@@ -120,7 +128,8 @@ static int base64_digit(uint8_t byte)
 }
 
 /* BYTES stand in JSON as base64. */
-static enum error from_base64(const struct json_token *token, struct arena *arena, struct query_value *value, bool *fits)
+static enum error from_base64(const struct json_token *token, struct arena *arena,
+                              struct query_value *value, bool *fits)
 {
     struct slice text;
     enum error status = plain_text(token, arena, &text);
@@ -153,8 +162,8 @@ static enum error from_base64(const struct json_token *token, struct arena *aren
 }
 
 /* A value of a declared column. *fits false: the value is of another kind or out of range. */
-static enum error to_declared(const struct json_token *token, struct query_type type, struct arena *arena, struct query_value *value,
-                              bool *fits)
+static enum error to_declared(const struct json_token *token, struct query_type type,
+                              struct arena *arena, struct query_value *value, bool *fits)
 {
     *fits = false;
     switch (type.kind) {
@@ -169,7 +178,8 @@ static enum error to_declared(const struct json_token *token, struct query_type 
         return OK;
     case QUERY_TYPE_BOOLEAN:
         *fits = token->type == JSON_TRUE || token->type == JSON_FALSE;
-        *value = (struct query_value){.kind = QUERY_TYPE_BOOLEAN, .boolean = token->type == JSON_TRUE};
+        *value =
+            (struct query_value){.kind = QUERY_TYPE_BOOLEAN, .boolean = token->type == JSON_TRUE};
         return OK;
     case QUERY_TYPE_TINYINT:
     case QUERY_TYPE_SMALLINT:
@@ -191,6 +201,7 @@ static enum error to_declared(const struct json_token *token, struct query_type 
             return from_text(token, type, arena, value, fits);
         *fits = to_integer(token, QUERY_TYPE_BIGINT, value);
         value->kind = QUERY_TYPE_TIMESTAMP;
+        value->scale = type.precision;
         return OK;
     case QUERY_TYPE_NULL:
         break;
@@ -199,7 +210,8 @@ static enum error to_declared(const struct json_token *token, struct query_type 
 }
 
 /* A value of a field without a declared type. */
-static enum error to_dynamic(const struct json_token *token, struct arena *arena, struct query_value *value)
+static enum error to_dynamic(const struct json_token *token, struct arena *arena,
+                             struct query_value *value)
 {
     switch (token->type) {
     case JSON_NULL:
@@ -207,7 +219,8 @@ static enum error to_dynamic(const struct json_token *token, struct arena *arena
         return OK;
     case JSON_TRUE:
     case JSON_FALSE:
-        *value = (struct query_value){.kind = QUERY_TYPE_BOOLEAN, .boolean = token->type == JSON_TRUE};
+        *value =
+            (struct query_value){.kind = QUERY_TYPE_BOOLEAN, .boolean = token->type == JSON_TRUE};
         return OK;
     case JSON_INTEGER:
     case JSON_REAL:
@@ -226,8 +239,8 @@ static enum error to_dynamic(const struct json_token *token, struct arena *arena
     return OK;
 }
 
-static enum error to_slot(const struct plan_slot *slot, const struct json_token *token, struct arena *arena, struct query_value *value,
-                          struct query_error *error)
+static enum error to_slot(const struct plan_slot *slot, const struct json_token *token,
+                          struct arena *arena, struct query_value *value, struct query_error *error)
 {
     if (token->type == JSON_NULL) {
         *value = null_value;
@@ -244,8 +257,9 @@ static enum error to_slot(const struct plan_slot *slot, const struct json_token 
     buf_init(&type);
     query_type_name(slot->type, &type);
     const char *quote = token->type == JSON_STRING ? "\"" : "";
-    caret_plain(error, "column \"%s\" is %.*s, and the value %s%s%s does not fit", caret_clip(slot->name, name, sizeof name),
-                type.failed ? 0 : (int)type.len, type.data == NULL ? "" : (const char *)type.data, quote,
+    caret_plain(error, "column \"%s\" is %.*s, and the value %s%s%s does not fit",
+                caret_clip(slot->name, name, sizeof name), type.failed ? 0 : (int)type.len,
+                type.data == NULL ? "" : (const char *)type.data, quote,
                 caret_clip(token->text, shown, sizeof shown), quote);
     buf_fini(&type);
     return ERROR_INVALID;
@@ -253,8 +267,8 @@ static enum error to_slot(const struct plan_slot *slot, const struct json_token 
 
 /* ---- The document ---- */
 
-/* The slot of a field, or slot_count. Documents of one region list their fields in one order mostly, so the search begins
- * where the last one ended. */
+/* The slot of a field, or slot_count. Documents of one region list their fields in one order
+ * mostly, so the search begins where the last one ended. */
 static uint32_t find_slot(const struct query_plan *plan, struct slice name, uint32_t from)
 {
     for (uint32_t i = 0; i < plan->slot_count; i++) {
@@ -267,7 +281,8 @@ static uint32_t find_slot(const struct query_plan *plan, struct slice name, uint
     return plan->slot_count;
 }
 
-static enum error read_document(const struct query_plan *plan, struct slice document, struct arena *arena, struct query_value *values,
+static enum error read_document(const struct query_plan *plan, struct slice document,
+                                struct arena *arena, struct query_value *values,
                                 struct query_error *error)
 {
     size_t at = 0;
@@ -332,8 +347,9 @@ static bool as_token(const struct value *scalar, struct json_token *token, char 
     }
 }
 
-static enum error scalar_to_slot(const struct plan_slot *slot, const struct value *scalar, struct arena *arena,
-                                 struct query_value *value, struct query_error *error)
+static enum error scalar_to_slot(const struct plan_slot *slot, const struct value *scalar,
+                                 struct arena *arena, struct query_value *value,
+                                 struct query_error *error)
 {
     struct json_token token;
     *value = null_value;
@@ -345,7 +361,8 @@ static enum error scalar_to_slot(const struct plan_slot *slot, const struct valu
     if (text == NULL)
         return ERROR_MEMORY;
     if (!as_token(scalar, &token, text)) {
-        caret_plain(error, "the value is neither a JSON document nor a scalar that a column could hold");
+        caret_plain(error,
+                    "the value is neither a JSON document nor a scalar that a column could hold");
         return ERROR_INVALID;
     }
     return to_slot(slot, &token, arena, value, error);
@@ -356,20 +373,24 @@ static bool is_named(const struct plan_slot *slot, const char *name)
     return slice_equal(slot->name, slice_text(name));
 }
 
-static enum error read_scalar(const struct query_plan *plan, const struct query_input *input, struct arena *arena,
-                              struct query_value *values, struct query_error *error)
+static enum error read_scalar(const struct query_plan *plan, const struct query_input *input,
+                              struct arena *arena, struct query_value *values,
+                              struct query_error *error)
 {
     for (uint32_t i = 0; i < plan->slot_count; i++) {
         const struct plan_slot *slot = &plan->slots[i];
         bool is_key = slot->source == PLAN_FIELD && plan->declared && is_named(slot, "key");
-        bool is_value = slot->source == PLAN_VALUE || (slot->source == PLAN_FIELD && plan->declared && is_named(slot, "value"));
+        bool is_value = slot->source == PLAN_VALUE ||
+                        (slot->source == PLAN_FIELD && plan->declared && is_named(slot, "value"));
         if (slot->source == PLAN_FIELD && !(plan->declared && plan->has_value_column)) {
-            caret_plain(error, "the value is not a JSON document, so it has no field \"%.*s\"", SLICE_FMT(slot->name));
+            caret_plain(error, "the value is not a JSON document, so it has no field \"%.*s\"",
+                        SLICE_FMT(slot->name));
             return ERROR_INVALID;
         }
         if (!is_key && !is_value)
             continue;
-        enum error status = scalar_to_slot(slot, is_key ? input->key : input->value, arena, &values[i], error);
+        enum error status =
+            scalar_to_slot(slot, is_key ? input->key : input->value, arena, &values[i], error);
         if (status != OK)
             return status;
     }
@@ -377,28 +398,33 @@ static enum error read_scalar(const struct query_plan *plan, const struct query_
 }
 
 /* The region key, and the whole value. */
-static enum error read_specials(const struct query_plan *plan, const struct query_input *input, struct arena *arena,
-                                struct query_value *values, struct query_error *error)
+static enum error read_specials(const struct query_plan *plan, const struct query_input *input,
+                                struct arena *arena, struct query_value *values,
+                                struct query_error *error)
 {
     for (uint32_t i = 0; i < plan->slot_count; i++) {
         enum plan_source source = plan->slots[i].source;
-        bool missing = source == PLAN_VALUE && values[i].kind == QUERY_TYPE_NULL && input->value->type == VALUE_JSON;
+        bool missing = source == PLAN_VALUE && values[i].kind == QUERY_TYPE_NULL &&
+                       input->value->type == VALUE_JSON;
         if (source != PLAN_KEY && source != PLAN_WHOLE && !missing)
             continue;
-        enum error status = scalar_to_slot(&plan->slots[i], source == PLAN_KEY ? input->key : input->value, arena, &values[i], error);
+        enum error status =
+            scalar_to_slot(&plan->slots[i], source == PLAN_KEY ? input->key : input->value, arena,
+                           &values[i], error);
         if (status != OK)
             return status;
     }
     return OK;
 }
 
-enum error extract_row(const struct query_plan *plan, const struct query_input *input, struct arena *arena, struct query_value *values,
-                       struct query_error *error)
+enum error extract_row(const struct query_plan *plan, const struct query_input *input,
+                       struct arena *arena, struct query_value *values, struct query_error *error)
 {
     for (uint32_t i = 0; i < plan->slot_count; i++)
         values[i] = null_value;
-    enum error status = input->value->type == VALUE_JSON ? read_document(plan, input->value->bytes, arena, values, error)
-                                                         : read_scalar(plan, input, arena, values, error);
+    enum error status = input->value->type == VALUE_JSON
+                            ? read_document(plan, input->value->bytes, arena, values, error)
+                            : read_scalar(plan, input, arena, values, error);
     if (status == OK && !plan->declared)
         status = read_specials(plan, input, arena, values, error);
     if (status != OK)
@@ -407,8 +433,9 @@ enum error extract_row(const struct query_plan *plan, const struct query_input *
         const struct plan_slot *slot = &plan->slots[i];
         if (!slot->not_null || values[i].kind != QUERY_TYPE_NULL)
             continue;
-        caret_plain(error, "column \"%.*s\" is NOT NULL, and the value has no such field or it is null", (int)slot->name.len,
-                    (const char *)slot->name.data);
+        caret_plain(error,
+                    "column \"%.*s\" is NOT NULL, and the value has no such field or it is null",
+                    (int)slot->name.len, (const char *)slot->name.data);
         return ERROR_INVALID;
     }
     return OK;

@@ -18,7 +18,8 @@ struct lexer {
     struct slice text; /* followed by a 0 byte, without one inside */
     size_t at;
     struct arena *arena; /* for names and strings with doubled quotes */
-    const char *why;     /* what is wrong when lexer_next() says ERROR_INVALID, about the token's place */
+    const char
+        *why; /* what is wrong when lexer_next() says ERROR_INVALID, about the token's place */
 };
 
 /* ERROR_INVALID: no token begins here, or it does not end; ERROR_MEMORY. */

@@ -10,7 +10,8 @@ static size_t character(struct slice text, size_t at)
 
 static bool is_escape(struct slice pattern, size_t at, const struct slice *escape)
 {
-    return escape != NULL && pattern.len - at >= escape->len && memcmp(pattern.data + at, escape->data, escape->len) == 0;
+    return escape != NULL && pattern.len - at >= escape->len &&
+           memcmp(pattern.data + at, escape->data, escape->len) == 0;
 }
 
 static bool is_valid(struct slice pattern, const struct slice *escape, const char **why)
@@ -25,7 +26,8 @@ static bool is_valid(struct slice pattern, const struct slice *escape, const cha
         if (!is_escape(pattern, at, escape))
             continue;
         at += escape->len;
-        bool literal = at < pattern.len && (pattern.data[at] == '%' || pattern.data[at] == '_' || is_escape(pattern, at, escape));
+        bool literal = at < pattern.len && (pattern.data[at] == '%' || pattern.data[at] == '_' ||
+                                            is_escape(pattern, at, escape));
         if (!literal) {
             *why = "the escape character of LIKE must stand before %, _ or itself";
             return false;
@@ -35,7 +37,8 @@ static bool is_valid(struct slice pattern, const struct slice *escape, const cha
 }
 
 /* One step of the pattern that is no %: matches one character of the text. Moves both on. */
-static bool step(struct slice text, size_t *in_text, struct slice pattern, size_t *in_pattern, const struct slice *escape)
+static bool step(struct slice text, size_t *in_text, struct slice pattern, size_t *in_pattern,
+                 const struct slice *escape)
 {
     size_t text_len = character(text, *in_text), at = *in_pattern;
     bool literal = is_escape(pattern, at, escape);
@@ -43,22 +46,26 @@ static bool step(struct slice text, size_t *in_text, struct slice pattern, size_
         at += escape->len;
     size_t pattern_len = character(pattern, at);
     bool any = !literal && pattern.data[at] == '_';
-    if (!any && (text_len != pattern_len || memcmp(text.data + *in_text, pattern.data + at, text_len) != 0))
+    if (!any &&
+        (text_len != pattern_len || memcmp(text.data + *in_text, pattern.data + at, text_len) != 0))
         return false;
     *in_text += text_len;
     *in_pattern = at + pattern_len;
     return true;
 }
 
-/* Greedy with one place to return to: only the last % can take more, so no run is tried twice for an earlier one. */
-bool like_match(struct slice text, struct slice pattern, const struct slice *escape, bool *matches, const char **why)
+/* Greedy with one place to return to: only the last % can take more, so no run is tried twice for
+ * an earlier one. */
+bool like_match(struct slice text, struct slice pattern, const struct slice *escape, bool *matches,
+                const char **why)
 {
     if (!is_valid(pattern, escape, why))
         return false;
     size_t in_text = 0, in_pattern = 0, again_text = 0, again_pattern = 0;
     bool has_again = false;
     while (in_text < text.len) {
-        bool run = in_pattern < pattern.len && pattern.data[in_pattern] == '%' && !is_escape(pattern, in_pattern, escape);
+        bool run = in_pattern < pattern.len && pattern.data[in_pattern] == '%' &&
+                   !is_escape(pattern, in_pattern, escape);
         if (run) {
             has_again = true;
             again_text = in_text;
@@ -74,7 +81,8 @@ bool like_match(struct slice text, struct slice pattern, const struct slice *esc
             return true;
         }
     }
-    while (in_pattern < pattern.len && pattern.data[in_pattern] == '%' && !is_escape(pattern, in_pattern, escape))
+    while (in_pattern < pattern.len && pattern.data[in_pattern] == '%' &&
+           !is_escape(pattern, in_pattern, escape))
         in_pattern++;
     *matches = in_pattern == pattern.len;
     return true;

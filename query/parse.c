@@ -53,7 +53,8 @@ static void adopt(struct parse *parse, struct ast_expr *node, struct ast_expr *c
     if (child->depth >= node->depth)
         node->depth = (uint16_t)(child->depth + 1);
     if (node->depth > LIMIT_EXPRESSION_DEPTH)
-        parse_fail(parse, ERROR_LIMIT, node->at, "the expression is nested too deeply: at most %u levels are allowed",
+        parse_fail(parse, ERROR_LIMIT, node->at,
+                   "the expression is nested too deeply: at most %u levels are allowed",
                    LIMIT_EXPRESSION_DEPTH);
 }
 
@@ -80,8 +81,8 @@ struct ast_list parse_list_add(struct ast_list list, struct ast_expr *expr)
     return list;
 }
 
-struct ast_expr *parse_node(struct parse *parse, enum ast_kind kind, uint8_t op, struct ast_expr *a, struct ast_expr *b,
-                            struct ast_expr *c)
+struct ast_expr *parse_node(struct parse *parse, enum ast_kind kind, uint8_t op, struct ast_expr *a,
+                            struct ast_expr *b, struct ast_expr *c)
 {
     if (parse->status != OK)
         return NULL;
@@ -98,7 +99,8 @@ struct ast_expr *parse_node(struct parse *parse, enum ast_kind kind, uint8_t op,
     return node;
 }
 
-struct ast_expr *parse_chain(struct parse *parse, enum ast_kind kind, struct ast_expr *a, struct ast_expr *b)
+struct ast_expr *parse_chain(struct parse *parse, enum ast_kind kind, struct ast_expr *a,
+                             struct ast_expr *b)
 {
     if (parse->status != OK)
         return NULL;
@@ -109,7 +111,8 @@ struct ast_expr *parse_chain(struct parse *parse, enum ast_kind kind, struct ast
     return a;
 }
 
-struct ast_expr *parse_prefix(struct parse *parse, enum ast_kind kind, struct token op, struct ast_expr *a)
+struct ast_expr *parse_prefix(struct parse *parse, enum ast_kind kind, struct token op,
+                              struct ast_expr *a)
 {
     struct ast_expr *node = parse_node(parse, kind, 0, a, NULL, NULL);
     if (node != NULL)
@@ -127,7 +130,8 @@ struct ast_expr *parse_negated(struct ast_expr *expr, bool negated, struct token
     return expr;
 }
 
-struct ast_expr *parse_parentheses(struct parse *parse, struct token open, struct ast_expr *expr, struct token close)
+struct ast_expr *parse_parentheses(struct parse *parse, struct token open, struct ast_expr *expr,
+                                   struct token close)
 {
     if (parse->status != OK)
         return NULL;
@@ -157,11 +161,14 @@ static void literal_number(struct parse *parse, struct ast_expr *node, struct to
     }
     int128 digits;
     if (decimal_parse_literal(token.text, &digits, &node->type) != DECIMAL_PARSED) {
-        parse_fail(parse, ERROR_INVALID, token.at, "this number has more than %d digits; write it as a DOUBLE with an exponent (1e0)",
-                   DECIMAL_DIGITS);
+        parse_fail(
+            parse, ERROR_INVALID, token.at,
+            "this number has more than %d digits; write it as a DOUBLE with an exponent (1e0)",
+            DECIMAL_DIGITS);
         return;
     }
-    node->literal = (struct query_value){.kind = QUERY_TYPE_DECIMAL, .scale = node->type.scale, .decimal = digits};
+    node->literal = (struct query_value){
+        .kind = QUERY_TYPE_DECIMAL, .scale = node->type.scale, .decimal = digits};
 }
 
 static int hex_digit(uint8_t byte)
@@ -187,9 +194,11 @@ static void literal_binary(struct parse *parse, struct ast_expr *node, struct to
         bytes[i] = (uint8_t)(high * 16 + low);
     }
     if (!valid)
-        parse_fail(parse, ERROR_INVALID, token.at, "a BYTES literal holds pairs of hexadecimal digits, as in X'0aff'");
+        parse_fail(parse, ERROR_INVALID, token.at,
+                   "a BYTES literal holds pairs of hexadecimal digits, as in X'0aff'");
     node->type.kind = QUERY_TYPE_BYTES;
-    node->literal = (struct query_value){.kind = QUERY_TYPE_BYTES, .text = slice_of(bytes, hex.len / 2)};
+    node->literal =
+        (struct query_value){.kind = QUERY_TYPE_BYTES, .text = slice_of(bytes, hex.len / 2)};
 }
 
 struct ast_expr *parse_literal(struct parse *parse, struct token token)
@@ -213,7 +222,8 @@ struct ast_expr *parse_word(struct parse *parse, struct token token)
     struct ast_expr *node = node_new(parse, AST_LITERAL, token.at, token_end(token));
     if (node != NULL && token.type != TOKEN_NULL) {
         node->type.kind = QUERY_TYPE_BOOLEAN;
-        node->literal = (struct query_value){.kind = QUERY_TYPE_BOOLEAN, .boolean = token.type == TOKEN_TRUE};
+        node->literal =
+            (struct query_value){.kind = QUERY_TYPE_BOOLEAN, .boolean = token.type == TOKEN_TRUE};
     }
     return node;
 }
@@ -230,13 +240,16 @@ struct ast_expr *parse_timestamp(struct parse *parse, struct token word, struct 
     if (status == ERROR_MEMORY)
         parse->status = ERROR_MEMORY;
     else if (status != OK)
-        parse_fail(parse, ERROR_INVALID, text.at, "this is no timestamp: %s; the form is TIMESTAMP '2026-01-31 08:00:00.250'", why);
+        parse_fail(parse, ERROR_INVALID, text.at,
+                   "this is no timestamp: %s; the form is TIMESTAMP '2026-01-31 08:00:00.250'",
+                   why);
     return node;
 }
 
 struct ast_expr *parse_name(struct parse *parse, struct token qualifier, struct token name)
 {
-    struct ast_expr *node = node_new(parse, AST_NAME, qualifier.len > 0 ? qualifier.at : name.at, token_end(name));
+    struct ast_expr *node =
+        node_new(parse, AST_NAME, qualifier.len > 0 ? qualifier.at : name.at, token_end(name));
     if (node != NULL) {
         node->qualifier = qualifier.text;
         node->name = name.text;
@@ -254,7 +267,8 @@ struct ast_expr *parse_parameter(struct parse *parse, struct token name)
 
 struct ast_expr *parse_star(struct parse *parse, struct token qualifier, struct token star)
 {
-    struct ast_expr *node = node_new(parse, AST_STAR, qualifier.len > 0 ? qualifier.at : star.at, token_end(star));
+    struct ast_expr *node =
+        node_new(parse, AST_STAR, qualifier.len > 0 ? qualifier.at : star.at, token_end(star));
     if (node != NULL)
         node->qualifier = qualifier.text;
     return node;
@@ -262,13 +276,15 @@ struct ast_expr *parse_star(struct parse *parse, struct token qualifier, struct 
 
 /* ---- Longer forms ---- */
 
-struct ast_expr *parse_in(struct parse *parse, struct ast_expr *a, bool negated, struct ast_list list, struct token close)
+struct ast_expr *parse_in(struct parse *parse, struct ast_expr *a, bool negated,
+                          struct ast_list list, struct token close)
 {
     struct ast_expr *node = parse_node(parse, AST_IN, 0, a, NULL, NULL);
     if (node == NULL)
         return NULL;
     if (list.count > LIMIT_IN_LIST) {
-        parse_fail(parse, ERROR_LIMIT, list.first->at, "the list of IN has %u values; at most %u are allowed", list.count,
+        parse_fail(parse, ERROR_LIMIT, list.first->at,
+                   "the list of IN has %u values; at most %u are allowed", list.count,
                    LIMIT_IN_LIST);
         return NULL;
     }
@@ -276,8 +292,8 @@ struct ast_expr *parse_in(struct parse *parse, struct ast_expr *a, bool negated,
     return parse_negated(node, negated, close);
 }
 
-struct ast_expr *parse_case(struct parse *parse, struct token begin, struct ast_expr *operand, struct ast_list branches,
-                            struct ast_expr *otherwise, struct token end)
+struct ast_expr *parse_case(struct parse *parse, struct token begin, struct ast_expr *operand,
+                            struct ast_list branches, struct ast_expr *otherwise, struct token end)
 {
     struct ast_expr *node = node_new(parse, AST_CASE, begin.at, token_end(end));
     if (node == NULL)
@@ -292,10 +308,11 @@ struct ast_expr *parse_case(struct parse *parse, struct token begin, struct ast_
     return node;
 }
 
-struct ast_expr *parse_cast(struct parse *parse, struct token word, struct ast_expr *expr, struct query_type type,
-                            struct token close)
+struct ast_expr *parse_cast(struct parse *parse, struct token word, struct ast_expr *expr,
+                            struct query_type type, struct token close)
 {
-    struct ast_expr *node = parse_node(parse, AST_CAST, word.type == TOKEN_TRY_CAST, expr, NULL, NULL);
+    struct ast_expr *node =
+        parse_node(parse, AST_CAST, word.type == TOKEN_TRY_CAST, expr, NULL, NULL);
     if (node == NULL)
         return NULL;
     node->at = word.at;
@@ -304,10 +321,11 @@ struct ast_expr *parse_cast(struct parse *parse, struct token word, struct ast_e
     return node;
 }
 
-struct ast_expr *parse_call(struct parse *parse, struct token name, struct ast_list arguments, struct token close,
-                            struct ast_window *over)
+struct ast_expr *parse_call(struct parse *parse, struct token name, struct ast_list arguments,
+                            struct token close, struct ast_window *over)
 {
-    struct ast_expr *node = node_new(parse, AST_CALL, name.at, over != NULL ? over->end : token_end(close));
+    struct ast_expr *node =
+        node_new(parse, AST_CALL, name.at, over != NULL ? over->end : token_end(close));
     if (node == NULL)
         return NULL;
     node->name = name.text;
@@ -318,8 +336,9 @@ struct ast_expr *parse_call(struct parse *parse, struct token name, struct ast_l
 
 /* ---- Windows ---- */
 
-struct ast_window *parse_window(struct parse *parse, struct ast_list partition, struct ast_order *orders,
-                                uint32_t order_count, struct ast_frame frame)
+struct ast_window *parse_window(struct parse *parse, struct ast_list partition,
+                                struct ast_order *orders, uint32_t order_count,
+                                struct ast_frame frame)
 {
     if (parse->status != OK)
         return NULL;
@@ -336,11 +355,12 @@ struct ast_window *parse_window(struct parse *parse, struct ast_list partition, 
     return window;
 }
 
-struct ast_window *parse_over(struct parse *parse, struct token over, struct ast_window *window, struct token name,
-                              struct token last)
+struct ast_window *parse_over(struct parse *parse, struct token over, struct ast_window *window,
+                              struct token name, struct token last)
 {
     if (window == NULL)
-        window = parse_window(parse, (struct ast_list){.count = 0}, NULL, 0, (struct ast_frame){.unit = AST_FRAME_NONE});
+        window = parse_window(parse, (struct ast_list){.count = 0}, NULL, 0,
+                              (struct ast_frame){.unit = AST_FRAME_NONE});
     if (window == NULL)
         return NULL;
     window->name = name.text;
@@ -394,10 +414,12 @@ void parse_item(struct parse *parse, struct ast_expr *expr, struct token alias)
         select->last_item->next = item;
     select->last_item = item;
     if (++select->item_count > LIMIT_COLUMNS)
-        parse_fail(parse, ERROR_LIMIT, expr->at, "the statement selects more than %u columns", LIMIT_COLUMNS);
+        parse_fail(parse, ERROR_LIMIT, expr->at, "the statement selects more than %u columns",
+                   LIMIT_COLUMNS);
 }
 
-void parse_from(struct parse *parse, struct token first, struct token name, bool region, struct token alias)
+void parse_from(struct parse *parse, struct token first, struct token name, bool region,
+                struct token alias)
 {
     if (parse->status != OK)
         return;
@@ -412,7 +434,8 @@ void parse_from(struct parse *parse, struct token first, struct token name, bool
     }
 }
 
-void parse_statement(struct parse *parse, enum query_statement_kind kind, struct token name, bool if_exists)
+void parse_statement(struct parse *parse, enum query_statement_kind kind, struct token name,
+                     bool if_exists)
 {
     if (parse->status != OK)
         return;

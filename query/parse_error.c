@@ -18,7 +18,8 @@ struct unsupported {
 };
 
 #define JOINS "joins are not supported yet: a query reads one table or region"
-#define STATEMENTS "supported are SELECT, CREATE TABLE, DROP TABLE, SHOW TABLES, DESCRIBE and EXPLAIN"
+#define STATEMENTS                                                                                 \
+    "supported are SELECT, CREATE TABLE, DROP TABLE, SHOW TABLES, DESCRIBE and EXPLAIN"
 #define SORTED "a continuous query has no end at which its rows could be sorted or counted"
 
 static const struct unsupported unsupported[] = {
@@ -31,36 +32,47 @@ static const struct unsupported unsupported[] = {
     {"NATURAL", NULL, ANYWHERE, JOINS},
     {",", NULL, IN_FROM, JOINS},
     {"(", "FROM", ANYWHERE, "subqueries in FROM are not supported yet"},
-    {"TABLE", "FROM", ANYWHERE, "windows in FROM (TUMBLE, HOP, CUMULATE, SESSION) are not supported yet"},
-    {"TABLE", "(", ANYWHERE, "windows in FROM (TUMBLE, HOP, CUMULATE, SESSION) are not supported yet"},
-    {"(", NULL, IN_FROM, "functions in FROM (TUMBLE, HOP, CUMULATE, SESSION and others) are not supported yet"},
+    {"TABLE", "FROM", ANYWHERE,
+     "windows in FROM (TUMBLE, HOP, CUMULATE, SESSION) are not supported yet"},
+    {"TABLE", "(", ANYWHERE,
+     "windows in FROM (TUMBLE, HOP, CUMULATE, SESSION) are not supported yet"},
+    {"(", NULL, IN_FROM,
+     "functions in FROM (TUMBLE, HOP, CUMULATE, SESSION and others) are not supported yet"},
     {"SELECT", "(", ANYWHERE, "subqueries are not supported yet"},
     {"UNION", NULL, ANYWHERE, "UNION is not supported yet"},
     {"INTERSECT", NULL, ANYWHERE, "INTERSECT is not supported yet"},
     {"EXCEPT", NULL, ANYWHERE, "EXCEPT is not supported yet"},
-    {"DISTINCT", "SELECT", ANYWHERE, "SELECT DISTINCT is not supported yet; GROUP BY the columns gives each combination once"},
+    {"DISTINCT", "SELECT", ANYWHERE,
+     "SELECT DISTINCT is not supported yet; GROUP BY the columns gives each combination once"},
     {"DISTINCT", "(", ANYWHERE, "aggregates of DISTINCT values are not supported yet"},
     {"ORDER", NULL, OUTERMOST, "ORDER BY of the result is not supported yet: " SORTED},
     {"LIMIT", NULL, ANYWHERE, "LIMIT is not supported yet: " SORTED},
     {"OFFSET", NULL, ANYWHERE, "OFFSET is not supported yet: " SORTED},
     {"FETCH", NULL, ANYWHERE, "FETCH is not supported yet: " SORTED},
     {"EMIT", NULL, ANYWHERE, "EMIT is not supported yet: results leave with each change"},
-    {"FILTER", NULL, ANYWHERE, "FILTER (WHERE ...) is not supported yet; AGGREGATE(CASE WHEN ... THEN x END) does the same"},
-    {"FOR", "WATERMARK", ANYWHERE, "WATERMARK is not supported yet: results are computed in the order of arrival"},
+    {"FILTER", NULL, ANYWHERE,
+     "FILTER (WHERE ...) is not supported yet; AGGREGATE(CASE WHEN ... THEN x END) does the same"},
+    {"FOR", "WATERMARK", ANYWHERE,
+     "WATERMARK is not supported yet: results are computed in the order of arrival"},
     {"FOR", NULL, ANYWHERE, "FOR SYSTEM_TIME is not supported yet"},
-    {"PRIMARY", NULL, ANYWHERE, "PRIMARY KEY is not supported yet: every change of the region is one new row"},
+    {"PRIMARY", NULL, ANYWHERE,
+     "PRIMARY KEY is not supported yet: every change of the region is one new row"},
     {"METADATA", NULL, ANYWHERE, "METADATA columns are not supported yet"},
     {"COMMENT", NULL, ANYWHERE, "COMMENT is not supported yet"},
-    {"PARTITIONED", NULL, ANYWHERE, "PARTITIONED BY is not supported yet: the region's buckets are its partitions"},
+    {"PARTITIONED", NULL, ANYWHERE,
+     "PARTITIONED BY is not supported yet: the region's buckets are its partitions"},
     {"INTERVAL", NULL, ANYWHERE, "INTERVAL is not supported yet"},
-    {"DATE", NULL, ANYWHERE, "DATE literals are not supported yet; TIMESTAMP '2026-01-31 00:00:00' is"},
+    {"DATE", NULL, ANYWHERE,
+     "DATE literals are not supported yet; TIMESTAMP '2026-01-31 00:00:00' is"},
     {"TIME", NULL, ANYWHERE, "TIME literals are not supported yet"},
     {"SETS", "GROUPING", ANYWHERE, "GROUPING SETS are not supported yet"},
     {"LATERAL", NULL, ANYWHERE, "LATERAL is not supported yet"},
     {"VIEW", "CREATE", ANYWHERE, "CREATE VIEW is not supported yet"},
     {"INSERT", NULL, AT_START, "INSERT is not supported yet; " STATEMENTS},
-    {"UPDATE", NULL, AT_START, "UPDATE is not supported: the regions are written through the cache's own operations"},
-    {"DELETE", NULL, AT_START, "DELETE is not supported: the regions are written through the cache's own operations"},
+    {"UPDATE", NULL, AT_START,
+     "UPDATE is not supported: the regions are written through the cache's own operations"},
+    {"DELETE", NULL, AT_START,
+     "DELETE is not supported: the regions are written through the cache's own operations"},
     {"SET", NULL, AT_START, "SET is not supported yet; " STATEMENTS},
     {"WITH", NULL, AT_START, "WITH (common table expressions) is not supported yet"},
     {"VALUES", NULL, AT_START, "VALUES is not supported yet; " STATEMENTS},
@@ -106,7 +118,11 @@ static bool fail_unsupported(struct parse *parse, const struct context *context)
             continue;
         if (entry->previous != NULL && !is_word(parse, context->previous, entry->previous))
             continue;
-        parse_fail(parse, ERROR_INVALID, context->found.at, "%s", entry->sentence);
+        /* WATERMARK is a name until FOR follows. */
+        bool about_previous =
+            entry->previous != NULL && lexer_word_is(slice_text(entry->previous), "WATERMARK");
+        parse_fail(parse, ERROR_INVALID, about_previous ? context->previous.at : context->found.at,
+                   "%s", entry->sentence);
         return true;
     }
     return false;
@@ -126,7 +142,6 @@ struct expectation {
 /* In the order in which they are told. The first of a group speaks for it. */
 static const struct expectation expectations[] = {
     {TOKEN_CASE, EXPRESSION, "an expression", false},
-    {TOKEN_NOT, EXPRESSION, "NOT", true},
     {TOKEN_CAST, EXPRESSION, "CAST", false},
     {TOKEN_INTEGER, EXPRESSION, "a number", false},
     {TOKEN_STRING, EXPRESSION, "a string in quotes", false},
@@ -170,6 +185,7 @@ static const struct expectation expectations[] = {
     {TOKEN_LP, ALONE, "\"(\"", false},
     {TOKEN_RP, ALONE, "\")\"", false},
     {TOKEN_CONCAT, OPERATOR, "an operator", false},
+    {TOKEN_NOT, OPERATOR, "NOT", true},
     {TOKEN_EQ, OPERATOR, "\"=\"", false},
     {TOKEN_AND, OPERATOR, "AND", true},
     {TOKEN_OR, OPERATOR, "OR", true},
@@ -182,13 +198,19 @@ static const struct expectation expectations[] = {
 
 enum { EXPECTATIONS = sizeof expectations / sizeof expectations[0], TOLD_MAX = 8 };
 
-static void find_expected(const struct parse_shadow *before, struct parse_shadow *scratch, bool expected[EXPECTATIONS])
+static void find_expected(const struct parse_shadow *before, struct parse_shadow *scratch,
+                          bool expected[EXPECTATIONS])
 {
+    bool is_name = false;
     for (size_t i = 0; i < EXPECTATIONS; i++) {
         scratch->depth = before->depth;
         memcpy(scratch->states, before->states, before->depth * sizeof before->states[0]);
         expected[i] = sqlparse_shadow_take(scratch, expectations[i].token);
+        is_name = is_name || (expected[i] && expectations[i].token == TOKEN_ID);
     }
+    /* Where a name can stand, words that are free to be names are no news. */
+    for (size_t i = 0; i < EXPECTATIONS && is_name; i++)
+        expected[i] = expected[i] && !sqlparse_is_fallback(expectations[i].token);
 }
 
 /* "A, B or C". */
@@ -202,7 +224,8 @@ static void tell_expected(const bool expected[EXPECTATIONS], char *out, size_t r
         bool leads = expectations[i].token == TOKEN_CASE || expectations[i].token == TOKEN_CONCAT;
         if (!expected[i] || (group != ALONE && group_told[group]))
             continue;
-        if (expectations[i].token == TOKEN_LP && group_told[EXPRESSION])
+        int token = expectations[i].token;
+        if (group_told[EXPRESSION] && (token == TOKEN_LP || token == TOKEN_NOT))
             continue;
         if (leads)
             group_told[group] = true;
@@ -220,7 +243,8 @@ static void tell_expected(const bool expected[EXPECTATIONS], char *out, size_t r
 }
 
 /* A keyword that could stand in place of the word, or NULL. */
-static const char *meant_keyword(struct parse *parse, struct token word, const bool expected[EXPECTATIONS])
+static const char *meant_keyword(struct parse *parse, struct token word,
+                                 const bool expected[EXPECTATIONS])
 {
     if (word.len == 0 || word.quoted || word.type != TOKEN_ID)
         return NULL;
@@ -232,7 +256,8 @@ static const char *meant_keyword(struct parse *parse, struct token word, const b
     return text_nearest_best(&nearest);
 }
 
-static void fail_expected(struct parse *parse, struct context *context, struct parse_shadow *scratch)
+static void fail_expected(struct parse *parse, struct context *context,
+                          struct parse_shadow *scratch)
 {
     bool expected[EXPECTATIONS];
     char list[256], shown[48], hint[64] = "";
@@ -243,14 +268,19 @@ static void fail_expected(struct parse *parse, struct context *context, struct p
     if (meant != NULL)
         (void)snprintf(hint, sizeof hint, "; did you mean %s?", meant);
     else if ((meant = meant_keyword(parse, context->previous, expected)) != NULL)
-        (void)snprintf(hint, sizeof hint, "; did you mean %s instead of \"%.20s\"?", meant,
-                       caret_clip(slice_of(parse->text.data + context->previous.at, context->previous.len), shown, 20));
+        (void)snprintf(
+            hint, sizeof hint, "; did you mean %s instead of \"%.20s\"?", meant,
+            caret_clip(slice_of(parse->text.data + context->previous.at, context->previous.len),
+                       shown, 20));
     if (found.type == 0)
-        parse_fail(parse, ERROR_INVALID, found.at, "the statement ends where %s was expected%s", list, hint);
+        parse_fail(parse, ERROR_INVALID, found.at, "the statement ends where %s was expected%s",
+                   list, hint);
     else
-        parse_fail(parse, ERROR_INVALID, found.at, "found %s%s%s where %s was expected%s", found.type == TOKEN_STRING ? "" : "\"",
-                   caret_clip(slice_of(parse->text.data + found.at, found.len), shown, sizeof shown),
-                   found.type == TOKEN_STRING ? "" : "\"", list, hint);
+        parse_fail(
+            parse, ERROR_INVALID, found.at, "found %s%s%s where %s was expected%s",
+            found.type == TOKEN_STRING ? "" : "\"",
+            caret_clip(slice_of(parse->text.data + found.at, found.len), shown, sizeof shown),
+            found.type == TOKEN_STRING ? "" : "\"", list, hint);
 }
 
 /* Reads the statement again up to the token that does not fit, with the automaton alone. */
@@ -276,7 +306,8 @@ static enum error find_context(struct parse *parse, struct context *context)
             context->parentheses--;
         else if (context->parentheses == 0 && token.type == TOKEN_FROM)
             context->in_from = true;
-        else if (token.type == TOKEN_WHERE || token.type == TOKEN_GROUP || token.type == TOKEN_HAVING || token.type == TOKEN_WINDOW)
+        else if (token.type == TOKEN_WHERE || token.type == TOKEN_GROUP ||
+                 token.type == TOKEN_HAVING || token.type == TOKEN_WINDOW)
             context->in_from = false;
     }
 }
@@ -285,7 +316,8 @@ void parse_error(struct parse *parse)
 {
     struct context *context = mem_zalloc(sizeof *context);
     struct parse_shadow *scratch = mem_zalloc(sizeof *scratch);
-    enum error status = context == NULL || scratch == NULL ? ERROR_MEMORY : find_context(parse, context);
+    enum error status =
+        context == NULL || scratch == NULL ? ERROR_MEMORY : find_context(parse, context);
     if (status != OK)
         parse->status = status;
     else if (!fail_unsupported(parse, context))

@@ -51,29 +51,35 @@ static const struct type_word *find_type(struct parse *parse, struct token name)
     char shown[64];
     const char *best = text_nearest_best(&nearest);
     caret_clip(name.text, shown, sizeof shown);
-    if (lexer_word_is(name.text, "TIMESTAMP_LTZ") || lexer_word_is(name.text, "DATE") || lexer_word_is(name.text, "TIME") ||
-        lexer_word_is(name.text, "ARRAY") || lexer_word_is(name.text, "MAP") || lexer_word_is(name.text, "ROW"))
+    if (lexer_word_is(name.text, "TIMESTAMP_LTZ") || lexer_word_is(name.text, "DATE") ||
+        lexer_word_is(name.text, "TIME") || lexer_word_is(name.text, "ARRAY") ||
+        lexer_word_is(name.text, "MAP") || lexer_word_is(name.text, "ROW"))
         parse_fail(parse, ERROR_INVALID, name.at, "the type %s is not supported yet", shown);
     else if (best != NULL)
-        parse_fail(parse, ERROR_INVALID, name.at, "there is no type \"%s\"; did you mean %s?", shown, best);
+        parse_fail(parse, ERROR_INVALID, name.at, "there is no type \"%s\"; did you mean %s?",
+                   shown, best);
     else
         parse_fail(parse, ERROR_INVALID, name.at,
-                   "there is no type \"%s\"; the types are STRING, BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, FLOAT, DOUBLE, "
+                   "there is no type \"%s\"; the types are STRING, BOOLEAN, TINYINT, SMALLINT, "
+                   "INT, BIGINT, FLOAT, DOUBLE, "
                    "DECIMAL(p, s), BYTES and TIMESTAMP(p)",
                    shown);
     return NULL;
 }
 
 /* A number in parentheses; `max` below zero means any. */
-static uint8_t type_argument(struct parse *parse, struct token token, int64_t min, int64_t max, const char *what)
+static uint8_t type_argument(struct parse *parse, struct token token, int64_t min, int64_t max,
+                             const char *what)
 {
     int64_t number = 0;
     if (!number_parse_long(token.text, min, max, &number))
-        parse_fail(parse, ERROR_INVALID, token.at, "the %s must be from %d to %d", what, (int)min, (int)max);
+        parse_fail(parse, ERROR_INVALID, token.at, "the %s must be from %d to %d", what, (int)min,
+                   (int)max);
     return (uint8_t)number;
 }
 
-struct query_type parse_type(struct parse *parse, struct token name, bool precise, struct token first, struct token second)
+struct query_type parse_type(struct parse *parse, struct token name, bool precise,
+                             struct token first, struct token second)
 {
     struct query_type none = {.kind = QUERY_TYPE_NULL};
     if (parse->status != OK)
@@ -95,13 +101,15 @@ struct query_type parse_type(struct parse *parse, struct token name, bool precis
     case LENGTH: {
         int64_t length;
         if (!number_parse_long(first.text, 1, INT32_MAX, &length))
-            parse_fail(parse, ERROR_INVALID, first.at, "the length must be from 1 to %d", INT32_MAX);
+            parse_fail(parse, ERROR_INVALID, first.at, "the length must be from 1 to %d",
+                       INT32_MAX);
         break;
     }
     case PRECISION:
         if (first.text.len == 1 && first.text.data[0] > '3' && first.text.data[0] <= '9')
-            parse_fail(parse, ERROR_INVALID, first.at,
-                       "TIMESTAMP keeps milliseconds: TIMESTAMP(3) is the finest that is supported yet");
+            parse_fail(
+                parse, ERROR_INVALID, first.at,
+                "TIMESTAMP keeps milliseconds: TIMESTAMP(3) is the finest that is supported yet");
         type.precision = type_argument(parse, first, 0, 3, "precision of TIMESTAMP");
         break;
     case PRECISION_AND_SCALE:
@@ -147,7 +155,8 @@ static void add_column(struct parse *parse, struct token name, struct query_colu
         return;
     char shown[64];
     if (name.text.len > LIMIT_NAME_BYTES) {
-        parse_fail(parse, ERROR_LIMIT, name.at, "the column's name is longer than %u bytes", LIMIT_NAME_BYTES);
+        parse_fail(parse, ERROR_LIMIT, name.at, "the column's name is longer than %u bytes",
+                   LIMIT_NAME_BYTES);
         return;
     }
     for (uint32_t i = 0; i < table->column_count; i++)
@@ -160,7 +169,8 @@ static void add_column(struct parse *parse, struct token name, struct query_colu
         parse_fail(parse, ERROR_LIMIT, name.at, "a table has at most %u columns", LIMIT_COLUMNS);
         return;
     }
-    parse->columns = grow(parse, parse->columns, table->column_count, &parse->column_room, sizeof *parse->columns);
+    parse->columns = grow(parse, parse->columns, table->column_count, &parse->column_room,
+                          sizeof *parse->columns);
     if (parse->columns == NULL)
         return;
     column.name = copy_text(parse, name.text);
@@ -176,13 +186,15 @@ void parse_computed_column(struct parse *parse, struct token name, struct ast_ex
 {
     if (parse->status != OK)
         return;
-    if (expr->kind != AST_CALL || !lexer_word_is(expr->name, "PROCTIME") || expr->count != 0 || expr->over != NULL) {
+    if (expr->kind != AST_CALL || !lexer_word_is(expr->name, "PROCTIME") || expr->count != 0 ||
+        expr->over != NULL) {
         parse_fail(parse, ERROR_INVALID, expr->at,
                    "computed columns are not supported yet, only \"name AS PROCTIME()\"");
         return;
     }
     add_column(parse, name,
-               (struct query_column){.type = {.kind = QUERY_TYPE_TIMESTAMP, .precision = 3}, .proctime = true});
+               (struct query_column){.type = {.kind = QUERY_TYPE_TIMESTAMP, .precision = 3},
+                                     .proctime = true});
 }
 
 /* ---- Options ---- */
@@ -239,16 +251,18 @@ static bool check_option(struct parse *parse, struct token name, struct token va
         for (size_t j = 0; j < len; j++)
             choices[j] = rule->values[j + 1] == '|' ? ',' : rule->values[j + 1];
         choices[len] = '\0';
-        parse_fail(parse, ERROR_INVALID, value.at, "the option '%s' cannot be '%s'; it can be: %s", rule->name,
-                   caret_clip(value.text, shown_value, sizeof shown_value), choices);
+        parse_fail(parse, ERROR_INVALID, value.at, "the option '%s' cannot be '%s'; it can be: %s",
+                   rule->name, caret_clip(value.text, shown_value, sizeof shown_value), choices);
         return false;
     }
     const char *best = text_nearest_best(&nearest);
     if (best != NULL)
-        parse_fail(parse, ERROR_INVALID, name.at, "there is no table option '%s'; did you mean '%s'?", shown, best);
+        parse_fail(parse, ERROR_INVALID, name.at,
+                   "there is no table option '%s'; did you mean '%s'?", shown, best);
     else
         parse_fail(parse, ERROR_INVALID, name.at,
-                   "there is no table option '%s'; needed are 'connector' and 'region', others are 'locators', 'username', "
+                   "there is no table option '%s'; needed are 'connector' and 'region', others are "
+                   "'locators', 'username', "
                    "'password', 'format', 'numeric.mode', 'param.NAME' and 'scan.*'",
                    shown);
     return false;
@@ -261,17 +275,20 @@ void parse_option(struct parse *parse, struct token name, struct token value)
         return;
     for (uint32_t i = 0; i < table->option_count; i++)
         if (slice_equal(slice_text(parse->options[i].name), name.text)) {
-            parse_fail(parse, ERROR_INVALID, name.at, "the option '%s' stands here twice", parse->options[i].name);
+            parse_fail(parse, ERROR_INVALID, name.at, "the option '%s' stands here twice",
+                       parse->options[i].name);
             return;
         }
     if (table->option_count == LIMIT_PARAMETERS) {
         parse_fail(parse, ERROR_LIMIT, name.at, "a table has at most %u options", LIMIT_PARAMETERS);
         return;
     }
-    parse->options = grow(parse, parse->options, table->option_count, &parse->option_room, sizeof *parse->options);
+    parse->options = grow(parse, parse->options, table->option_count, &parse->option_room,
+                          sizeof *parse->options);
     if (parse->options == NULL)
         return;
-    struct query_option option = {.name = copy_text(parse, name.text), .value = copy_text(parse, value.text)};
+    struct query_option option = {.name = copy_text(parse, name.text),
+                                  .value = copy_text(parse, value.text)};
     parse->options[table->option_count++] = option;
 }
 
@@ -292,21 +309,26 @@ void parse_create(struct parse *parse, struct token name, bool if_not_exists)
     statement->if_not_exists = if_not_exists;
     statement->name = name.text;
     if (name.text.len > LIMIT_NAME_BYTES) {
-        parse_fail(parse, ERROR_LIMIT, name.at, "the table's name is longer than %u bytes", LIMIT_NAME_BYTES);
+        parse_fail(parse, ERROR_LIMIT, name.at, "the table's name is longer than %u bytes",
+                   LIMIT_NAME_BYTES);
         return;
     }
     const char *region = option_value(parse, "region");
     if (option_value(parse, "connector") == NULL)
-        parse_fail(parse, ERROR_INVALID, name.at, "the option 'connector' is missing: WITH ('connector'='geode-region', ...)");
+        parse_fail(parse, ERROR_INVALID, name.at,
+                   "the option 'connector' is missing: WITH ('connector'='geode-region', ...)");
     while (region != NULL && region[0] == '/')
         region++;
     if (region == NULL || region[0] == '\0')
-        parse_fail(parse, ERROR_INVALID, name.at, "the option 'region' is missing: WITH ('region'='NAME', ...) names the region to read");
+        parse_fail(
+            parse, ERROR_INVALID, name.at,
+            "the option 'region' is missing: WITH ('region'='NAME', ...) names the region to read");
     bool stored = false;
     for (uint32_t i = 0; i < statement->table.column_count; i++)
         stored = stored || !parse->columns[i].proctime;
     if (!stored)
-        parse_fail(parse, ERROR_INVALID, name.at, "the table has no column that is stored in the region");
+        parse_fail(parse, ERROR_INVALID, name.at,
+                   "the table has no column that is stored in the region");
     statement->table.name = copy_text(parse, name.text);
     statement->table.region = region;
     statement->table.columns = parse->columns;

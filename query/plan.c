@@ -15,16 +15,20 @@ struct select_list {
     uint32_t count, expr_room, name_room;
 };
 
-static void add_item(struct analysis *analysis, struct select_list *list, const struct expr *expr, struct plan_name name)
+static void add_item(struct analysis *analysis, struct select_list *list, const struct expr *expr,
+                     struct plan_name name)
 {
     if (expr == NULL || analysis->status != OK)
         return;
     if (list->count == LIMIT_COLUMNS) {
-        analyze_fail(analysis, expr->at, "the statement selects more than %u columns", LIMIT_COLUMNS);
+        analyze_fail(analysis, expr->at, "the statement selects more than %u columns",
+                     LIMIT_COLUMNS);
         return;
     }
-    list->exprs = analyze_grow(analysis, list->exprs, list->count, &list->expr_room, sizeof *list->exprs);
-    list->names = analyze_grow(analysis, list->names, list->count, &list->name_room, sizeof *list->names);
+    list->exprs =
+        analyze_grow(analysis, list->exprs, list->count, &list->expr_room, sizeof *list->exprs);
+    list->names =
+        analyze_grow(analysis, list->names, list->count, &list->name_room, sizeof *list->names);
     if (analysis->status != OK)
         return;
     list->exprs[list->count] = expr;
@@ -32,15 +36,18 @@ static void add_item(struct analysis *analysis, struct select_list *list, const 
 }
 
 /* A declared table's stored columns, or `key` and `value` of a region. */
-static void add_star(struct analysis *analysis, struct select_list *list, const struct ast_expr *star)
+static void add_star(struct analysis *analysis, struct select_list *list,
+                     const struct ast_expr *star)
 {
     const struct query_table *table = analysis->table;
     if (star->qualifier.len > 0 && !analyze_is_ours(analysis, star->qualifier)) {
-        analyze_fail(analysis, star->at, "what stands before .* names neither the table nor its alias in FROM");
+        analyze_fail(analysis, star->at,
+                     "what stands before .* names neither the table nor its alias in FROM");
         return;
     }
     if (table == NULL) {
-        add_item(analysis, list, analyze_special(analysis, PLAN_KEY, "key", star->at), (struct plan_name){.text = slice_text("key")});
+        add_item(analysis, list, analyze_special(analysis, PLAN_KEY, "key", star->at),
+                 (struct plan_name){.text = slice_text("key")});
         add_item(analysis, list, analyze_special(analysis, PLAN_WHOLE, "value", star->at),
                  (struct plan_name){.text = slice_text("value")});
         return;
@@ -54,11 +61,13 @@ static void add_star(struct analysis *analysis, struct select_list *list, const 
 static void analyze_items(struct analysis *analysis, struct select_list *list)
 {
     analysis->clause = IN_SELECT;
-    for (const struct ast_item *item = analysis->select->items; item != NULL && analysis->status == OK; item = item->next) {
+    for (const struct ast_item *item = analysis->select->items;
+         item != NULL && analysis->status == OK; item = item->next) {
         if (item->expr->kind == AST_STAR)
             add_star(analysis, list, item->expr);
         else
-            add_item(analysis, list, analyze_expr(analysis, item->expr), (struct plan_name){.text = item->alias, .expr = item->expr});
+            add_item(analysis, list, analyze_expr(analysis, item->expr),
+                     (struct plan_name){.text = item->alias, .expr = item->expr});
     }
 }
 
@@ -85,7 +94,8 @@ static void mark(const struct expr *expr, bool *read)
         mark(expr->args[i], read);
 }
 
-static uint32_t *indexes(struct analysis *analysis, const bool *marked, uint32_t from, uint32_t to, uint32_t *count)
+static uint32_t *indexes(struct analysis *analysis, const bool *marked, uint32_t from, uint32_t to,
+                         uint32_t *count)
 {
     uint32_t *list = analyze_alloc(analysis, (to + 1) * sizeof *list);
     *count = 0;
@@ -122,7 +132,8 @@ static const struct expr *analyze_having(struct analysis *analysis)
     if (select->having == NULL)
         return NULL;
     if (analysis->plan->kind == PLAN_OVER) {
-        analyze_fail(analysis, select->having_at, "HAVING is a condition on groups: it needs GROUP BY, not OVER");
+        analyze_fail(analysis, select->having_at,
+                     "HAVING is a condition on groups: it needs GROUP BY, not OVER");
         return NULL;
     }
     analysis->clause = IN_HAVING;
@@ -142,7 +153,8 @@ static void analyze(struct analysis *analysis)
         plan->where = analyze_condition(analysis, select->where, "WHERE");
     }
     if (select->has_group_by && select->overs != NULL)
-        analyze_fail(analysis, select->overs->at, "OVER together with GROUP BY is not supported yet");
+        analyze_fail(analysis, select->overs->at,
+                     "OVER together with GROUP BY is not supported yet");
     if (analysis->status != OK)
         return;
     if (select->has_group_by)
@@ -171,9 +183,11 @@ static void analyze(struct analysis *analysis)
     lay_out(analysis);
 }
 
-enum error query_plan_new(struct slice text, const struct query_select *select, const struct query_catalog *catalog,
-                          const struct query_parameter *parameters, uint32_t parameter_count, enum query_numeric_mode mode,
-                          struct query_plan **plan, struct query_error *error)
+enum error query_plan_new(struct slice text, const struct query_select *select,
+                          const struct query_catalog *catalog,
+                          const struct query_parameter *parameters, uint32_t parameter_count,
+                          enum query_numeric_mode mode, struct query_plan **plan,
+                          struct query_error *error)
 {
     *plan = NULL;
     *error = (struct query_error){.line = 0};
@@ -183,8 +197,13 @@ enum error query_plan_new(struct slice text, const struct query_select *select, 
     atomic_init(&made->references, 1);
     arena_init(&made->arena, PLAN_BYTES_MAX);
     made->mode = mode;
-    struct analysis analysis = {.text = text, .select = select, .catalog = catalog, .parameters = parameters,
-                                .parameter_count = parameter_count, .plan = made, .error = error};
+    struct analysis analysis = {.text = text,
+                                .select = select,
+                                .catalog = catalog,
+                                .parameters = parameters,
+                                .parameter_count = parameter_count,
+                                .plan = made,
+                                .error = error};
     analyze(&analysis);
     enum error status = analysis.status == OK ? plan_set_fingerprint(made) : analysis.status;
     if (status == OK)

@@ -13,7 +13,8 @@ static const struct ast_window *over_at(const struct query_select *select, uint3
     return over;
 }
 
-/* The expression's words, with one blank where there was any space, and without OVER clauses and comments. */
+/* The expression's words, with one blank where there was any space, and without OVER clauses and
+ * comments. */
 static const char *written(struct analysis *analysis, const struct ast_expr *expr)
 {
     uint32_t len = expr->end - expr->at;

@@ -30,7 +30,8 @@ static void write_constant(const struct query_value *value, struct buf *text)
     }
 }
 
-static void write_args(const struct query_plan *plan, const struct expr *expr, bool above, const char *between, struct buf *text)
+static void write_args(const struct query_plan *plan, const struct expr *expr, bool above,
+                       const char *between, struct buf *text)
 {
     for (uint32_t i = 0; i < expr->count; i++) {
         if (i > 0)
@@ -39,7 +40,8 @@ static void write_args(const struct query_plan *plan, const struct expr *expr, b
     }
 }
 
-static void write_call(const struct query_plan *plan, const struct expr *expr, bool above, const char *name, struct buf *text)
+static void write_call(const struct query_plan *plan, const struct expr *expr, bool above,
+                       const char *name, struct buf *text)
 {
     buf_append_text(text, name);
     buf_append_byte(text, '(');
@@ -48,14 +50,16 @@ static void write_call(const struct query_plan *plan, const struct expr *expr, b
 }
 
 /* Operators stand in parentheses always: nothing to get wrong about precedence. */
-static void write_operator(const struct query_plan *plan, const struct expr *expr, bool above, const char *sign, struct buf *text)
+static void write_operator(const struct query_plan *plan, const struct expr *expr, bool above,
+                           const char *sign, struct buf *text)
 {
     buf_append_byte(text, '(');
     write_args(plan, expr, above, sign, text);
     buf_append_byte(text, ')');
 }
 
-static void write_infix(const struct query_plan *plan, const struct expr *expr, bool above, const char *sign, struct buf *text)
+static void write_infix(const struct query_plan *plan, const struct expr *expr, bool above,
+                        const char *sign, struct buf *text)
 {
     char padded[32];
     size_t len = strlen(sign);
@@ -66,7 +70,8 @@ static void write_infix(const struct query_plan *plan, const struct expr *expr, 
     write_operator(plan, expr, above, padded, text);
 }
 
-static void write_case(const struct query_plan *plan, const struct expr *expr, bool above, struct buf *text)
+static void write_case(const struct query_plan *plan, const struct expr *expr, bool above,
+                       struct buf *text)
 {
     buf_append_text(text, "CASE");
     uint32_t i = 0;
@@ -85,7 +90,8 @@ static void write_case(const struct query_plan *plan, const struct expr *expr, b
     buf_append_text(text, " END");
 }
 
-static void write_cast(const struct query_plan *plan, const struct expr *expr, bool above, struct buf *text)
+static void write_cast(const struct query_plan *plan, const struct expr *expr, bool above,
+                       struct buf *text)
 {
     buf_append_text(text, expr->op == 1 ? "TRY_CAST(" : "CAST(");
     plan_write_expr(plan, expr->args[0], above, text);
@@ -110,7 +116,8 @@ static void write_aggregate(const struct query_plan *plan, uint32_t index, struc
     buf_append_byte(text, ')');
 }
 
-void plan_write_expr(const struct query_plan *plan, const struct expr *expr, bool above, struct buf *text)
+void plan_write_expr(const struct query_plan *plan, const struct expr *expr, bool above,
+                     struct buf *text)
 {
     switch (expr->kind) {
     case EXPR_CONSTANT:
@@ -129,7 +136,8 @@ void plan_write_expr(const struct query_plan *plan, const struct expr *expr, boo
         write_infix(plan, expr, above, comparison_signs[expr->op], text);
         return;
     case EXPR_DISTINCT:
-        write_infix(plan, expr, above, expr->negated ? "IS NOT DISTINCT FROM" : "IS DISTINCT FROM", text);
+        write_infix(plan, expr, above, expr->negated ? "IS NOT DISTINCT FROM" : "IS DISTINCT FROM",
+                    text);
         return;
     case EXPR_AND:
         write_infix(plan, expr, above, "AND", text);
@@ -238,7 +246,8 @@ static void write_over(const struct query_plan *plan, struct buf *text)
         buf_printf(text, "ROWS BETWEEN %u PRECEDING AND CURRENT ROW; ", plan->preceding);
     else
         buf_append_text(text, "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW; ");
-    buf_append_text(text, plan->is_ordered ? "ORDER BY PROCTIME(): arrival order; " : "no ORDER BY: arrival order, extension; ");
+    buf_append_text(text, plan->is_ordered ? "ORDER BY PROCTIME(): arrival order; "
+                                           : "no ORDER BY: arrival order, extension; ");
     write_aggregates(plan, text);
     buf_append_text(text, ")\n");
 }
@@ -297,9 +306,11 @@ void query_plan_explain(const struct query_plan *plan, struct buf *text)
     else if (plan->kind == PLAN_GROUP)
         write_group(plan, text);
     write_project(plan, text);
-    buf_append_text(text, plan->kind == PLAN_GROUP ? "Changelog(+I, -U, +U" : "Changelog(+I: append only");
+    buf_append_text(text, plan->kind == PLAN_GROUP ? "Changelog(+I, -U, +U"
+                                                   : "Changelog(+I: append only");
     buf_append_text(text, plan->kind == PLAN_GROUP && plan->having != NULL ? ", -D" : "");
-    buf_printf(text, ")\nNumeric mode: %s\nFingerprint: ", plan->mode == QUERY_FLINK ? "flink" : "exact");
+    buf_printf(text,
+               ")\nNumeric mode: %s\nFingerprint: ", plan->mode == QUERY_FLINK ? "flink" : "exact");
     for (size_t i = 0; i < sizeof plan->fingerprint; i++)
         buf_printf(text, "%02x", plan->fingerprint[i]);
     buf_append_byte(text, '\n');
@@ -307,11 +318,13 @@ void query_plan_explain(const struct query_plan *plan, struct buf *text)
 
 /* ---- Fingerprint ---- */
 
-/* Every expression as bytes: kinds, types, constants, operands. Nothing of the statement's text is in it. */
+/* Every expression as bytes: kinds, types, constants, operands. Nothing of the statement's text is
+ * in it. */
 static void pack_expr(const struct expr *expr, struct buf *bytes)
 {
-    buf_printf(bytes, "(%d %d %d %d %d.%d.%d %u", (int)expr->kind, expr->op, expr->negated, expr->is_dynamic, (int)expr->type.kind,
-               expr->type.precision, expr->type.scale, expr->index);
+    buf_printf(bytes, "(%d %d %d %d %d.%d.%d %u", (int)expr->kind, expr->op, expr->negated,
+               expr->is_dynamic, (int)expr->type.kind, expr->type.precision, expr->type.scale,
+               expr->index);
     if (expr->kind == EXPR_CONSTANT)
         query_value_pack(&expr->constant, bytes);
     for (uint32_t i = 0; i < expr->count; i++)
@@ -330,12 +343,13 @@ enum error plan_set_fingerprint(struct query_plan *plan)
 {
     struct buf bytes;
     buf_init(&bytes);
-    buf_printf(&bytes, "v1 %d %d %zu:%s %d %d.%u", (int)plan->kind, (int)plan->mode, strlen(plan->region), plan->region,
-               plan->declared, plan->bounded, plan->preceding);
+    buf_printf(&bytes, "v1 %d %d %zu:%s %d %d.%u", (int)plan->kind, (int)plan->mode,
+               strlen(plan->region), plan->region, plan->declared, plan->bounded, plan->preceding);
     for (uint32_t i = 0; i < plan->slot_count; i++) {
         const struct plan_slot *slot = &plan->slots[i];
-        buf_printf(&bytes, "|%zu:%.*s %d %d %d %d.%d.%d", slot->name.len, SLICE_FMT(slot->name), (int)slot->source, slot->is_dynamic,
-                   slot->not_null, (int)slot->type.kind, slot->type.precision, slot->type.scale);
+        buf_printf(&bytes, "|%zu:%.*s %d %d %d %d.%d.%d", slot->name.len, SLICE_FMT(slot->name),
+                   (int)slot->source, slot->is_dynamic, slot->not_null, (int)slot->type.kind,
+                   slot->type.precision, slot->type.scale);
     }
     if (plan->where != NULL)
         pack_exprs(&plan->where, 1, &bytes);
@@ -343,7 +357,8 @@ enum error plan_set_fingerprint(struct query_plan *plan)
     buf_printf(&bytes, "groups %u", plan->group_count);
     for (uint32_t i = 0; i < plan->aggregate_count; i++) {
         const struct plan_aggregate *aggregate = &plan->aggregates[i];
-        buf_printf(&bytes, "|%d %d %u", (int)aggregate->spec.function, aggregate->has_argument, aggregate->argument);
+        buf_printf(&bytes, "|%d %d %u", (int)aggregate->spec.function, aggregate->has_argument,
+                   aggregate->argument);
     }
     pack_exprs(plan->select, plan->select_count, &bytes);
     if (plan->having != NULL)

@@ -5,15 +5,17 @@
 
 enum { ROW_COLUMNS_MAX = 2 * LIMIT_COLUMNS };
 
-enum error query_admit(const struct query_plan *plan, const struct query_input *input, struct arena *arena, bool *admitted,
-                       struct query_row *row, struct query_error *error)
+enum error query_admit(const struct query_plan *plan, const struct query_input *input,
+                       struct arena *arena, bool *admitted, struct query_row *row,
+                       struct query_error *error)
 {
     *admitted = false;
     *row = (struct query_row){.count = 0};
     error->line = error->column = 0;
     if (input->value == NULL)
         return OK;
-    struct query_value *source = arena_alloc(arena, (plan->slot_count + plan->row_count + 1u) * sizeof *source);
+    struct query_value *source =
+        arena_alloc(arena, (plan->slot_count + plan->row_count + 1u) * sizeof *source);
     if (source == NULL)
         return ERROR_MEMORY;
     enum error status = extract_row(plan, input, arena, source, error);
@@ -39,7 +41,8 @@ enum error query_admit(const struct query_plan *plan, const struct query_input *
 /* ---- Placement ---- */
 
 /* Several columns, or none, as one string: each as its length, a colon and its text. */
-static enum error joined_group(const struct query_plan *plan, const struct query_row *row, struct arena *arena, struct value *group)
+static enum error joined_group(const struct query_plan *plan, const struct query_row *row,
+                               struct arena *arena, struct value *group)
 {
     struct buf text, column;
     buf_init(&text);
@@ -51,14 +54,17 @@ static enum error joined_group(const struct query_plan *plan, const struct query
         buf_append_slice(&text, buf_slice(&column));
     }
     bool failed = text.failed || column.failed;
-    char *copy = failed ? NULL : arena_strndup(arena, text.len == 0 ? "" : (const char *)text.data, text.len);
+    char *copy = failed
+                     ? NULL
+                     : arena_strndup(arena, text.len == 0 ? "" : (const char *)text.data, text.len);
     *group = (struct value){.type = VALUE_STRING, .bytes = slice_of(copy, text.len)};
     buf_fini(&column);
     buf_fini(&text);
     return copy == NULL ? ERROR_MEMORY : OK;
 }
 
-enum error query_row_group(const struct query_plan *plan, const struct query_row *row, struct arena *arena, struct value *group)
+enum error query_row_group(const struct query_plan *plan, const struct query_row *row,
+                           struct arena *arena, struct value *group)
 {
     PRE(row->count >= plan->group_count);
     if (plan->group_count != 1)

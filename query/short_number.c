@@ -2,8 +2,9 @@
 
 bool short_number_read(struct slice text, double *number)
 {
-    static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                    1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                    1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
     const uint8_t *at = text.data, *end = text.data + text.len;
     bool negative = at < end && *at == '-';
     at += negative;
@@ -37,7 +38,8 @@ bool short_number_read_long(struct slice text, int64_t *number)
         return false;
     for (; at < text.len; at++) {
         uint8_t digit = (uint8_t)(text.data[at] - '0');
-        if (digit > 9 || __builtin_mul_overflow(digits, 10u, &digits) || __builtin_add_overflow(digits, digit, &digits))
+        if (digit > 9 || __builtin_mul_overflow(digits, 10u, &digits) ||
+            __builtin_add_overflow(digits, digit, &digits))
             return false;
     }
     if (digits > (uint64_t)INT64_MAX + negative)

@@ -4,8 +4,9 @@
 
 #include "common/slice.h"
 
-/* Reads a decimal number whose digits and power of ten are both exact doubles, so that one division or multiplication rounds
- * correctly (W. D. Clinger, 1990). False: not that short, or no number; ask number_parse_double(). */
+/* Reads a decimal number whose digits and power of ten are both exact doubles, so that one division
+ * or multiplication rounds correctly (W. D. Clinger, 1990). False: not that short, or no number;
+ * ask number_parse_double(). */
 bool short_number_read(struct slice text, double *number);
 
 /* Reads all of an integer; false if it does not fit. */

@@ -19,7 +19,8 @@ static bool is_too_deep(struct nesting *nesting, const struct token *token)
         nesting->depth++;
     else if ((token->type == TOKEN_RP || token->type == TOKEN_END) && nesting->depth > 0)
         nesting->depth--;
-    bool prefix = token->type == TOKEN_NOT || token->type == TOKEN_MINUS || token->type == TOKEN_PLUS;
+    bool prefix =
+        token->type == TOKEN_NOT || token->type == TOKEN_MINUS || token->type == TOKEN_PLUS;
     nesting->prefixes = prefix ? nesting->prefixes + 1 : 0;
     return nesting->depth > LIMIT_EXPRESSION_DEPTH || nesting->prefixes > LIMIT_EXPRESSION_DEPTH;
 }
@@ -40,7 +41,8 @@ static void feed(struct parse *parse, void *parser)
             return;
         }
         if (is_too_deep(&nesting, &token)) {
-            parse_fail(parse, ERROR_LIMIT, token.at, "the statement is nested too deeply: at most %u levels are allowed",
+            parse_fail(parse, ERROR_LIMIT, token.at,
+                       "the statement is nested too deeply: at most %u levels are allowed",
                        LIMIT_EXPRESSION_DEPTH);
             return;
         }
@@ -56,7 +58,8 @@ static void feed(struct parse *parse, void *parser)
 static enum error take_text(struct parse *parse, struct slice text)
 {
     if (text.len > LIMIT_STATEMENT_BYTES) {
-        caret_plain(parse->error, "the statement has %zu bytes; at most %u are allowed", text.len, LIMIT_STATEMENT_BYTES);
+        caret_plain(parse->error, "the statement has %zu bytes; at most %u are allowed", text.len,
+                    LIMIT_STATEMENT_BYTES);
         return ERROR_LIMIT;
     }
     char *copy = arena_strndup(parse->arena, (const char *)text.data, text.len);
@@ -71,14 +74,17 @@ static enum error take_text(struct parse *parse, struct slice text)
         at += len;
     }
     if (at < text.len) {
-        caret_error(parse->error, slice_of(copy, at), at, "this byte (0x%02x) belongs to no text: a statement is UTF-8 without zero bytes",
-                    text.data[at]);
+        caret_error(
+            parse->error, slice_of(copy, at), at,
+            "this byte (0x%02x) belongs to no text: a statement is UTF-8 without zero bytes",
+            text.data[at]);
         return ERROR_INVALID;
     }
     return OK;
 }
 
-enum error query_parse(struct slice text, struct arena *arena, struct query_statement *statement, struct query_error *error)
+enum error query_parse(struct slice text, struct arena *arena, struct query_statement *statement,
+                       struct query_error *error)
 {
     struct parse parse = {.arena = arena, .statement = statement, .error = error};
     *statement = (struct query_statement){.kind = QUERY_SELECT};
@@ -100,7 +106,8 @@ static size_t piece_end(struct slice text, size_t at)
 {
     uint8_t byte = text.data[at], next = at + 1 < text.len ? text.data[at + 1] : 0;
     if (byte == '\'' || byte == '`' || byte == '"') {
-        const uint8_t *end = at + 1 < text.len ? memchr(text.data + at + 1, byte, text.len - at - 1) : NULL;
+        const uint8_t *end =
+            at + 1 < text.len ? memchr(text.data + at + 1, byte, text.len - at - 1) : NULL;
         return end == NULL ? text.len : (size_t)(end - text.data) + 1;
     }
     if (byte == '-' && next == '-') {

@@ -24,8 +24,8 @@ struct query_table *query_table_copy(const struct query_table *table)
         return NULL;
     copy->columns = mem_array(table->column_count + 1u, sizeof *copy->columns);
     copy->options = mem_array(table->option_count + 1u, sizeof *copy->options);
-    bool copied = copy->columns != NULL && copy->options != NULL && copy_text(table->name, &copy->name) &&
-                  copy_text(table->region, &copy->region);
+    bool copied = copy->columns != NULL && copy->options != NULL &&
+                  copy_text(table->name, &copy->name) && copy_text(table->region, &copy->region);
     for (uint32_t i = 0; copied && i < table->column_count; i++) {
         copy->columns[i] = table->columns[i];
         copied = copy_text(table->columns[i].name, &copy->columns[i].name);

@@ -8,6 +8,8 @@
 
 /* ---- Instances ---- */
 
+static void clear_inputs(struct cq_bucket *cqb);
+
 enum error cq_instance_new(const struct cq_options *options, struct cq_instance **instance)
 {
     struct cq_instance *made = mem_zalloc(sizeof *made);
@@ -75,6 +77,7 @@ enum error cq_instance_add(struct cq_instance *instance, uint64_t wall_ms)
         enum error error = bucket_append_locked(bucket, &record, wall_ms);
         bucket_unlock(bucket);
         if (error != OK) {
+            cq_instance_fail(instance);
             cq_instance_drop(instance, wall_ms);
             return error;
         }
@@ -90,6 +93,8 @@ void cq_instance_drop(struct cq_instance *instance, uint64_t wall_ms)
         bucket_lock(bucket);
         if (instance->buckets[i].active)
             INVARIANT(bucket_append_locked(bucket, &record, wall_ms) == OK);
+        else
+            clear_inputs(&instance->buckets[i]);
         bucket_unlock(bucket);
     }
 }
@@ -207,8 +212,11 @@ static enum error send_away(struct cq_bucket *cqb, const struct query_row *row, 
                                        .target_bucket = target,
                                        .source_seq = seq,
                                        .silent = silent,
+                                       .of_queue = cqb->input_count > 0,
                                        .row_len = packed.len};
         memcpy(partial->row, packed.data, packed.len);
+        if (partial->of_queue)
+            atomic_fetch_add(&cqb->instance->building, 1);
         *bucket->outgoing_end = partial;
         bucket->outgoing_end = &partial->next;
     }
@@ -323,23 +331,28 @@ static void clear_inputs(struct cq_bucket *cqb)
     cqb->input_first = cqb->input_count = cqb->input_cap = 0;
 }
 
+static void building_done(struct cq_instance *instance)
+{
+    if (atomic_fetch_sub(&instance->building, 1) == 1)
+        subscription_notify_all(instance, UINT32_MAX);
+}
+
 /* The queue of this bucket is empty for the first time, and from now on for good. */
 static void finish_building(struct cq_bucket *cqb)
 {
     clear_inputs(cqb);
-    if (atomic_fetch_sub(&cqb->instance->building, 1) == 1)
-        subscription_notify_all(cqb->instance, UINT32_MAX);
+    building_done(cqb->instance);
 }
 
 static void feed_next(struct cq_bucket *cqb)
 {
     struct cq_input input = cqb->inputs[cqb->input_first];
-    cqb->input_first++;
-    cqb->input_count--;
     if (input.entry != NULL)
         feed_entry(cqb, input.entry, input.seq, input.time_ms, input.silent);
     else
         feed_partial(cqb, slice_of(input.partial->row, input.partial->row_len), input.seq, input.time_ms, input.silent);
+    cqb->input_first++;
+    cqb->input_count--;
     input_free(&input);
     if (cqb->input_count == 0)
         finish_building(cqb);
@@ -352,16 +365,17 @@ enum error cq_add_locked(struct bucket *bucket, const struct record *record)
     struct cq_instance *instance = record->instance;
     struct cq_bucket *cqb = &instance->buckets[bucket->id];
     struct entry **entries = NULL;
-    size_t count = 0;
+    struct cq_input *inputs = NULL;
+    size_t count = 0, early = cqb->input_count; /* rows of other buckets that were faster than this record */
     enum error error = OK;
     PRE(!cqb->active);
     if (instance->has_state)
         error = query_state_new(instance->plan, &cqb->state);
     if (error == OK && instance->has_state && instance->start == CQ_START_SNAPSHOT)
         error = bucket_entries_locked(bucket, &entries, &count);
-    if (error == OK && count > 0) {
-        cqb->inputs = mem_array(count, sizeof *cqb->inputs);
-        error = cqb->inputs == NULL ? ERROR_MEMORY : OK;
+    if (error == OK && count + early > 0) {
+        inputs = mem_array(count + early, sizeof *inputs);
+        error = inputs == NULL ? ERROR_MEMORY : OK;
     }
     if (error != OK) {
         query_state_free(cqb->state);
@@ -370,9 +384,14 @@ enum error cq_add_locked(struct bucket *bucket, const struct record *record)
         return error;
     }
     for (size_t i = 0; i < count; i++)
-        cqb->inputs[i] = (struct cq_input){
+        inputs[i] = (struct cq_input){
             .entry = entries[i], .seq = entries[i]->seq, .time_ms = record->time_ms, .silent = true};
-    cqb->input_cap = cqb->input_count = count;
+    if (early > 0)
+        memcpy(inputs + count, cqb->inputs + cqb->input_first, early * sizeof *inputs);
+    mem_free(cqb->inputs);
+    cqb->inputs = inputs;
+    cqb->input_first = 0;
+    cqb->input_cap = cqb->input_count = count + early;
     mem_free(entries);
     ring_init(&cqb->ring, (struct ring_position){record->seq, RING_SUB_MAX});
     cqb->added_seq = record->seq;
@@ -382,7 +401,7 @@ enum error cq_add_locked(struct bucket *bucket, const struct record *record)
     while (*end != NULL)
         end = &(*end)->next;
     *end = cqb;
-    if (count == 0)
+    if (cqb->input_count == 0)
         finish_building(cqb);
     return OK;
 }
@@ -390,7 +409,8 @@ enum error cq_add_locked(struct bucket *bucket, const struct record *record)
 static void deactivate(struct cq_bucket *cqb)
 {
     struct cq_instance *instance = cqb->instance;
-    clear_inputs(cqb);
+    if (cqb->input_count > 0)
+        finish_building(cqb);
     atomic_fetch_sub(&instance->ring_bytes, cqb->ring.bytes);
     ring_fini(&cqb->ring);
     query_state_free(cqb->state);
@@ -449,20 +469,24 @@ static struct cq_partial *partial_copy(const struct record *record, bool silent)
 void cq_on_partial_locked(struct bucket *bucket, const struct record *record)
 {
     struct cq_bucket *cqb = &record->instance->buckets[bucket->id];
-    if (!cqb->active || atomic_load_explicit(&cqb->instance->failed, memory_order_relaxed))
+    bool has_ended = !cqb->active && cqb->added_seq != 0;
+    if (has_ended || atomic_load_explicit(&cqb->instance->failed, memory_order_relaxed))
         return;
-    if (cqb->input_count == 0) {
+    if (cqb->active && cqb->input_count == 0) {
         feed_partial(cqb, record->row, record->seq, record->time_ms, record->silent);
         return;
     }
-    struct cq_input input = {.partial = partial_copy(record, record->silent),
-                             .seq = record->seq,
-                             .time_ms = record->time_ms,
-                             .silent = record->silent};
-    if (input.partial == NULL)
+    /* A row that is here before the instance is belongs to what was there at the start. */
+    struct cq_input input = {.seq = record->seq, .time_ms = record->time_ms, .silent = record->silent || !cqb->active};
+    input.partial = partial_copy(record, input.silent);
+    if (input.partial == NULL) {
         cq_instance_fail(cqb->instance);
-    else
+    } else if (cqb->active) {
         wait_in_queue(cqb, input);
+    } else if (enqueue(cqb, input) != OK) {
+        input_free(&input);
+        cq_instance_fail(cqb->instance);
+    }
 }
 
 void cq_bucket_free_all(struct bucket *bucket)
@@ -506,6 +530,8 @@ void cq_shuffle(struct bucket *bucket, uint64_t wall_ms)
             bucket_lock(target);
             INVARIANT(bucket_append_locked(target, &record, wall_ms) == OK);
             bucket_unlock(target);
+            if (partial->of_queue)
+                building_done(partial->instance);
             cq_instance_unref(partial->instance);
             mem_free(partial);
             partial = next;
@@ -536,11 +562,14 @@ bool cq_instance_build(struct cq_instance *instance, struct loop *loop, uint64_t
     uint64_t wall_ms = loop_wall_ms(loop);
     uint64_t budget = budget_us / 64 + 1; /* a slice of 64 rows takes about as many microseconds */
     while (budget > 0 && !cq_instance_is_ready(instance)) {
-        if (instance->build_next >= instance->region->bucket_count)
+        if (instance->build_next >= instance->region->bucket_count) {
+            /* All queues may be empty and the last rows on their way, carried by another thread. */
             instance->build_next = 0;
+            budget--;
+        }
         if (build_bucket(instance, instance->build_next, wall_ms))
             instance->build_next++;
-        else
+        else if (budget > 0)
             budget--;
     }
     return cq_instance_is_ready(instance);

@@ -26,7 +26,8 @@ struct cq_partial {
     struct cq_instance *instance; /* a reference */
     uint32_t source_bucket, target_bucket;
     uint64_t source_seq;
-    bool silent; /* of the entries that were there at the start: changes the state, gives no event */
+    bool silent;   /* of the entries that were there at the start: changes the state, gives no event */
+    bool of_queue; /* came out of an input queue: the instance is not ready before this is there */
     size_t row_len;
     uint8_t row[];
 };
@@ -73,7 +74,7 @@ struct cq_instance {
     struct cq_budget *budget;
     _Atomic uint64_t ring_bytes;
     _Atomic uint64_t rows_in, events, errors;
-    _Atomic uint32_t building; /* buckets whose CQ_ADD or input queue is not done */
+    _Atomic uint32_t building; /* buckets whose CQ_ADD or input queue is not done, and rows of queues on their way */
     _Atomic bool failed;       /* out of memory: it has missed something and is ended (never silently) */
     struct loop_task build_task;
     struct worker *builder;    /* NULL, or who works off the input queues */
@@ -103,13 +104,13 @@ void cq_instance_unref(struct cq_instance *instance);
 enum error cq_instance_add(struct cq_instance *instance, uint64_t wall_ms);
 /* Puts CQ_DROP into the record of every bucket. */
 void cq_instance_drop(struct cq_instance *instance, uint64_t wall_ms);
-/* Works off input queues for about `budget_us`; true when all are empty: the instance is ready. */
+/* Works off input queues for about `budget_us`; true when all are empty and their rows in place: the instance is ready. */
 bool cq_instance_build(struct cq_instance *instance, struct loop *loop, uint64_t budget_us);
 static inline bool cq_instance_is_ready(const struct cq_instance *instance)
 {
     return atomic_load(&instance->building) == 0;
 }
-/* Ends an instance that has missed something: its subscribers are told. Called under a bucket's lock. */
+/* Ends an instance that has missed something: its subscribers are told. With a bucket's lock or none. */
 void cq_instance_fail(struct cq_instance *instance);
 
 /* Called by bucket_apply_locked() alone. */

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/buf.h"
+#include "common/limits.h"
 #include "common/mem.h"
 #include "protocol/admin_reason.h"
 #include "protocol/message.h"
@@ -24,7 +24,6 @@ enum {
     CALL_MS = 10000,
     CALLS_MAX = 1024,
     UNSENT_BYTES_MAX = 4 * 1024 * 1024,
-    CLUSTER_ID_BYTES = 16,
 };
 
 struct call {
@@ -55,6 +54,7 @@ struct link {
     struct loop_timer patience; /* until the first join */
     uint64_t heard_us;
     bool logged_loss; /* one line for each loss, not for each attempt */
+    bool logged_refusal;
     char trouble[512]; /* why the last attempt failed */
 
     bool has_cluster_id;
@@ -296,8 +296,8 @@ static void refused(struct link *link, const Pb__PeerWelcome *welcome)
         give_up(link, why, welcome->text);
         return;
     }
-    if (link->joined && why != ERROR_BUSY && !link->logged_loss) {
-        link->logged_loss = true;
+    if (link->joined && why != ERROR_BUSY && !link->logged_refusal) {
+        link->logged_refusal = true;
         log_line(link->log, LOG_ERROR, "link", "VG1302", "locator %s[%u] does not know this server: %s",
                  locator_of(link)->host, locator_of(link)->port, welcome->text);
     }
@@ -311,8 +311,8 @@ static void other_cluster(struct link *link, const Pb__PeerWelcome *welcome)
              "locator %s[%u] (%s) belongs to another cluster than the one that this server has joined: its map was "
              "lost or replaced. Restore the locator's data directory, or restart this server, which then begins empty.",
              locator_of(link)->host, locator_of(link)->port, welcome->name);
-    if (!link->logged_loss) {
-        link->logged_loss = true;
+    if (!link->logged_refusal) {
+        link->logged_refusal = true;
         log_line(link->log, LOG_ERROR, "link", "VG1303", "%s", text);
     }
     drop(link, text);
@@ -334,7 +334,7 @@ static enum error on_welcome(struct link *link, const Pb__PeerWelcome *welcome)
     link->has_cluster_id = true;
     link->state = LINK_UP;
     link->backoff_ms = BACKOFF_MIN_MS;
-    link->logged_loss = false;
+    link->logged_loss = link->logged_refusal = false;
     loop_timer_clear(&link->step);
     log_line(link->log, LOG_INFO, "link", NULL, "connected to locator %s at %s[%u]", welcome->name,
              locator_of(link)->host, locator_of(link)->port);
@@ -446,9 +446,15 @@ static void on_connect(void *arg)
     loop_timer_set(&link->step, WELCOME_MS * UINT64_C(1000));
 }
 
+static void on_drain(void *arg)
+{
+    (void)arg; /* what did not fit was refused or comes again with the next beacon */
+}
+
 static const struct net_conn_events conn_events = {
     .on_data = on_data,
     .on_eof = on_eof,
+    .on_drain = on_drain,
     .on_close = on_close,
     .on_connect = on_connect,
 };
@@ -484,6 +490,25 @@ static void on_patience(void *arg)
 
 /* ---- While up ---- */
 
+/* In the arena, which a message of the locator may be using. */
+static enum error add_regions(struct link *link, const struct link_load *load, Pb__PeerBeacon *beacon)
+{
+    size_t count = load->regions == NULL ? 0 : load->region_count;
+    Pb__PeerRegionLoad *regions = arena_alloc(&link->arena, (count + 1) * sizeof(*regions));
+    beacon->region = arena_alloc(&link->arena, (count + 1) * sizeof(*beacon->region));
+    if (regions == NULL || beacon->region == NULL)
+        return ERROR_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        pb__peer_region_load__init(&regions[i]);
+        regions[i].region_id = load->regions[i].region_id;
+        regions[i].entries = load->regions[i].entries;
+        regions[i].bytes = load->regions[i].bytes;
+        beacon->region[i] = &regions[i];
+    }
+    beacon->n_region = count;
+    return OK;
+}
+
 static void send_beacon(struct link *link)
 {
     struct link_load load = {0};
@@ -499,7 +524,7 @@ static void send_beacon(struct link *link)
     beacon.buckets = load.buckets;
     beacon.uptime_s = load.uptime_s;
     /* A beacon that finds no memory is one that got lost; the next comes soon. */
-    if (net_conn_unsent(link->conn) <= UNSENT_BYTES_MAX)
+    if (net_conn_unsent(link->conn) <= UNSENT_BYTES_MAX && add_regions(link, &load, &beacon) == OK)
         (void)PEER_SEND(link->conn, BEACON, beacon, &beacon);
     loop_timer_set(&link->beacon, PEER_BEACON_MS * UINT64_C(1000));
 }
@@ -512,6 +537,7 @@ static void on_beacon(void *arg)
         drop(link, "it has been silent for 2 s");
         return;
     }
+    arena_reset(&link->arena);
     send_beacon(link);
     fail_late_calls(link, now_us);
 }

@@ -24,7 +24,7 @@ enum error op_clear(struct session *session, struct slice body)
     enum error error = message_unpack(&pb__clear_request__descriptor, session_arena(session), body, &message);
     if (error != OK)
         return error;
-    struct region *region = op_region(session, message_slice(((const Pb__ClearRequest *)message)->regionname), &failure);
+    struct region *region = op_region(session, message_slice(((const Pb__ClearRequest *)message)->region_name), &failure);
     if (region == NULL)
         return session_fail(session, &failure, SESSION_NO_WAIT);
     if (region->is_partitioned)

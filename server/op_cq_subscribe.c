@@ -129,7 +129,6 @@ static enum error subscribe(struct session *session, const Pb__CqSubscribeReques
     if (created) {
         enum error error = cq_instance_add(instance, loop_wall_ms(worker->loop));
         if (error != OK) {
-            cq_instance_fail(instance);
             failure_of_attach(error, request, failure);
             return ERROR_INVALID;
         }
@@ -184,6 +183,7 @@ enum error op_cq_subscribe(struct session *session, struct slice body)
         return session_fail(session, &failure, SESSION_NO_WAIT);
     }
     error = subscribe(session, request, instance, created, &failure);
+    registry_attached(instance);
     if (error != OK && created)
         registry_release(worker->server, instance, loop_wall_ms(worker->loop));
     cq_instance_unref(instance);

@@ -17,7 +17,7 @@ static void add_entry(struct buf *reply, const struct value *key, const struct v
 static void add_failure(struct buf *reply, const struct value *key, const struct failure *failure)
 {
     Pb__Error error = PB__ERROR__INIT;
-    error.errorcode = PB__ERROR_CODE__SERVER_ERROR;
+    error.error_code = FAILURE_SERVER_ERROR;
     error.message = message_bytes(slice_text(failure->text));
     size_t key_len = value_encoded_size(key), error_len = protobuf_c_message_get_packed_size(&error.base);
     size_t len = codec_bytes_field_size(1, key_len) + codec_bytes_field_size(2, error_len);

@@ -9,7 +9,7 @@ enum error op_get_size(struct session *session, struct slice body)
     if (error != OK)
         return error;
     const Pb__GetSizeRequest *request = (const Pb__GetSizeRequest *)message;
-    struct region *region = op_region(session, message_slice(request->regionname), &failure);
+    struct region *region = op_region(session, message_slice(request->region_name), &failure);
     if (region == NULL)
         return session_fail(session, &failure, SESSION_NO_WAIT);
     uint64_t total = 0;

@@ -68,7 +68,7 @@ enum error op_key_set(struct session *session, struct slice body)
     if (error != OK)
         return error;
     struct region *region =
-        op_region(session, message_slice(((const Pb__KeySetRequest *)message)->regionname), &failure);
+        op_region(session, message_slice(((const Pb__KeySetRequest *)message)->region_name), &failure);
     if (region == NULL)
         return session_fail(session, &failure, SESSION_NO_WAIT);
     struct key_set *op = mem_zalloc(sizeof *op);

@@ -4,7 +4,7 @@
 static void add_failed_key(struct buf *reply, const struct value *key, const struct failure *failure)
 {
     Pb__Error error = PB__ERROR__INIT;
-    error.errorcode = (Pb__ErrorCode)failure->code;
+    error.error_code = (int32_t)failure->code;
     error.message = message_bytes(slice_text(failure->text));
     size_t key_len = value_encoded_size(key), error_len = protobuf_c_message_get_packed_size(&error.base);
     size_t len = codec_bytes_field_size(1, key_len) + codec_bytes_field_size(2, error_len);

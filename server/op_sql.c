@@ -1,6 +1,44 @@
 /* What SqlExecute and CqSubscribe share: parameters and plans. */
 #include "server/ops.h"
 
+static struct value value_of(const Pb__EncodedValue *from)
+{
+    struct value value = {.type = (enum value_type)from->value_case};
+    switch (value.type) {
+    case VALUE_INT:
+        value.integer = from->int_result;
+        break;
+    case VALUE_LONG:
+        value.integer = from->long_result;
+        break;
+    case VALUE_SHORT:
+        value.integer = (int16_t)from->short_result;
+        break;
+    case VALUE_BYTE:
+        value.integer = (int8_t)from->byte_result;
+        break;
+    case VALUE_BOOLEAN:
+        value.integer = from->boolean_result;
+        break;
+    case VALUE_DOUBLE:
+        value.float64 = from->double_result;
+        break;
+    case VALUE_FLOAT:
+        value.float32 = from->float_result;
+        break;
+    case VALUE_BINARY:
+    case VALUE_STRING:
+    case VALUE_JSON:
+    case VALUE_CUSTOM:
+        value.bytes = message_slice(from->string_result);
+        break;
+    case VALUE_NOT_SET:
+    case VALUE_NULL:
+        break;
+    }
+    return value;
+}
+
 bool op_parameters(struct session *session, Pb__Parameter *const *from, size_t count, struct query_parameter **parameters,
                    struct failure *failure)
 {
@@ -16,10 +54,8 @@ bool op_parameters(struct session *session, Pb__Parameter *const *from, size_t c
     for (size_t i = 0; i < count; i++) {
         struct value value = {.type = VALUE_NOT_SET};
         (*parameters)[i].name = message_slice(from[i]->key);
-        if (from[i]->value != NULL && !message_value(from[i]->value, &value)) {
-            failure_of_error(failure, ERROR_MALFORMED);
-            return false;
-        }
+        if (from[i]->value != NULL)
+            value = value_of(from[i]->value);
         if (value.type == VALUE_NOT_SET || query_value_from_wire(&value, &(*parameters)[i].value) != OK) {
             failure_set(failure, FAILURE_INVALID_REQUEST,
                         "The parameter %.*s has no value that SQL knows: give a number, a string, a boolean, bytes or null.",

@@ -58,7 +58,7 @@ static void answer_row(struct answer *answer, const struct slice *texts)
         memcpy(copy, texts[i].data, texts[i].len);
         pb__encoded_value__init(values[i]);
         values[i]->value_case = PB__ENCODED_VALUE__VALUE_STRING_RESULT;
-        values[i]->stringresult = message_bytes(slice_of(copy, texts[i].len));
+        values[i]->string_result = message_bytes(slice_of(copy, texts[i].len));
     }
     row->n_value = count;
     row->value = values;

@@ -21,6 +21,12 @@ void region_unref(struct region *region)
     mem_free(region);
 }
 
+/* What the map says of a bucket; of those of a LOCAL region it says nothing. */
+static struct cluster_bucket place_of(const struct cluster_region *region, uint32_t bucket)
+{
+    return region->buckets == NULL ? (struct cluster_bucket){.generation = 1} : region->buckets[bucket];
+}
+
 static enum error region_new(const struct cluster_region *from, uint64_t hash_seed, struct region **region)
 {
     struct region *made = mem_zalloc(sizeof *made);
@@ -37,9 +43,11 @@ static enum error region_new(const struct cluster_region *from, uint64_t hash_se
     if (made->name == NULL || made->buckets == NULL)
         goto err;
     made->bucket_count = from->bucket_count;
-    for (uint32_t i = 0; i < from->bucket_count; i++)
-        if (bucket_init(&made->buckets[i], made, i, from->buckets[i].generation, from->buckets[i].term) != OK)
+    for (uint32_t i = 0; i < from->bucket_count; i++) {
+        struct cluster_bucket place = place_of(from, i);
+        if (bucket_init(&made->buckets[i], made, i, place.generation, place.term) != OK)
             goto err;
+    }
     *region = made;
     return OK;
 
@@ -48,14 +56,18 @@ err:
     return ERROR_MEMORY;
 }
 
-/* The region that `old` holds for this entry of the map. One whose contents were lost (another generation) is not the same any more. */
+/* The region that `old` holds for this entry of the map. One of which contents were lost (a bucket of another generation) is not the
+ * same any more. */
 static struct region *carried_over(const struct catalog *old, const struct cluster_region *from)
 {
     if (old == NULL)
         return NULL;
     struct region *region = catalog_region(old, from->name);
-    if (region == NULL || region->id != from->id || region->buckets[0].generation != from->buckets[0].generation)
+    if (region == NULL || region->id != from->id || region->bucket_count != from->bucket_count)
         return NULL;
+    for (uint32_t i = 0; i < from->bucket_count; i++)
+        if (region->buckets[i].generation != place_of(from, i).generation)
+            return NULL;
     return region;
 }
 

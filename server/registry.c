@@ -4,8 +4,8 @@
 
 static bool matches(const struct cq_instance *instance, const struct registry_request *request)
 {
-    if (request->token_id != 0 && instance->id == request->token_id)
-        return true;
+    if (request->token_id != 0)
+        return instance->id == request->token_id;
     if (request->plan_id.len > 0)
         return slice_equal(request->plan_id, slice_of(instance->plan_id, sizeof instance->plan_id));
     if (request->name.len > 0)
@@ -36,6 +36,23 @@ static struct cq_instance *find_locked(struct server *server, const struct regis
     return NULL;
 }
 
+/* Counts as a subscriber until registry_attached(), so that nobody ends the instance in between. */
+static struct cq_instance *reserved(struct cq_instance *instance)
+{
+    pthread_mutex_lock(&instance->lock);
+    instance->subscription_count++;
+    instance->unattached_since_us = 0;
+    pthread_mutex_unlock(&instance->lock);
+    return instance;
+}
+
+void registry_attached(struct cq_instance *instance)
+{
+    pthread_mutex_lock(&instance->lock);
+    instance->subscription_count--;
+    pthread_mutex_unlock(&instance->lock);
+}
+
 enum error registry_attach(struct server *server, const struct registry_request *request, uint64_t new_id,
                            struct cq_instance **instance, bool *created)
 {
@@ -43,7 +60,7 @@ enum error registry_attach(struct server *server, const struct registry_request 
     *created = false;
     pthread_mutex_lock(&server->lock);
     struct cq_instance *found = find_locked(server, request);
-    if (found == NULL && request->token_id != 0 && request->plan != NULL) {
+    if (found == NULL && request->token_id != 0) {
         struct registry_request without_token = *request;
         without_token.token_id = 0;
         found = find_locked(server, &without_token);
@@ -54,7 +71,7 @@ enum error registry_attach(struct server *server, const struct registry_request 
         if (!same_plan(found, request->plan))
             error = ERROR_CONFLICT;
         else
-            *instance = cq_instance_ref(found);
+            *instance = reserved(cq_instance_ref(found));
     } else if (request->plan == NULL) {
         error = ERROR_NOT_FOUND;
     } else if (atomic_load(&server->budget.instance_count) >= LIMIT_INSTANCES) {
@@ -70,7 +87,7 @@ enum error registry_attach(struct server *server, const struct registry_request 
                                      .budget = &server->budget};
         error = cq_instance_new(&options, instance);
         if (error == OK) {
-            cq_instance_ref(*instance);
+            reserved(cq_instance_ref(*instance));
             (*instance)->next = server->instances;
             server->instances = *instance;
             *created = true;
@@ -93,27 +110,27 @@ static bool unlink_locked(struct server *server, struct cq_instance *instance)
     return false;
 }
 
-static void end_instance(struct server *server, struct cq_instance *instance, uint64_t wall_ms)
+static void end_instance(struct cq_instance *instance, uint64_t wall_ms)
 {
-    pthread_mutex_lock(&server->lock);
-    bool linked = unlink_locked(server, instance);
-    pthread_mutex_unlock(&server->lock);
-    if (!linked)
-        return;
     cq_instance_drop(instance, wall_ms);
     cq_instance_unref(instance);
 }
 
 void registry_release(struct server *server, struct cq_instance *instance, uint64_t wall_ms)
 {
+    if (instance->name[0] != '\0')
+        return;
+    pthread_mutex_lock(&server->lock);
     pthread_mutex_lock(&instance->lock);
     bool used = instance->subscription_count > 0;
     pthread_mutex_unlock(&instance->lock);
-    if (!used && instance->name[0] == '\0')
-        end_instance(server, instance, wall_ms);
+    bool ends = !used && unlink_locked(server, instance);
+    pthread_mutex_unlock(&server->lock);
+    if (ends)
+        end_instance(instance, wall_ms);
 }
 
-/* An instance that has to end now, with a reference for the caller. */
+/* Takes an instance that has to end now out of the list; its reference goes to the caller. */
 static struct cq_instance *next_to_end(struct server *server, uint64_t now_us)
 {
     struct cq_instance *found = NULL;
@@ -128,8 +145,10 @@ static struct cq_instance *next_to_end(struct server *server, uint64_t now_us)
         bool idle = !attached && now_us - i->unattached_since_us > LIMIT_RING_RETENTION_MS * 1000ull;
         pthread_mutex_unlock(&i->lock);
         if (idle || (!attached && (atomic_load(&i->failed) || atomic_load(&i->region->destroyed))))
-            found = cq_instance_ref(i);
+            found = i;
     }
+    if (found != NULL)
+        unlink_locked(server, found);
     pthread_mutex_unlock(&server->lock);
     return found;
 }
@@ -143,10 +162,8 @@ void registry_upkeep(struct server *server)
 {
     uint64_t wall_ms = loop_wall_ms(server->loop);
     struct cq_instance *instance;
-    while ((instance = next_to_end(server, loop_now_us(server->loop))) != NULL) {
-        end_instance(server, instance, wall_ms);
-        cq_instance_unref(instance);
-    }
+    while ((instance = next_to_end(server, loop_now_us(server->loop))) != NULL)
+        end_instance(instance, wall_ms);
     registry_each(server, expire_visit, &wall_ms);
 }
 
@@ -168,6 +185,9 @@ void registry_each(struct server *server, void (*visit)(void *arg, struct cq_ins
 
 void registry_free(struct server *server)
 {
-    while (server->instances != NULL)
-        end_instance(server, server->instances, loop_wall_ms(server->loop));
+    while (server->instances != NULL) {
+        struct cq_instance *instance = server->instances;
+        server->instances = instance->next;
+        end_instance(instance, loop_wall_ms(server->loop));
+    }
 }

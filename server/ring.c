@@ -138,7 +138,8 @@ bool ring_next(const struct ring *ring, struct ring_position after, uint64_t lim
     if (!ring_before(after, ring->last))
         return false;
     const struct ring_block *block = block_of(ring, after, hint);
-    uint32_t offset = block != NULL && block == hint->block ? hint->offset : 0;
+    /* The serial and not the address tells: a new block may lie where a freed one was. */
+    uint32_t offset = block != NULL && hint->block != NULL && block->serial == hint->serial ? hint->offset : 0;
     for (; block != NULL; block = block->next, offset = 0) {
         while (offset < block->used) {
             struct ring_header header;

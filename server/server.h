@@ -61,7 +61,7 @@ struct server_stats {
     uint64_t regions, entries, bytes, connections, connections_total, subscriptions, instances, ring_bytes, events_pushed;
     uint64_t messages_received, messages_sent, bytes_received, bytes_sent;
 };
-/* Approximate; any thread. */
+/* Approximate. Main loop. */
 void server_stats(struct server *server, struct server_stats *stats);
 /* The same as Prometheus text. */
 void server_metrics(struct server *server, struct buf *text);
@@ -154,6 +154,8 @@ struct registry_request {
 };
 enum error registry_attach(struct server *server, const struct registry_request *request, uint64_t new_id,
                            struct cq_instance **instance, bool *created);
+/* The caller has attached its subscription, or has given up: the instance may end again. Once for each registry_attach(). */
+void registry_attached(struct cq_instance *instance);
 /* Ends instances that nobody has been attached to for the retention, that failed, or whose region is gone. Main loop. */
 void registry_upkeep(struct server *server);
 /* The last subscriber of an unnamed instance has left in so many words. */

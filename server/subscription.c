@@ -28,8 +28,11 @@ static void on_progress(void *arg)
 static void on_session_drain(void *attachment)
 {
     struct session_subscriptions *subscriptions = attachment;
-    for (struct subscription *s = subscriptions->first; s != NULL; s = s->next_of_session)
+    struct subscription *next;
+    for (struct subscription *s = subscriptions->first; s != NULL; s = next) {
+        next = s->next_of_session;
         subscription_pump(s);
+    }
 }
 
 /* ---- Attaching ---- */
@@ -51,6 +54,7 @@ static void start_positions(struct subscription *subscription, bool latest, bool
 static enum error resume_positions(struct subscription *subscription, const Pb__CqSubscribeRequest *request,
                                    struct failure *failure)
 {
+    const struct cq_instance *instance = subscription->instance;
     uint64_t instance_id;
     struct token_position *positions = mem_array(subscription->bucket_count, sizeof *positions);
     if (positions == NULL)
@@ -72,8 +76,12 @@ static enum error resume_positions(struct subscription *subscription, const Pb__
         positions[given->bucket].generation = given->generation == 0 ? 1 : given->generation;
         positions[given->bucket].at = (struct ring_position){given->seq, given->sub};
     }
-    for (uint32_t i = 0; i < subscription->bucket_count; i++)
+    for (uint32_t i = 0; i < subscription->bucket_count; i++) {
+        /* The half of a snapshot says nothing of another instance's results, which began at another moment. */
+        if (positions[i].in_snapshot && instance->has_state && error == OK && instance_id != instance->id)
+            positions[i].at = (struct ring_position){0, 0};
         subscription->buckets[i].position = positions[i];
+    }
     mem_free(positions);
     return error == OK || error == ERROR_MEMORY ? error : ERROR_INVALID;
 }
@@ -135,6 +143,16 @@ static void free_now(struct subscription *subscription)
     mem_free(subscription);
 }
 
+static void add_credit(struct subscription *subscription, uint64_t events, uint64_t bytes)
+{
+    /* Far above what anybody reads, and far from wrapping. */
+    const uint64_t most = 1ull << 48;
+    events = events > most ? most : events;
+    bytes = bytes > most ? most : bytes;
+    subscription->credit_events = subscription->credit_events > most - events ? most : subscription->credit_events + events;
+    subscription->credit_bytes = subscription->credit_bytes > most - bytes ? most : subscription->credit_bytes + bytes;
+}
+
 static void set_options(struct subscription *subscription, const struct subscription_options *options)
 {
     const Pb__CqSubscribeRequest *request = options->request;
@@ -147,6 +165,7 @@ static void set_options(struct subscription *subscription, const struct subscrip
         request->initial_credit_events == 0 ? LIMIT_CREDIT_EVENTS_DEFAULT : request->initial_credit_events;
     subscription->credit_bytes =
         request->initial_credit_bytes == 0 ? LIMIT_CREDIT_BYTES_DEFAULT : request->initial_credit_bytes;
+    add_credit(subscription, 0, 0);
 }
 
 enum error subscription_new(struct worker *worker, struct session *session, const struct subscription_options *options,
@@ -215,10 +234,7 @@ void subscription_start(struct subscription *subscription, struct session_slot *
 
 void subscription_add_credit(struct subscription *subscription, uint64_t events, uint64_t bytes)
 {
-    /* Far above what anybody reads, and far from wrapping. */
-    const uint64_t most = 1ull << 48;
-    subscription->credit_events = events > most - subscription->credit_events ? most : subscription->credit_events + events;
-    subscription->credit_bytes = bytes > most - subscription->credit_bytes ? most : subscription->credit_bytes + bytes;
+    add_credit(subscription, events, bytes);
     subscription_pump(subscription);
 }
 
@@ -238,21 +254,30 @@ static void detach_from_instance(struct subscription *subscription)
     pthread_mutex_unlock(&instance->lock);
 }
 
-/* After this nobody else knows the subscription; but its task may be on its way through the mailbox, which then frees it. */
-static void release(struct subscription *subscription)
+void subscription_dispose(struct subscription *subscription)
 {
-    detach_from_instance(subscription);
-    subscription->ended = true;
-    if (subscription->slot != NULL)
-        session_slot_drop(subscription->slot);
-    subscription->slot = NULL;
-    loop_timer_clear(&subscription->progress_timer);
     if (!atomic_exchange(&subscription->posted, true)) {
         free_now(subscription);
         return;
     }
     subscription->next_of_session = subscription->worker->reaped;
     subscription->worker->reaped = subscription;
+}
+
+/* After this nobody else knows the subscription; but its task may be on its way through the mailbox, which then frees it, or its
+ * pump may be what ended the session. */
+static void release(struct subscription *subscription)
+{
+    struct session_slot *slot = subscription->slot;
+    detach_from_instance(subscription);
+    subscription->ended = true;
+    subscription->slot = NULL;
+    if (subscription->progress_timer.loop != NULL)
+        loop_timer_clear(&subscription->progress_timer);
+    if (!subscription->pumping)
+        subscription_dispose(subscription);
+    if (slot != NULL)
+        session_slot_drop(slot);
 }
 
 static void free_reaped(struct subscription *subscription)

@@ -70,7 +70,8 @@ struct subscription {
     bool progress_due;
     struct session_slot *slot; /* of the subscribe request, while the answer waits for the instance */
     bool moved;                /* since the last token */
-    bool ended;                /* waits only for its task to run */
+    bool ended;                /* waits only for its task to run, or for its pump to return; its session may be gone */
+    bool pumping;
     struct loop_timer progress_timer;
     struct loop_task task;
     _Atomic bool posted;
@@ -100,8 +101,10 @@ void subscription_session_end(void *owner, struct session *session);
 /* Any thread, with a bucket's lock or none: wakes the subscribers of an instance; `bucket` has something new, UINT32_MAX: look at everything. */
 void subscription_notify_all(struct cq_instance *instance, uint32_t bucket);
 
-/* subscription_push.c: pushes as much as credit and the connection allow. */
+/* subscription_push.c: pushes as much as credit and the connection allow. The subscription may be gone after it. */
 void subscription_pump(struct subscription *subscription);
+/* Frees what has ended, now or when its task has run. */
+void subscription_dispose(struct subscription *subscription);
 /* Frees what ended while its task was on its way; the loops have stopped. */
 void subscription_free_reaped(struct worker *worker);
 /* snapshot.c: cuts the snapshot of one bucket into subscription->snapshot. ERROR_BUSY: not all of it is committed yet. */

@@ -12,7 +12,7 @@ enum { BATCH_SUBSCRIPTION = 1, BATCH_NO = 2, BATCH_PHASE = 3, BATCH_EVENT = 4, B
 
 static bool may_push(const struct subscription *subscription)
 {
-    return subscription->credit_events > 0 && subscription->credit_bytes > 0 &&
+    return !subscription->ended && subscription->credit_events > 0 && subscription->credit_bytes > 0 &&
            session_unsent(subscription->session) < LIMIT_PUSH_UNSENT_BYTES;
 }
 
@@ -44,7 +44,8 @@ static void put_varint_field(struct buf *out, uint32_t number, uint64_t value)
     buf_append(out, bytes, (size_t)(end - bytes));
 }
 
-/* The events lie in worker->batch, each as a field of the batch. False when the connection could not take the frame; it is lost then. */
+/* The events lie in worker->batch, each as a field of the batch. False when the connection could not take the frame; it is lost then, and the
+ * session may be gone. */
 static bool push_batch(struct subscription *subscription, Pb__CqEventBatch__Phase phase, bool with_token)
 {
     struct buf head, token;
@@ -100,7 +101,16 @@ static bool push_status(struct subscription *subscription, Pb__CqStatus__Code co
  * resumes. */
 static void give_up(struct subscription *subscription)
 {
-    session_finish(subscription->session);
+    buf_clear(&subscription->worker->batch);
+    subscription->credit_events = 0; /* nothing more, even if the session waits for earlier replies */
+    if (!subscription->ended)
+        session_finish(subscription->session);
+}
+
+/* Something to push, or to give up for: an event that the batch had no memory for. */
+static bool batch_waits(const struct subscription *subscription)
+{
+    return subscription->worker->batch.len > 0 || subscription->worker->batch.failed;
 }
 
 /* Adds an encoded event to the batch, in the subscription's encoding. */
@@ -271,7 +281,7 @@ static bool push_snapshot(struct subscription *subscription)
         if (snapshot->next == snapshot->count)
             finish_snapshot_bucket(subscription);
     }
-    if (subscription->worker->batch.len > 0 &&
+    if (batch_waits(subscription) &&
         !push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__SNAPSHOT, subscription->token_every_batch))
         error = ERROR_MEMORY;
     if (error != OK && error != ERROR_BUSY)
@@ -328,10 +338,13 @@ static bool on_gap(struct subscription *subscription, uint32_t index, uint64_t f
 {
     uint64_t from = subscription->buckets[index].position.at.seq + 1;
     if (subscription->disconnects_when_slow) {
-        push_status(subscription, PB__CQ_STATUS__CODE__SLOW, index, from, floor_seq, "The subscriber fell behind.");
-        push_status(subscription, PB__CQ_STATUS__CODE__CLOSED, 0, 0, 0,
-                    "The subscription asked to be ended when it falls behind. Resume with the last token.");
-        subscription_end(subscription);
+        buf_clear(&subscription->worker->batch); /* of other buckets; the token of the client does not know of it */
+        if (push_status(subscription, PB__CQ_STATUS__CODE__SLOW, index, from, floor_seq, "The subscriber fell behind.") &&
+            push_status(subscription, PB__CQ_STATUS__CODE__CLOSED, 0, 0, 0,
+                        "The subscription asked to be ended when it falls behind. Resume with the last token."))
+            subscription_end(subscription);
+        else
+            give_up(subscription);
         return false;
     }
     start_over(subscription, index);
@@ -356,9 +369,12 @@ static bool push_tail(struct subscription *subscription, bool *ended)
             bits &= bits - 1;
             if (index >= subscription->bucket_count || !subscription->buckets[index].wanted)
                 continue;
-            if (!check_generation(subscription, index))
+            if (!check_generation(subscription, index)) {
                 give_up(subscription);
-            else if (batch_has_room(subscription, events) && !subscription->buckets[index].position.in_snapshot)
+                *ended = true;
+                return false;
+            }
+            if (batch_has_room(subscription, events) && !subscription->buckets[index].position.in_snapshot)
                 tail = read_bucket(subscription, index, &events, &floor_seq);
             if (tail == TAIL_MORE)
                 atomic_fetch_or(&subscription->dirty[word], bit);
@@ -373,7 +389,7 @@ static bool push_tail(struct subscription *subscription, bool *ended)
     subscription->progress_due = false;
     if (events == 0 && !progress)
         return subscription->state == SUBSCRIPTION_SNAPSHOT;
-    if (subscription->worker->batch.len == 0 && !progress)
+    if (!batch_waits(subscription) && !progress)
         return true; /* all of it is left out by the encoding */
     if (push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__TAIL, progress || subscription->token_every_batch))
         return events > 0;
@@ -392,28 +408,32 @@ static bool end_if_over(struct subscription *subscription)
         struct failure failure;
         failure_set(&failure, FAILURE_SERVER_ERROR, "The query ended before it was ready: %s.",
                     failed ? "the server is out of memory" : "its region was destroyed");
-        session_slot_fail(subscription->slot, &failure);
+        struct session_slot *slot = subscription->slot;
         subscription->slot = NULL;
+        session_slot_fail(slot, &failure);
     } else {
-        push_status(subscription, failed ? PB__CQ_STATUS__CODE__ERROR : PB__CQ_STATUS__CODE__REGION_DESTROYED, 0, 0, 0,
-                    failed ? "The server ran out of memory for this query and has missed rows; subscribe again."
-                           : "The region was destroyed.");
-        push_status(subscription, PB__CQ_STATUS__CODE__CLOSED, 0, 0, 0, "The query has ended.");
+        const char *why = failed ? "The server ran out of memory for this query and has missed rows; subscribe again."
+                                 : "The region was destroyed.";
+        if (!push_status(subscription, failed ? PB__CQ_STATUS__CODE__ERROR : PB__CQ_STATUS__CODE__REGION_DESTROYED, 0, 0, 0,
+                         why) ||
+            !push_status(subscription, PB__CQ_STATUS__CODE__CLOSED, 0, 0, 0, "The query has ended."))
+            give_up(subscription);
     }
-    subscription_end(subscription);
+    if (!subscription->ended)
+        subscription_end(subscription);
     return true;
 }
 
-void subscription_pump(struct subscription *subscription)
+static void pump(struct subscription *subscription)
 {
-    if (subscription->ended || end_if_over(subscription))
+    if (end_if_over(subscription))
         return;
     bool ready = cq_instance_is_ready(subscription->instance);
     if (subscription->state == SUBSCRIPTION_WAITING && !ready)
         return;
     if (subscription->slot != NULL)
         answer(subscription);
-    if (!ready)
+    if (!ready || subscription->ended)
         return;
     if (subscription->state == SUBSCRIPTION_WAITING)
         subscription->state = SUBSCRIPTION_SNAPSHOT;
@@ -424,4 +444,15 @@ void subscription_pump(struct subscription *subscription)
         if (ended || !went_on)
             return;
     }
+}
+
+void subscription_pump(struct subscription *subscription)
+{
+    if (subscription->ended || subscription->pumping)
+        return;
+    subscription->pumping = true; /* a lost connection ends the session, and with it this subscription, at once */
+    pump(subscription);
+    subscription->pumping = false;
+    if (subscription->ended)
+        subscription_dispose(subscription);
 }

@@ -90,9 +90,12 @@ static enum error expire(struct writers *writers, uint64_t time_ms)
     return OK;
 }
 
+/* What is above the window that the bits stand for was never seen here: its bit still belongs to an earlier sequence. */
 static bool is_applied(const struct writer *writer, uint64_t sequence)
 {
     uint64_t bit = sequence % LIMIT_WRITER_WINDOW;
+    if (sequence - writer->completed_through > LIMIT_WRITER_WINDOW)
+        return false;
     return (writer->applied[bit / 64] >> (bit % 64) & 1) != 0;
 }
 

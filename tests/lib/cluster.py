@@ -170,14 +170,14 @@ class Cluster:
     def start_locator(self, *options):
         """Starts the locator, or starts it again on its port and directory."""
         self.locator = Member(['locator', '--name', 'locator1', '--bind-address', '127.0.0.1', '--port',
-                               str(self.locator_port), '--data-dir', self.data_dir, *options])
+                               str(self.locator_port), '--http-port', '0', '--data-dir', self.data_dir, *options])
         self.members.append(self.locator)
         self.locator_port = self.locator.port
         return self.locator
 
     def server_arguments(self, name, port=0):
-        return ['server', '--name', name, '--bind-address', '127.0.0.1', '--server-port', str(port), '--locators',
-                f'127.0.0.1[{self.locator_port}]', *self.server_options]
+        return ['server', '--name', name, '--bind-address', '127.0.0.1', '--server-port', str(port), '--http-port', '0',
+                '--locators', f'127.0.0.1[{self.locator_port}]', *self.server_options]
 
     def start_server(self, name='srv1', *options, port=0):
         server = Member(self.server_arguments(name, port) + list(options))

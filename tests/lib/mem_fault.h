@@ -1,6 +1,7 @@
 /* The heap that can fail: implements common/mem.h for tests. Link it in place of common/mem.c.
  *
- * A sweep fails the first call, then the second, and so on, until the code under test passes untouched:
+ * A sweep fails the first call, then the second, and so on, until the code under test passes
+ * untouched:
  *
  *   for (unsigned n = 1; !done; n++) {
  *       mem_fault_fail_at(n);

@@ -38,6 +38,7 @@ TSAN_MODULES = ('test_load', 'test_subscribe', 'test_writes')
 SANITIZER_ENV = {
     'asan': {'ASAN_OPTIONS': 'detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1',
              'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1', 'VUG_SANITIZED': 'asan'},
+    'fuzz': {'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1'},
     'tsan': {'TSAN_OPTIONS': 'halt_on_error=0:exitcode=66:history_size=4', 'VUG_SANITIZED': 'tsan'},
 }
 
@@ -188,7 +189,7 @@ def run_fuzz(name, program):
                            '-print_final_stats=1', f'-artifact_prefix={folder}/crash-'] +
                           ([f'-dict={kept}.dict'] if os.path.exists(f'{kept}.dict') else []) + [folder] +
                           ([kept] if os.path.isdir(kept) else []), cwd=ROOT, capture_output=True, text=True,
-                          errors='replace', check=False)
+                          errors='replace', check=False, env={**os.environ, **SANITIZER_ENV['fuzz']})
     count, why = Count(), None
     runs = re.search(r'stat::number_of_executed_units:\s*(\d+)', done.stderr)
     if done.returncode == 0 and runs and int(runs.group(1)) > 0:

@@ -23,6 +23,8 @@ class Result(unittest.TestResult):
         self.number += 1
         self.bad += not good
         name = test.shortDescription() or test.id()
+        if hasattr(test, '_subDescription'):
+            name += ' ' + test._subDescription()
         print(f'{"ok" if good else "not ok"} {self.number} - {name}{note}', flush=True)
 
     def complain(self, test, error):

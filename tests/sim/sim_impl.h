@@ -1,5 +1,5 @@
-/* What sim_loop.c and sim_net.c share. The simulation's own memory comes from malloc() and never fails: only what the
- * product could see failing goes through common/mem.h. */
+/* What sim_loop.c and sim_net.c share. The simulation's own memory comes from malloc() and never
+ * fails: only what the product could see failing goes through common/mem.h. */
 #ifndef VUG_TESTS_SIM_SIM_IMPL_H
 #define VUG_TESTS_SIM_SIM_IMPL_H
 
@@ -10,8 +10,8 @@ struct sim_loop;
 struct sim_conn;
 struct sim_listener;
 
-/* Something that will happen; embedded in its owner. With a loop it is a turn of that loop, without one it happens in
- * the network. */
+/* Something that will happen; embedded in its owner. With a loop it is a turn of that loop, without
+ * one it happens in the network. */
 struct sim_event {
     uint64_t at_us;
     uint64_t seq;
@@ -90,6 +90,9 @@ struct sim_loop {
     struct sim_event turn;
 };
 
+void sim_prng_init(struct sim_prng *prng, uint64_t seed);
+uint64_t sim_prng_next(struct sim_prng *prng);
+
 void *sim_alloc(size_t size); /* zeroed */
 void *sim_realloc(void *old, size_t size);
 
@@ -99,7 +102,8 @@ void sim_event_clear(struct sim *sim, struct sim_event *event);
 bool sim_event_is_set(const struct sim_event *event);
 
 /* Folds into the hash, and writes a line of the trace: `node` may be NULL. */
-void sim_trace(struct sim *sim, const char *what, const struct sim_node *node, uint64_t a, uint64_t b);
+void sim_trace(struct sim *sim, const char *what, const struct sim_node *node, uint64_t a,
+               uint64_t b);
 void sim_trace_bytes(struct sim *sim, const uint8_t *data, size_t len);
 
 uint64_t sim_node_now_us(const struct sim_node *node);

@@ -1,13 +1,16 @@
-/* The simulated side of common/loop.h: many nodes in one thread, under one virtual clock and one seed.
+/* The simulated side of common/loop.h: many nodes in one thread, under one virtual clock and one
+ * seed.
  *
- * A `struct sim` runs events in the order of (virtual time, sequence). A node is a machine: it has a host name, loops,
- * nets and listeners (sim_net.h), a clock that may run fast, and it can be paused, crashed and started again. Whatever
- * happens goes into the trace hash: two runs of one seed give the same hash, or something depends on an address, on the
- * real clock or on hash order.
+ * A `struct sim` runs events in the order of (virtual time, sequence). A node is a machine: it has
+ * a host name, loops, nets and listeners (sim_net.h), a clock that may run fast, and it can be
+ * paused, crashed and started again. Whatever happens goes into the trace hash: two runs of one
+ * seed give the same hash, or something depends on an address, on the real clock or on hash order.
  *
- *   sim_step -> pops one event -> a turn of one loop: callback [, more that are due], posted, deferred, output flushed
+ *   sim_step -> pops one event -> a turn of one loop: callback [, more that are due], posted,
+ * deferred, output flushed
  *
- * Everything here is called from outside of callbacks, except sim_now_us(), the random numbers and sim_note(). */
+ * Everything here is called from outside of callbacks, except sim_now_us(), the random numbers and
+ * sim_note(). */
 #ifndef VUG_TESTS_SIM_SIM_LOOP_H
 #define VUG_TESTS_SIM_SIM_LOOP_H
 
@@ -39,13 +42,15 @@ bool sim_chance(struct sim *sim, uint32_t ppm);
 /* Runs the next event; false if there is none. */
 bool sim_step(struct sim *sim);
 
-/* Steps until the predicate holds (true), or nothing happens any more or so much virtual time has passed (false). The
- * predicate is asked before the first step and after each. NULL runs for the whole time, which then has passed. */
+/* Steps until the predicate holds (true), or nothing happens any more or so much virtual time has
+ * passed (false). The predicate is asked before the first step and after each. NULL runs for the
+ * whole time, which then has passed. */
 bool sim_run_until(struct sim *sim, bool (*predicate)(void *arg), void *arg, uint64_t max_us);
 
 /* ---- Nodes ---- */
 
-/* The host is invented ("10.0.0.1"); connects find the node by it or by `name`. The node lives as long as the sim. */
+/* The host is invented ("10.0.0.1"); connects find the node by it or by `name`. The node lives as
+ * long as the sim. */
 struct sim_node *sim_node_new(struct sim *sim, const char *name);
 const char *sim_node_host(const struct sim_node *node);
 
@@ -59,10 +64,10 @@ void sim_node_set_wall_offset_ms(struct sim_node *node, int64_t offset_ms);
 void sim_node_pause(struct sim_node *node);
 void sim_node_resume(struct sim_node *node);
 
-/* The process dies: no timer, task or callback of it ever runs again. With SIM_CRASH_RESET the peers see resets and
- * further connects are refused; with SIM_CRASH_SILENT the machine is gone, nothing answers. Afterwards the test frees the
- * product's objects through their own functions, which may call everything of loop.h and net.h without effect, then
- * the node's nets and loops. */
+/* The process dies: no timer, task or callback of it ever runs again. With SIM_CRASH_RESET the
+ * peers see resets and further connects are refused; with SIM_CRASH_SILENT the machine is gone,
+ * nothing answers. Afterwards the test frees the product's objects through their own functions,
+ * which may call everything of loop.h and net.h without effect, then the node's nets and loops. */
 enum sim_crash { SIM_CRASH_RESET, SIM_CRASH_SILENT };
 void sim_node_crash(struct sim_node *node, enum sim_crash how);
 

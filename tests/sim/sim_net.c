@@ -164,6 +164,15 @@ static void net_resume(struct net_conn *base)
         sim_conn_schedule_read(conn, 1);
 }
 
+static void net_hand_over_to(struct net_conn *base, const struct net_conn_events *events, void *arg)
+{
+    struct sim_conn *conn = sim_conn_of(base);
+
+    PRE(conn->events != NULL && conn->state == SIM_CONN_OPEN);
+    conn->events = events;
+    conn->arg = arg;
+}
+
 /* ---- Writing ---- */
 
 static void schedule_flush(struct sim_conn *conn)
@@ -520,6 +529,7 @@ static const struct net_ops ops = {
     .unsent = net_unsent,
     .pause = net_pause,
     .resume = net_resume,
+    .hand_over = net_hand_over_to,
     .finish = net_finish,
     .abort = net_abort,
     .peer = net_peer,

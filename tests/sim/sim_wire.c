@@ -6,9 +6,9 @@
 #include "common/mem.h"
 
 enum {
-    REQUEST_AGAIN_US = 200000,  /* a connection request that got lost is repeated */
-    LINGER_US = 1000000,        /* after the end was sent */
-    STALL_US = 10000000,        /* before, without progress */
+    REQUEST_AGAIN_US = 200000, /* a connection request that got lost is repeated */
+    LINGER_US = 1000000,       /* after the end was sent */
+    STALL_US = 10000000,       /* before, without progress */
 };
 
 /* ---- Links ---- */
@@ -33,7 +33,8 @@ void sim_set_faults(struct sim *sim, const struct sim_faults *faults)
         sim->links[i].faults = *faults;
 }
 
-void sim_link_set_faults(struct sim_node *from, struct sim_node *to, const struct sim_faults *faults)
+void sim_link_set_faults(struct sim_node *from, struct sim_node *to,
+                         const struct sim_faults *faults)
 {
     PRE(faults->latency_min_us <= faults->latency_max_us);
     sim_link(from, to)->faults = *faults;
@@ -133,9 +134,9 @@ struct sim_conn *sim_wire_new(struct sim *sim, struct sim_node *node)
 
 static void clear_events(struct sim_conn *conn)
 {
-    struct sim_event *events[] = {&conn->readable, &conn->writable, &conn->timeout,
-                                  &conn->established, &conn->accept, &conn->arrival,
-                                  &conn->request, &conn->reset, &conn->linger};
+    struct sim_event *events[] = {&conn->readable,    &conn->writable, &conn->timeout,
+                                  &conn->established, &conn->accept,   &conn->arrival,
+                                  &conn->request,     &conn->reset,    &conn->linger};
 
     for (size_t i = 0; i < sizeof events / sizeof *events; i++)
         sim_event_clear(conn->sim, events[i]);
@@ -192,9 +193,6 @@ static void put_on_wire(struct sim_conn *to, enum sim_segment_kind kind, const u
     if (len > 0)
         memcpy(segment->data, data, len);
     segment->at_us = sim->now_us + latency_us(to->peer_node, to->node);
-    if (segment->at_us < to->arrive_after_us)
-        segment->at_us = to->arrive_after_us;
-    to->arrive_after_us = segment->at_us;
     if (to->wire_tail != NULL)
         to->wire_tail->next = segment;
     else
@@ -251,7 +249,8 @@ void sim_wire_refuse(struct sim_conn *conn)
         send_reset(peer);
 }
 
-/* Both ends learn of the reset: the peer after everything that is on its way, this end out of order. */
+/* Both ends learn of the reset: the peer after everything that is on its way, this end out of
+ * order. */
 static void cut(struct sim_conn *conn)
 {
     struct sim_conn *peer = conn->peer;
@@ -577,7 +576,8 @@ void sim_net_restart(struct sim_node *node)
     for (struct sim_conn *conn = node->sim->conns; conn != NULL; conn = conn->all_next) {
         if (conn->peer_node != node || !conn->hole)
             continue;
-        /* The new system knows nothing of this connection: what is sent again, or next, is answered by a reset. */
+        /* The new system knows nothing of this connection: what is sent again, or next, is answered
+         * by a reset. */
         conn->hole = false;
         if (conn->hole_bytes > 0 || conn->out_len > 0)
             send_reset(conn);

@@ -1,5 +1,6 @@
-/* The two halves of the simulated network: sim_net.c is the side of the owner (the operations of common/net.h and their
- * callbacks), sim_wire.c the system below it (windows, segments, resets, partitions, connection requests). */
+/* The two halves of the simulated network: sim_net.c is the side of the owner (the operations of
+ * common/net.h and their callbacks), sim_wire.c the system below it (windows, segments, resets,
+ * partitions, connection requests). */
 #ifndef VUG_TESTS_SIM_SIM_WIRE_H
 #define VUG_TESTS_SIM_SIM_WIRE_H
 
@@ -68,7 +69,7 @@ struct sim_conn {
     struct sim_conn *flush_next;
     const struct net_conn_events *events; /* NULL: nobody owns it */
     void *arg;
-    void *handle;  /* an allocation that stands for the connection until its owner lets go */
+    void *handle; /* an allocation that stands for the connection until its owner lets go */
     unsigned depth;
     struct sim_bytes in; /* what on_data() has left */
     uint8_t *out;        /* unsent, from common/mem.h */
@@ -84,7 +85,6 @@ struct sim_conn {
     uint64_t cut_at;   /* resets when so many bytes were sent */
     bool end_arrived, reset_arrived, end_sent, hole;
     enum error connect_error;
-    uint64_t arrive_after_us; /* no segment overtakes another */
 
     struct sim_event readable, writable, timeout, established; /* turns of the owner's loop */
     struct sim_event accept;                                   /* of the listener's loop */
@@ -94,7 +94,8 @@ struct sim_conn {
 /* sim_wire.c */
 struct sim_conn *sim_wire_new(struct sim *sim, struct sim_node *node);
 void sim_wire_connect(struct sim_conn *conn, const char *host, uint16_t port);
-void sim_wire_send(struct sim_conn *conn); /* what the window takes of `out`; then the end, if finished */
+void sim_wire_send(
+    struct sim_conn *conn); /* what the window takes of `out`; then the end, if finished */
 void sim_wire_read(struct sim_conn *conn, size_t max); /* moves from the receive buffer to `in` */
 void sim_wire_drop_input(struct sim_conn *conn);
 void sim_wire_close(struct sim_conn *conn);

@@ -98,7 +98,7 @@ class Versions(unittest.TestCase):
 
 class Framing(unittest.TestCase):
     def check(self, port, where):
-        names = '057a030a022f52' if where == 'server' else None
+        names = '067a040a022f52' if where == 'server' else None
         for what, sent, half, answer, stays in FRAMES:
             with self.subTest(f'{where}: {what}'), Connection(port) as conn:
                 conn.send(bytes.fromhex(sent))
@@ -129,14 +129,14 @@ class Framing(unittest.TestCase):
             with Connection(cluster.port) as other:
                 self.assertEqual(other.size('R'), 0)
             conn.send(bytes.fromhex('80007200'))
-            self.assertEqual(conn.read(7).hex(), '057a030a022f52')
+            self.assertEqual(conn.read(7).hex(), '067a040a022f52')
 
     def test_orderly_end(self):
         """a client that ends its direction gets the answers that are due, then the end"""
         with Connection(cluster.port) as conn:
             conn.send(bytes.fromhex(NAMES_REQUEST * 3))
             conn.half_close()
-            self.assertEqual(conn.read_all().hex(), '057a030a022f52' * 3)
+            self.assertEqual(conn.read_all().hex(), '067a040a022f52' * 3)
 
     def test_large_value(self):
         """a value of 20 MB comes back whole"""

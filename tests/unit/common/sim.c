@@ -96,8 +96,8 @@ static void on_accept(void *arg, struct net_socket *socket)
 
 static void listen_again(struct world *world)
 {
-    assert_int_equal(
-        net_listen(world->net[1], "0.0.0.0", PORT, on_accept, world, &world->listener), OK);
+    assert_int_equal(net_listen(world->net[1], "0.0.0.0", PORT, on_accept, world, &world->listener),
+                     OK);
 }
 
 static void world_init(struct world *world, uint64_t seed)
@@ -201,6 +201,29 @@ static void one_seed_is_one_history_and_another_seed_another(void **state)
         free(noise);
     }
     assert_true(reads > 500);
+}
+
+static void bytes_of_many_turns_keep_their_order(void **state)
+{
+    const struct sim_faults faults = {.latency_min_us = 10, .latency_max_us = 5000};
+    struct world world;
+
+    (void)state;
+    world_init(&world, 2);
+    sim_set_faults(world.sim, &faults);
+    world_connect(&world);
+    assert_true(sim_run_until(world.sim, is_connected, &world, SECOND_US));
+    for (int i = 0; i < 200; i++) {
+        uint8_t byte = (uint8_t)i;
+
+        assert_int_equal(net_conn_write(world.client.conn, &byte, 1), OK);
+        sim_run_until(world.sim, NULL, NULL, 100);
+    }
+    sim_run_until(world.sim, NULL, NULL, SECOND_US);
+    assert_int_equal(world.server.received.len, 200);
+    for (int i = 0; i < 200; i++)
+        assert_int_equal(world.server.received.data[i], i);
+    world_fini(&world);
 }
 
 static void a_cut_after_every_byte_gives_exactly_so_many(void **state)
@@ -477,16 +500,21 @@ static void a_fast_clock_runs_ahead_and_its_timers_never_fire_early(void **state
     uint64_t start_us;
 
     (void)state;
-    sim_node_set_rate(node, 1250000);
+    sim_node_set_rate(node, 1234567);
     loop = sim_loop_new(sim, node);
     assert_int_equal(loop_timer_init(&timer, loop, count, &fired), OK);
-    start_us = loop_now_us(loop);
-    loop_timer_set(&timer, 1000000);
-    while (fired == 0) {
-        assert_true(sim_step(sim));
-        assert_true(fired == 0 || loop_now_us(loop) - start_us >= 1000000);
+    for (uint64_t delay_us = 0; delay_us < 20000; delay_us++) {
+        fired = 0;
+        start_us = loop_now_us(loop);
+        loop_timer_set(&timer, delay_us);
+        while (fired == 0)
+            assert_true(sim_step(sim));
+        assert_true(loop_now_us(loop) - start_us >= delay_us);
     }
-    assert_true(sim_now_us(sim) >= 800000 && sim_now_us(sim) < 801000);
+    start_us = loop_now_us(loop);
+    sim_run_until(sim, NULL, NULL, 100 * SECOND_US);
+    assert_true(loop_now_us(loop) - start_us >= 123456700);
+    assert_true(loop_now_us(loop) - start_us <= 123456701);
     loop_timer_fini(&timer);
     sim_loop_free(loop);
     sim_free(sim);
@@ -604,6 +632,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_seed_is_one_history_and_another_seed_another),
+        cmocka_unit_test(bytes_of_many_turns_keep_their_order),
         cmocka_unit_test(a_cut_after_every_byte_gives_exactly_so_many),
         cmocka_unit_test(a_cut_of_the_answer_leaves_the_first_part),
         cmocka_unit_test(bytes_wait_behind_a_partition),

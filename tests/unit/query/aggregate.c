@@ -301,7 +301,8 @@ static void exact_sums_of_minus_zero(void **state)
         {{SUM, {FLOAT, 0, 0}, EXACT, GROUP}, "+-0.0=-0.0"},
         {{SUM, {FLOAT, 0, 0}, EXACT, OVER_UNBOUNDED}, "+-0.0=0.0"},
         /* What is no zero before rounding keeps its sign. */
-        {{AVG, {DOUBLE, 0, 0}, EXACT, GROUP}, "+-4.9E-324 +0=-0.0"});
+        {{AVG, {DOUBLE, 0, 0}, EXACT, GROUP}, "+-4.9E-324 +0=-0.0"},
+        {{AVG, {DOUBLE, 0, 0}, EXACT, OVER_UNBOUNDED}, "+-4.9E-324 +0=-0.0"});
 }
 
 static void exact_floats_have_the_whole_sum(void **state)

@@ -248,6 +248,11 @@ static void nan_and_infinities_leave_again(void **state)
     exact_sum_subtract(&sum, -(double)NAN); /* whichever NaN */
     assert_double(exact_sum_total(&sum), 1.5);
     assert_int_equal(exact_sum_heap_bytes(&sum), 0);
+    exact_sum_add(&sum, 1e300);
+    exact_sum_add(&sum, (double)NAN);
+    exact_sum_subtract(&sum, (double)NAN);
+    exact_sum_subtract(&sum, 1e300);
+    assert_double(exact_sum_total(&sum), 1.5);
     exact_sum_fini(&sum);
 }
 
@@ -421,6 +426,30 @@ static void counts_beyond_all_streams(void **state)
     }
 }
 
+/* 3 * 2^60 terms whose average is a hair above the middle between 1 and the next double: the hair
+ * is lost in the 66 bits of the quotient, but not in its remainder. */
+static void the_remainder_of_a_quotient_decides_ties(void **state)
+{
+    (void)state;
+    struct exact_sum sum;
+    exact_sum_init(&sum);
+    for (int i = 0; i < 3; i++) {
+        exact_sum_add(&sum, 1);
+    }
+    for (int i = 0; i < 60; i++) {
+        struct exact_sum same = sum;
+        assert_int_equal(exact_sum_merge(&sum, &same), OK);
+    }
+    exact_sum_subtract(&sum, 1);
+    exact_sum_add(&sum, 385);
+    assert_double(exact_sum_average(&sum), 1.0);
+    exact_sum_subtract(&sum, 385);
+    exact_sum_add(&sum, 385 + 0x1p-10);
+    assert_double(exact_sum_average(&sum), 1 + 0x1p-52);
+    assert_int_equal(exact_sum_heap_bytes(&sum), 0);
+    exact_sum_fini(&sum);
+}
+
 /* Each term fits, and so do all sums on the way, but not what is left when the negative terms are
  * taken back. */
 static void taking_back_cannot_overflow(void **state)
@@ -455,6 +484,17 @@ static void ordinary_readings_need_no_heap(void **state)
     }
     assert_int_equal(exact_sum_heap_bytes(&sum), 0);
     assert_true(sizeof sum <= 48);
+    exact_sum_fini(&sum);
+    /* Nor do readings that are all large or all small. */
+    for (int i = 0; i < 100; i++) {
+        exact_sum_add(&sum, 1e300 / (i + 1));
+    }
+    assert_int_equal(exact_sum_heap_bytes(&sum), 0);
+    exact_sum_fini(&sum);
+    for (int i = 0; i < 100; i++) {
+        exact_sum_add(&sum, 1e-300 / (i + 1));
+    }
+    assert_int_equal(exact_sum_heap_bytes(&sum), 0);
     exact_sum_fini(&sum);
 }
 
@@ -505,6 +545,7 @@ int main(void)
         cmocka_unit_test(does_not_depend_on_the_order),
         cmocka_unit_test(merging_equals_adding_every_term),
         cmocka_unit_test(counts_beyond_all_streams),
+        cmocka_unit_test(the_remainder_of_a_quotient_decides_ties),
         cmocka_unit_test(taking_back_cannot_overflow),
         cmocka_unit_test(ordinary_readings_need_no_heap),
         cmocka_unit_test(without_memory_nothing_changes),

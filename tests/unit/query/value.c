@@ -269,86 +269,77 @@ static void names_types_as_flink_does(void **state)
     assert_true(query_type_equal(type_of(QUERY_TYPE_INT, 9, 9), PLAIN(INT)));
 }
 
+/* `result` of kind NULL: there is none. */
+static const struct {
+    enum query_arithmetic op;
+    struct query_type a, b, result;
+} ARITHMETIC[] = {
+    {QUERY_ADD, {QUERY_TYPE_TINYINT, 0, 0}, {QUERY_TYPE_INT, 0, 0}, {QUERY_TYPE_INT, 0, 0}},
+    {QUERY_DIVIDE, {QUERY_TYPE_BIGINT, 0, 0}, {QUERY_TYPE_INT, 0, 0}, {QUERY_TYPE_BIGINT, 0, 0}},
+    {QUERY_ADD, {QUERY_TYPE_FLOAT, 0, 0}, {QUERY_TYPE_FLOAT, 0, 0}, {QUERY_TYPE_FLOAT, 0, 0}},
+    {QUERY_ADD, {QUERY_TYPE_FLOAT, 0, 0}, {QUERY_TYPE_BIGINT, 0, 0}, {QUERY_TYPE_FLOAT, 0, 0}},
+    {QUERY_ADD, {QUERY_TYPE_INT, 0, 0}, {QUERY_TYPE_DOUBLE, 0, 0}, {QUERY_TYPE_DOUBLE, 0, 0}},
+    {QUERY_ADD, {QUERY_TYPE_DECIMAL, 5, 2}, {QUERY_TYPE_FLOAT, 0, 0}, {QUERY_TYPE_DOUBLE, 0, 0}},
+    {QUERY_ADD,
+     {QUERY_TYPE_DECIMAL, 38, 8},
+     {QUERY_TYPE_DECIMAL, 32, 8},
+     {QUERY_TYPE_DECIMAL, 38, 7}},
+    {QUERY_SUBTRACT,
+     {QUERY_TYPE_DECIMAL, 30, 20},
+     {QUERY_TYPE_DECIMAL, 28, 20},
+     {QUERY_TYPE_DECIMAL, 31, 20}},
+    {QUERY_ADD,
+     {QUERY_TYPE_DECIMAL, 10, 10},
+     {QUERY_TYPE_DECIMAL, 10, 10},
+     {QUERY_TYPE_DECIMAL, 11, 10}},
+    {QUERY_ADD,
+     {QUERY_TYPE_DECIMAL, 38, 5},
+     {QUERY_TYPE_DECIMAL, 38, 4},
+     {QUERY_TYPE_DECIMAL, 38, 5}},
+    {QUERY_ADD, {QUERY_TYPE_DECIMAL, 5, 2}, {QUERY_TYPE_INT, 0, 0}, {QUERY_TYPE_DECIMAL, 13, 2}},
+    {QUERY_MULTIPLY,
+     {QUERY_TYPE_DECIMAL, 30, 10},
+     {QUERY_TYPE_DECIMAL, 30, 10},
+     {QUERY_TYPE_DECIMAL, 38, 6}},
+    {QUERY_MULTIPLY,
+     {QUERY_TYPE_DECIMAL, 30, 20},
+     {QUERY_TYPE_DECIMAL, 30, 20},
+     {QUERY_TYPE_DECIMAL, 38, 17}},
+    {QUERY_MULTIPLY,
+     {QUERY_TYPE_DECIMAL, 38, 2},
+     {QUERY_TYPE_DECIMAL, 38, 3},
+     {QUERY_TYPE_DECIMAL, 38, 5}},
+    {QUERY_DIVIDE,
+     {QUERY_TYPE_DECIMAL, 32, 8},
+     {QUERY_TYPE_DECIMAL, 38, 8},
+     {QUERY_TYPE_DECIMAL, 38, 6}},
+    {QUERY_DIVIDE,
+     {QUERY_TYPE_DECIMAL, 30, 20},
+     {QUERY_TYPE_DECIMAL, 30, 20},
+     {QUERY_TYPE_DECIMAL, 38, 8}},
+    {QUERY_MODULO,
+     {QUERY_TYPE_DECIMAL, 30, 20},
+     {QUERY_TYPE_DECIMAL, 25, 20},
+     {QUERY_TYPE_DECIMAL, 25, 20}},
+    {QUERY_MODULO,
+     {QUERY_TYPE_DECIMAL, 9, 0},
+     {QUERY_TYPE_SMALLINT, 0, 0},
+     {QUERY_TYPE_DECIMAL, 5, 0}},
+    {QUERY_ADD, {QUERY_TYPE_NULL, 0, 0}, {QUERY_TYPE_SMALLINT, 0, 0}, {QUERY_TYPE_SMALLINT, 0, 0}},
+    {QUERY_ADD, {QUERY_TYPE_STRING, 0, 0}, {QUERY_TYPE_INT, 0, 0}, {QUERY_TYPE_NULL, 0, 0}},
+    {QUERY_ADD, {QUERY_TYPE_INT, 0, 0}, {QUERY_TYPE_BOOLEAN, 0, 0}, {QUERY_TYPE_NULL, 0, 0}},
+    {QUERY_ADD, {QUERY_TYPE_TIMESTAMP, 3, 0}, {QUERY_TYPE_NULL, 0, 0}, {QUERY_TYPE_NULL, 0, 0}},
+};
+
 static void derives_the_types_of_arithmetic(void **state)
 {
     (void)state;
-    static const struct {
-        enum query_arithmetic op;
-        struct query_type a, b, result; /* kind NULL: none */
-    } CASES[] = {
-        {QUERY_ADD, {QUERY_TYPE_TINYINT, 0, 0}, {QUERY_TYPE_INT, 0, 0}, {QUERY_TYPE_INT, 0, 0}},
-        {QUERY_DIVIDE,
-         {QUERY_TYPE_BIGINT, 0, 0},
-         {QUERY_TYPE_INT, 0, 0},
-         {QUERY_TYPE_BIGINT, 0, 0}},
-        {QUERY_ADD, {QUERY_TYPE_FLOAT, 0, 0}, {QUERY_TYPE_FLOAT, 0, 0}, {QUERY_TYPE_FLOAT, 0, 0}},
-        {QUERY_ADD, {QUERY_TYPE_FLOAT, 0, 0}, {QUERY_TYPE_BIGINT, 0, 0}, {QUERY_TYPE_FLOAT, 0, 0}},
-        {QUERY_ADD, {QUERY_TYPE_INT, 0, 0}, {QUERY_TYPE_DOUBLE, 0, 0}, {QUERY_TYPE_DOUBLE, 0, 0}},
-        {QUERY_ADD,
-         {QUERY_TYPE_DECIMAL, 5, 2},
-         {QUERY_TYPE_FLOAT, 0, 0},
-         {QUERY_TYPE_DOUBLE, 0, 0}},
-        {QUERY_ADD,
-         {QUERY_TYPE_DECIMAL, 38, 8},
-         {QUERY_TYPE_DECIMAL, 32, 8},
-         {QUERY_TYPE_DECIMAL, 38, 7}},
-        {QUERY_SUBTRACT,
-         {QUERY_TYPE_DECIMAL, 30, 20},
-         {QUERY_TYPE_DECIMAL, 28, 20},
-         {QUERY_TYPE_DECIMAL, 31, 20}},
-        {QUERY_ADD,
-         {QUERY_TYPE_DECIMAL, 10, 10},
-         {QUERY_TYPE_DECIMAL, 10, 10},
-         {QUERY_TYPE_DECIMAL, 11, 10}},
-        {QUERY_ADD,
-         {QUERY_TYPE_DECIMAL, 38, 5},
-         {QUERY_TYPE_DECIMAL, 38, 4},
-         {QUERY_TYPE_DECIMAL, 38, 5}},
-        {QUERY_ADD,
-         {QUERY_TYPE_DECIMAL, 5, 2},
-         {QUERY_TYPE_INT, 0, 0},
-         {QUERY_TYPE_DECIMAL, 13, 2}},
-        {QUERY_MULTIPLY,
-         {QUERY_TYPE_DECIMAL, 30, 10},
-         {QUERY_TYPE_DECIMAL, 30, 10},
-         {QUERY_TYPE_DECIMAL, 38, 6}},
-        {QUERY_MULTIPLY,
-         {QUERY_TYPE_DECIMAL, 30, 20},
-         {QUERY_TYPE_DECIMAL, 30, 20},
-         {QUERY_TYPE_DECIMAL, 38, 17}},
-        {QUERY_MULTIPLY,
-         {QUERY_TYPE_DECIMAL, 38, 2},
-         {QUERY_TYPE_DECIMAL, 38, 3},
-         {QUERY_TYPE_DECIMAL, 38, 5}},
-        {QUERY_DIVIDE,
-         {QUERY_TYPE_DECIMAL, 32, 8},
-         {QUERY_TYPE_DECIMAL, 38, 8},
-         {QUERY_TYPE_DECIMAL, 38, 6}},
-        {QUERY_DIVIDE,
-         {QUERY_TYPE_DECIMAL, 30, 20},
-         {QUERY_TYPE_DECIMAL, 30, 20},
-         {QUERY_TYPE_DECIMAL, 38, 8}},
-        {QUERY_MODULO,
-         {QUERY_TYPE_DECIMAL, 30, 20},
-         {QUERY_TYPE_DECIMAL, 25, 20},
-         {QUERY_TYPE_DECIMAL, 25, 20}},
-        {QUERY_MODULO,
-         {QUERY_TYPE_DECIMAL, 9, 0},
-         {QUERY_TYPE_SMALLINT, 0, 0},
-         {QUERY_TYPE_DECIMAL, 5, 0}},
-        {QUERY_ADD,
-         {QUERY_TYPE_NULL, 0, 0},
-         {QUERY_TYPE_SMALLINT, 0, 0},
-         {QUERY_TYPE_SMALLINT, 0, 0}},
-        {QUERY_ADD, {QUERY_TYPE_STRING, 0, 0}, {QUERY_TYPE_INT, 0, 0}, {QUERY_TYPE_NULL, 0, 0}},
-        {QUERY_ADD, {QUERY_TYPE_INT, 0, 0}, {QUERY_TYPE_BOOLEAN, 0, 0}, {QUERY_TYPE_NULL, 0, 0}},
-        {QUERY_ADD, {QUERY_TYPE_TIMESTAMP, 3, 0}, {QUERY_TYPE_NULL, 0, 0}, {QUERY_TYPE_NULL, 0, 0}},
-    };
-    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+    for (size_t i = 0; i < sizeof ARITHMETIC / sizeof *ARITHMETIC; i++) {
         struct query_type result = {0};
-        bool derived = query_type_arithmetic(CASES[i].op, CASES[i].a, CASES[i].b, &result);
-        assert_int_equal(derived, CASES[i].result.kind != QUERY_TYPE_NULL);
-        assert_true(!derived || query_type_equal(result, CASES[i].result));
+        bool derived =
+            query_type_arithmetic(ARITHMETIC[i].op, ARITHMETIC[i].a, ARITHMETIC[i].b, &result);
+        assert_int_equal(derived, ARITHMETIC[i].result.kind != QUERY_TYPE_NULL);
+        assert_true(!derived || query_type_equal(result, ARITHMETIC[i].result));
     }
 }
 
