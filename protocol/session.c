@@ -187,6 +187,16 @@ void session_finish(struct session *session)
     session_leave(session);
 }
 
+void session_host_finish(struct session_host *host)
+{
+    struct session *next;
+
+    for (struct session *session = host->sessions; session != NULL; session = next) {
+        next = session->next;
+        session_finish(session);
+    }
+}
+
 /* ---- Stop and go ---- */
 
 /* May the next request start? CqAck may always: it has no reply, and credit must not wait for replies. */

@@ -21,7 +21,8 @@
 enum {
     DRIVE_EVENTS = 256,
     DRIVE_PATIENCE_MS = 10000,
-    PROBE_GAP_NS = 5000, /* a longer pause between two looks at the clock is somebody else's */
+    DRIVE_HEADER_BYTES = 512, /* room for the header of a write batch in front of its operations */
+    PROBE_GAP_NS = 5000,      /* a longer pause between two looks at the clock is somebody else's */
 };
 
 struct conn {
@@ -185,7 +186,8 @@ static bool conn_open(struct drive *drive, uint32_t index)
         reply_len = exchange->reply_len > reply_len ? exchange->reply_len : reply_len;
     }
     conn->index = index;
-    conn->out = (uint8_t *)room(options->depth + 2, request_len) + EXCHANGE_HEADER_BYTES_MAX + 256;
+    conn->out =
+        (uint8_t *)room(DRIVE_HEADER_BYTES + options->depth * request_len, 1) + DRIVE_HEADER_BYTES;
     conn->at = room(options->depth, sizeof *conn->at);
     conn->lengths = room(options->depth, sizeof *conn->lengths);
     conn->in_cap = options->depth * reply_len + 1;

@@ -139,7 +139,7 @@ static void fill_vug_writebatch(struct exchange *exchange, const struct exchange
 uint8_t *exchange_put_batch_header(const struct exchange *exchange, const uint8_t *writer_id,
                                    uint64_t sequence, uint8_t *operations, size_t len)
 {
-    uint8_t fields[EXCHANGE_HEADER_BYTES_MAX + 256], frame[16];
+    uint8_t fields[384], frame[16];
     uint8_t *end = wire_put_bytes(fields, 1, writer_id, 16);
     size_t fields_len, frame_len;
 

@@ -18,7 +18,6 @@ enum {
     EXCHANGE_KEY_BYTES = 16,
     EXCHANGE_KEYS_MAX = 100000000, /* the key's digits that vary */
     EXCHANGE_VALUE_BYTES_MAX = 16384,
-    EXCHANGE_HEADER_BYTES_MAX = 128, /* of a write batch, region apart */
 };
 
 #define EXCHANGE_NOWHERE SIZE_MAX

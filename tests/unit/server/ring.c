@@ -141,7 +141,9 @@ static void a_hint_into_a_dropped_block_is_known_to_be_stale(void **state)
         if (ring_before(after, ring.floor))
             after = ring.floor;
         for (int i = 0; i < 5; i++) {
-            assert_true(ring_next(&ring, after, UINT64_MAX, &hint, &event));
+            assert_int_equal(ring_next(&ring, after, UINT64_MAX, &hint, &event), after.seq < seq - 1);
+            if (after.seq == seq - 1)
+                break;
             check_event(&event, after.seq + 1, 60 + (after.seq + 1) % 30);
             after = event.position;
         }
@@ -180,6 +182,7 @@ static void the_floor_may_rise_beyond_the_last_event(void **state)
     assert_int_equal(ring_raise_floor(&ring, at(9, 0)), 0);
     assert_int_equal(ring.floor.seq, 10);
     assert_int_equal(ring_raise_floor(&ring, at(14, UINT32_MAX)), 0); /* in the middle of its only block */
+    hint = (struct ring_hint){0};
     assert_true(ring_next(&ring, ring.floor, UINT64_MAX, &hint, &event));
     check_event(&event, 15, 10);
     assert_true(ring_raise_floor(&ring, at(30, UINT32_MAX)) > 0);

@@ -1,0 +1,673 @@
+/* The server's link, against locators that do only what the test says. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "protocol/message.h"
+#include "protocol/peer.h"
+#include "server/link.h"
+#include "tests/lib/mem_fault.h"
+#include "tests/sim/sim_net.h"
+
+#define MS  UINT64_C(1000)
+#define SEC UINT64_C(1000000)
+
+enum { LOCATORS = 2 };
+
+struct fixture;
+
+struct fake_locator {
+    struct fixture *fixture;
+    struct sim_node *node;
+    struct loop *loop;
+    struct net *net;
+    struct net_listener *listener;
+    struct net_conn *conn; /* the newest */
+    struct arena arena;
+    uint32_t hellos, beacons, acks, fetches, calls, answers;
+    uint64_t acknowledged, last_call, hello_epoch;
+    char hello_name[64], hello_groups[64];
+    bool hello_has_cluster;
+    bool skipped_first_byte;
+    int refusal; /* of the next welcome; -1: no welcome at all */
+    uint64_t beacon_entries;
+};
+
+struct fixture {
+    struct sim *sim;
+    struct log *log;
+    struct fake_locator locators[LOCATORS];
+    struct sim_node *node;
+    struct loop *loop;
+    struct net *net;
+    struct link *link;
+    uint32_t maps, stops, refusals, calls;
+    uint64_t epoch;
+    enum error refused;
+    char refused_text[1024];
+    uint32_t answers;
+    uint32_t answer_code;
+    char answer_text[2048];
+};
+
+static const uint8_t cluster_id[CLUSTER_ID_BYTES] = {7, 7, 7};
+
+/* ---- The locators ---- */
+
+static void send_welcome(struct fake_locator *locator)
+{
+    Pb__PeerWelcome welcome = PB__PEER_WELCOME__INIT;
+    char text[] = "because the test says so";
+    char name[] = "fake";
+    welcome.cluster_id = message_bytes(slice_of(cluster_id, sizeof(cluster_id)));
+    welcome.refusal = (Pb__PeerWelcome__Refusal)locator->refusal;
+    welcome.text = text;
+    welcome.name = name;
+    assert_int_equal(PEER_SEND(locator->conn, WELCOME, welcome, &welcome), OK);
+}
+
+static void on_locator_message(struct fake_locator *locator, const Pb__PeerMessage *message)
+{
+    switch (message->kind_case) {
+    case PB__PEER_MESSAGE__KIND_HELLO:
+        locator->hellos++;
+        locator->hello_epoch = message->hello->epoch;
+        locator->hello_has_cluster = message->hello->cluster_id.len > 0;
+        snprintf(locator->hello_name, sizeof(locator->hello_name), "%s", message->hello->name);
+        snprintf(locator->hello_groups, sizeof(locator->hello_groups), "%s|%s",
+                 message->hello->n_groups > 0 ? message->hello->groups[0] : "",
+                 message->hello->n_groups > 1 ? message->hello->groups[1] : "");
+        if (locator->refusal >= 0)
+            send_welcome(locator);
+        break;
+    case PB__PEER_MESSAGE__KIND_BEACON:
+        locator->beacons++;
+        locator->beacon_entries = message->beacon->n_region > 0 ? message->beacon->region[0]->entries : 0;
+        break;
+    case PB__PEER_MESSAGE__KIND_MAP_ACK:
+        locator->acks++;
+        locator->acknowledged = message->map_ack->epoch;
+        break;
+    case PB__PEER_MESSAGE__KIND_MAP_FETCH:
+        locator->fetches++;
+        break;
+    case PB__PEER_MESSAGE__KIND_CALL:
+        locator->calls++;
+        locator->last_call = message->call->id;
+        break;
+    case PB__PEER_MESSAGE__KIND_ANSWER:
+        locator->answers++;
+        break;
+    default:
+        fail_msg("kind %d", (int)message->kind_case);
+    }
+}
+
+static size_t locator_on_data(void *arg, const uint8_t *data, size_t len)
+{
+    struct fake_locator *locator = arg;
+    struct slice rest = slice_of(data, len);
+    if (!locator->skipped_first_byte) {
+        assert_int_equal(data[0], PEER_FIRST_BYTE);
+        rest = slice_of(data + 1, len - 1);
+        locator->skipped_first_byte = true;
+    }
+    for (;;) {
+        struct slice frame;
+        Pb__PeerMessage *message;
+        assert_int_equal(peer_next_frame(&rest, 1 << 20, &frame), OK);
+        if (frame.data == NULL)
+            return len - rest.len;
+        arena_reset(&locator->arena);
+        assert_int_equal(peer_unpack(frame, &locator->arena, &message), OK);
+        on_locator_message(locator, message);
+    }
+}
+
+static void locator_on_eof(void *arg, struct slice rest)
+{
+    struct fake_locator *locator = arg;
+    (void)rest;
+    net_conn_abort(locator->conn);
+    locator->conn = NULL;
+}
+
+static void locator_on_close(void *arg, enum error why)
+{
+    (void)why;
+    ((struct fake_locator *)arg)->conn = NULL;
+}
+
+static void locator_on_drain(void *arg)
+{
+    (void)arg;
+}
+
+static void locator_on_accept(void *arg, struct net_socket *socket)
+{
+    static const struct net_conn_events events = {.on_data = locator_on_data,
+                                                  .on_eof = locator_on_eof,
+                                                  .on_drain = locator_on_drain,
+                                                  .on_close = locator_on_close};
+    struct fake_locator *locator = arg;
+    if (locator->conn != NULL)
+        net_conn_abort(locator->conn);
+    locator->conn = NULL;
+    locator->skipped_first_byte = false;
+    assert_int_equal(net_adopt(locator->net, socket, &events, locator, &locator->conn), OK);
+}
+
+static void locator_listen(struct fake_locator *locator)
+{
+    assert_int_equal(net_listen(locator->net, sim_node_host(locator->node), 10334, locator_on_accept, locator,
+                                &locator->listener),
+                     OK);
+}
+
+static void locator_cut(struct fake_locator *locator)
+{
+    net_conn_abort(locator->conn);
+    locator->conn = NULL;
+}
+
+static void push_map(struct fake_locator *locator, uint64_t epoch, bool with_bytes)
+{
+    struct cluster_map *map;
+    struct buf packed;
+    buf_init(&packed);
+    assert_int_equal(cluster_map_new(cluster_id, &map), OK);
+    map->epoch = epoch;
+    assert_int_equal(cluster_map_seal(map), OK);
+    assert_int_equal(cluster_map_pack(map, &packed), OK);
+    Pb__PeerMapPush push = PB__PEER_MAP_PUSH__INIT;
+    push.epoch = epoch;
+    if (with_bytes)
+        push.map = message_bytes(buf_slice(&packed));
+    assert_int_equal(PEER_SEND(locator->conn, MAP_PUSH, map_push, &push), OK);
+    cluster_map_unref(map);
+    buf_fini(&packed);
+}
+
+static void send_beacon(struct fake_locator *locator)
+{
+    static uint64_t number = 0;
+    Pb__PeerBeacon beacon = PB__PEER_BEACON__INIT;
+    beacon.number = ++number;
+    if (locator->conn != NULL)
+        assert_int_equal(PEER_SEND(locator->conn, BEACON, beacon, &beacon), OK);
+}
+
+/* ---- The server ---- */
+
+static void on_map(void *arg, struct cluster_map *map)
+{
+    struct fixture *fixture = arg;
+    fixture->maps++;
+    fixture->epoch = map->epoch;
+    link_acknowledge(fixture->link, map->epoch);
+}
+
+static void on_refused(void *arg, enum error why, const char *text)
+{
+    struct fixture *fixture = arg;
+    fixture->refusals++;
+    fixture->refused = why;
+    snprintf(fixture->refused_text, sizeof(fixture->refused_text), "%s", text);
+}
+
+static void on_stop(void *arg)
+{
+    ((struct fixture *)arg)->stops++;
+}
+
+static void on_load(void *arg, struct link_load *load)
+{
+    static const struct link_region_load regions[] = {{1, 42, 4200}};
+    (void)arg;
+    load->regions = regions;
+    load->region_count = 1;
+}
+
+static void on_call(void *arg, uint64_t id, uint32_t number, struct slice body)
+{
+    struct fixture *fixture = arg;
+    (void)number;
+    fixture->calls++;
+    link_answer(fixture->link, id, NULL, 1031, body);
+}
+
+static void on_answer(void *arg, const struct failure *failure, uint32_t number, struct slice body)
+{
+    struct fixture *fixture = arg;
+    (void)number;
+    (void)body;
+    fixture->answers++;
+    fixture->answer_code = failure == NULL ? 0 : failure->code;
+    snprintf(fixture->answer_text, sizeof(fixture->answer_text), "%s", failure == NULL ? "" : failure->text);
+}
+
+static enum error link_start(struct fixture *fixture, uint32_t locator_count, uint32_t wait_ms)
+{
+    static const struct link_events events = {
+        .on_map = on_map, .on_refused = on_refused, .on_stop = on_stop, .load = on_load, .on_call = on_call};
+    struct net_address addresses[LOCATORS] = {{.port = 10334}, {.port = 10334}};
+    for (uint32_t i = 0; i < LOCATORS; i++)
+        snprintf(addresses[i].host, sizeof(addresses[i].host), "%s", sim_node_host(fixture->locators[i].node));
+    struct link_options options = {.locators = addresses,
+                                   .locator_count = locator_count,
+                                   .name = "server1",
+                                   .incarnation = 11,
+                                   .host = "10.0.0.9",
+                                   .port = 40404,
+                                   .groups = "eu, hot",
+                                   .wait_ms = wait_ms};
+    return link_new(fixture->loop, fixture->net, fixture->log, &options, &events, fixture, &fixture->link);
+}
+
+/* The locators that are connected send beacons meanwhile. */
+static void run(struct fixture *fixture, uint64_t us)
+{
+    for (uint64_t done = 0; done < us; done += 250 * MS) {
+        sim_run_until(fixture->sim, NULL, NULL, us - done < 250 * MS ? us - done : 250 * MS);
+        for (uint32_t i = 0; i < LOCATORS; i++)
+            send_beacon(&fixture->locators[i]);
+    }
+}
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+    mem_fault_fail_at(0);
+    fixture->sim = sim_new(1);
+    for (uint32_t i = 0; i < LOCATORS; i++) {
+        struct fake_locator *locator = &fixture->locators[i];
+        locator->fixture = fixture;
+        locator->node = sim_node_new(fixture->sim, i == 0 ? "locator1" : "locator2");
+        locator->loop = sim_loop_new(fixture->sim, locator->node);
+        locator->net = sim_net_new(fixture->sim, locator->loop);
+        arena_init(&locator->arena, 1 << 20);
+    }
+    fixture->node = sim_node_new(fixture->sim, "server1");
+    fixture->loop = sim_loop_new(fixture->sim, fixture->node);
+    fixture->net = sim_net_new(fixture->sim, fixture->loop);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    mem_fault_fail_at(0);
+    if (fixture->link != NULL)
+        link_free(fixture->link);
+    sim_net_free(fixture->net);
+    sim_loop_free(fixture->loop);
+    for (uint32_t i = 0; i < LOCATORS; i++) {
+        struct fake_locator *locator = &fixture->locators[i];
+        if (locator->listener != NULL)
+            net_listener_close(locator->listener);
+        sim_net_free(locator->net);
+        sim_loop_free(locator->loop);
+        arena_fini(&locator->arena);
+    }
+    sim_free(fixture->sim);
+    free(fixture);
+    return mem_fault_live() == 0 ? 0 : -1;
+}
+
+/* ---- Tests ---- */
+
+static void test_server_says_who_it_is_and_takes_the_map(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_locator *locator = &fixture->locators[0];
+    locator_listen(locator);
+    assert_int_equal(link_start(fixture, 1, 60000), OK);
+    run(fixture, SEC);
+    assert_int_equal(locator->hellos, 1);
+    assert_string_equal(locator->hello_name, "server1");
+    assert_string_equal(locator->hello_groups, "eu|hot");
+    assert_false(locator->hello_has_cluster);
+    assert_true(link_is_up(fixture->link));
+    push_map(locator, 5, true);
+    run(fixture, SEC);
+    assert_int_equal(fixture->epoch, 5);
+    assert_int_equal(locator->acknowledged, 5);
+    assert_true(locator->beacons >= 6 && locator->beacons <= 9); /* in 2 s, every 250 ms */
+    assert_int_equal(locator->beacon_entries, 42);
+}
+
+static void test_newest_map_wins_and_repeats_change_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_locator *locator = &fixture->locators[0];
+    locator_listen(locator);
+    assert_int_equal(link_start(fixture, 1, 60000), OK);
+    run(fixture, SEC);
+    push_map(locator, 5, true);
+    push_map(locator, 5, true);
+    push_map(locator, 4, true);
+    run(fixture, SEC);
+    assert_int_equal(fixture->maps, 1);
+    assert_int_equal(locator->acknowledged, 5);
+    push_map(locator, 9, false); /* only the news */
+    run(fixture, SEC);
+    assert_int_equal(fixture->maps, 1);
+    assert_int_equal(locator->fetches, 1);
+    push_map(locator, 9, true);
+    run(fixture, SEC);
+    assert_int_equal(fixture->epoch, 9);
+}
+
+static void test_next_locator_is_tried_and_the_first_again(void **state)
+{
+    struct fixture *fixture = *state;
+    locator_listen(&fixture->locators[1]);
+    assert_int_equal(link_start(fixture, 2, 60000), OK);
+    run(fixture, SEC);
+    assert_int_equal(fixture->locators[1].hellos, 1);
+    push_map(&fixture->locators[1], 5, true);
+    run(fixture, SEC);
+    net_listener_close(fixture->locators[1].listener);
+    fixture->locators[1].listener = NULL;
+    locator_cut(&fixture->locators[1]);
+    locator_listen(&fixture->locators[0]);
+    run(fixture, SEC);
+    assert_int_equal(fixture->locators[0].hellos, 1);
+    assert_true(fixture->locators[0].hello_has_cluster);
+    assert_int_equal(fixture->locators[0].hello_epoch, 5);
+    assert_true(link_is_up(fixture->link));
+}
+
+static bool is_up(void *arg)
+{
+    return link_is_up(((struct fixture *)arg)->link);
+}
+
+static void test_reconnects_within_500_ms_however_long_it_was_away(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_locator *locator = &fixture->locators[0];
+    locator_listen(locator);
+    assert_int_equal(link_start(fixture, 1, 60000), OK);
+    run(fixture, SEC);
+    push_map(locator, 5, true);
+    run(fixture, SEC);
+    net_listener_close(locator->listener);
+    locator->listener = NULL;
+    locator_cut(locator);
+    run(fixture, 3600 * SEC);
+    assert_int_equal(fixture->refusals, 0);
+    locator_listen(locator);
+    assert_true(sim_run_until(fixture->sim, is_up, fixture, 510 * MS));
+}
+
+static void test_no_locator_within_the_wait_is_a_timeout_with_its_cause(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(link_start(fixture, 2, 3000), OK);
+    run(fixture, 2900 * MS);
+    assert_int_equal(fixture->refusals, 0);
+    run(fixture, 200 * MS);
+    assert_int_equal(fixture->refused, ERROR_TIMEOUT);
+    assert_non_null(strstr(fixture->refused_text, error_text(ERROR_REFUSED)));
+    assert_non_null(strstr(fixture->refused_text, "--locators"));
+    locator_listen(&fixture->locators[0]);
+    run(fixture, 5 * SEC);
+    assert_int_equal(fixture->locators[0].hellos, 0);
+    assert_int_equal(fixture->refusals, 1);
+}
+
+static void test_refusals_before_the_join_are_told_with_the_locators_text(void **state)
+{
+    static const struct {
+        int refusal;
+        enum error error;
+    } cases[] = {
+        {PB__PEER_WELCOME__REFUSAL__OTHER_CLUSTER, ERROR_CONFLICT},
+        {PB__PEER_WELCOME__REFUSAL__NAME_TAKEN, ERROR_EXISTS},
+        {PB__PEER_WELCOME__REFUSAL__UNAUTHORIZED, ERROR_UNAUTHORIZED},
+        {PB__PEER_WELCOME__REFUSAL__VERSION, ERROR_UNSUPPORTED},
+        {PB__PEER_WELCOME__REFUSAL__SECOND_SERVER, ERROR_UNSUPPORTED},
+        {PB__PEER_WELCOME__REFUSAL__MALFORMED, ERROR_INVALID},
+    };
+    struct fixture *fixture = *state;
+    locator_listen(&fixture->locators[0]);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        fixture->refused = OK;
+        fixture->locators[0].refusal = cases[i].refusal;
+        assert_int_equal(link_start(fixture, 1, 60000), OK);
+        run(fixture, SEC);
+        assert_int_equal(fixture->refused, cases[i].error);
+        assert_string_equal(fixture->refused_text, "because the test says so");
+        link_free(fixture->link);
+        fixture->link = NULL;
+    }
+}
+
+static void test_locator_that_is_not_ready_is_asked_again(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_locator *locator = &fixture->locators[0];
+    locator_listen(locator);
+    locator->refusal = PB__PEER_WELCOME__REFUSAL__NOT_READY;
+    assert_int_equal(link_start(fixture, 1, 60000), OK);
+    run(fixture, 2 * SEC);
+    assert_int_equal(fixture->refusals, 0);
+    assert_true(locator->hellos > 2);
+    locator->refusal = 0;
+    run(fixture, SEC);
+    assert_true(link_is_up(fixture->link));
+}
+
+static void test_joined_server_ends_only_when_its_name_is_anothers(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_locator *locator = &fixture->locators[0];
+    locator_listen(locator);
+    assert_int_equal(link_start(fixture, 1, 60000), OK);
+    run(fixture, SEC);
+    push_map(locator, 5, true);
+    run(fixture, SEC);
+    locator->refusal = PB__PEER_WELCOME__REFUSAL__OTHER_CLUSTER;
+    locator_cut(locator);
+    run(fixture, 3 * SEC);
+    assert_int_equal(fixture->refusals, 0);
+    locator->refusal = PB__PEER_WELCOME__REFUSAL__NAME_TAKEN;
+    run(fixture, 3 * SEC);
+    assert_int_equal(fixture->refusals, 1);
+    assert_int_equal(fixture->refused, ERROR_EXISTS);
+}
+
+static void test_silent_locator_is_left(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_locator *locator = &fixture->locators[0];
+    locator_listen(locator);
+    assert_int_equal(link_start(fixture, 1, 60000), OK);
+    run(fixture, SEC);
+    assert_true(link_is_up(fixture->link));
+    sim_node_pause(locator->node);
+    sim_run_until(fixture->sim, NULL, NULL, 2600 * MS);
+    assert_false(link_is_up(fixture->link));
+    locator->refusal = -1; /* takes the connection and says nothing */
+    sim_node_resume(locator->node);
+    run(fixture, 20 * SEC);
+    assert_true(locator->hellos >= 3);
+    locator->refusal = 0;
+    run(fixture, 7 * SEC);
+    assert_true(link_is_up(fixture->link));
+}
+
+static void test_calls_end_by_answer_failure_break_and_time(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_locator *locator = &fixture->locators[0];
+    struct slice body = slice_text("body");
+    char text[] = "EXISTS: it does";
+    locator_listen(locator);
+    assert_int_equal(link_start(fixture, 1, 60000), OK);
+    assert_int_equal(link_call(fixture->link, 1012, body, on_answer, fixture), ERROR_UNREACHABLE);
+    run(fixture, SEC);
+    Pb__PeerAnswer answer = PB__PEER_ANSWER__INIT;
+    assert_int_equal(link_call(fixture->link, 1012, body, on_answer, fixture), OK);
+    run(fixture, SEC);
+    answer.id = locator->last_call;
+    answer.number = 1013;
+    assert_int_equal(PEER_SEND(locator->conn, ANSWER, answer, &answer), OK);
+    assert_int_equal(PEER_SEND(locator->conn, ANSWER, answer, &answer), OK); /* twice */
+    run(fixture, SEC);
+    assert_int_equal(fixture->answers, 1);
+    assert_int_equal(fixture->answer_code, 0);
+
+    assert_int_equal(link_call(fixture->link, 1012, body, on_answer, fixture), OK);
+    run(fixture, SEC);
+    answer.id = locator->last_call;
+    answer.code = 50;
+    answer.text = text;
+    assert_int_equal(PEER_SEND(locator->conn, ANSWER, answer, &answer), OK);
+    run(fixture, SEC);
+    assert_int_equal(fixture->answers, 2);
+    assert_int_equal(fixture->answer_code, 50);
+    assert_string_equal(fixture->answer_text, "EXISTS: it does");
+
+    assert_int_equal(link_call(fixture->link, 1012, body, on_answer, fixture), OK);
+    run(fixture, 9 * SEC);
+    assert_int_equal(fixture->answers, 2);
+    run(fixture, 2 * SEC);
+    assert_int_equal(fixture->answers, 3);
+    assert_memory_equal(fixture->answer_text, "TIMEOUT: ", 9);
+
+    assert_int_equal(link_call(fixture->link, 1012, body, on_answer, fixture), OK);
+    run(fixture, SEC);
+    locator_cut(locator);
+    run(fixture, SEC);
+    assert_int_equal(fixture->answers, 4);
+    assert_memory_equal(fixture->answer_text, "UNREACHABLE: ", 13);
+
+    assert_int_equal(link_call(fixture->link, 1012, body, on_answer, fixture), OK);
+    link_free(fixture->link);
+    fixture->link = NULL;
+    assert_int_equal(fixture->answers, 5);
+}
+
+static void test_calls_are_bounded(void **state)
+{
+    struct fixture *fixture = *state;
+    locator_listen(&fixture->locators[0]);
+    assert_int_equal(link_start(fixture, 1, 60000), OK);
+    run(fixture, SEC);
+    enum error error = OK;
+    uint32_t count = 0;
+    while (error == OK && count < 100000) {
+        error = link_call(fixture->link, 1012, slice_text("x"), on_answer, fixture);
+        count += error == OK;
+    }
+    assert_int_equal(error, ERROR_BUSY);
+    run(fixture, 12 * SEC);
+    assert_int_equal(fixture->answers, count);
+}
+
+static void test_stop_and_calls_of_the_locator_arrive(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_locator *locator = &fixture->locators[0];
+    Pb__PeerStop stop = PB__PEER_STOP__INIT;
+    Pb__PeerCall call = PB__PEER_CALL__INIT;
+    locator_listen(locator);
+    assert_int_equal(link_start(fixture, 1, 60000), OK);
+    run(fixture, SEC);
+    call.id = 3;
+    call.number = 1030;
+    assert_int_equal(PEER_SEND(locator->conn, STOP, stop, &stop), OK);
+    assert_int_equal(PEER_SEND(locator->conn, CALL, call, &call), OK);
+    run(fixture, SEC);
+    assert_int_equal(fixture->stops, 1);
+    assert_int_equal(fixture->calls, 1);
+    assert_int_equal(locator->answers, 1);
+}
+
+static void test_nonsense_ends_the_connection_and_begins_anew(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } cases[] = {
+        {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 11}, /* a length that never ends */
+        {"\xff\xff\xff\xff\x7f", 5},                         /* more than a message may have */
+        {"\x02\xff\xff", 3},                                 /* no message */
+        {"\x04\x22\x02\x08\x05", 5},                         /* news of a map: legal, answered */
+        {"\x07\x22\x05\x08\x09\x12\x01x", 8},                /* a map that is none */
+    };
+    struct fixture *fixture = *state;
+    struct fake_locator *locator = &fixture->locators[0];
+    locator_listen(locator);
+    assert_int_equal(link_start(fixture, 1, 60000), OK);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint32_t hellos = locator->hellos;
+        run(fixture, SEC);
+        hellos = locator->hellos;
+        assert_int_equal(net_conn_write(locator->conn, cases[i].bytes, cases[i].len), OK);
+        run(fixture, SEC);
+        assert_true(link_is_up(fixture->link));
+        assert_int_equal(locator->hellos, i == 3 ? hellos : hellos + 1);
+    }
+    assert_int_equal(fixture->maps, 0);
+}
+
+static void test_each_failing_allocation_is_survived(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_locator *locator = &fixture->locators[0];
+    locator_listen(locator);
+    long live = mem_fault_live();
+    for (unsigned long n = 1;; n++) {
+        mem_fault_fail_at(n);
+        enum error error = link_start(fixture, 1, 60000);
+        mem_fault_fail_at(0);
+        if (error == OK)
+            break;
+        assert_int_equal(error, ERROR_MEMORY);
+        assert_int_equal(mem_fault_live(), live);
+    }
+    for (unsigned long n = 1; n < 60; n++) {
+        run(fixture, SEC);
+        assert_true(link_is_up(fixture->link));
+        push_map(locator, n, true);
+        mem_fault_fail_at(n);
+        sim_run_until(fixture->sim, NULL, NULL, 300 * MS);
+        mem_fault_fail_at(0);
+        run(fixture, SEC);
+        assert_true(link_is_up(fixture->link));
+        push_map(locator, n, true);
+        run(fixture, 250 * MS);
+        assert_int_equal(fixture->epoch, n);
+    }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_server_says_who_it_is_and_takes_the_map),
+        TEST(test_newest_map_wins_and_repeats_change_nothing),
+        TEST(test_next_locator_is_tried_and_the_first_again),
+        TEST(test_reconnects_within_500_ms_however_long_it_was_away),
+        TEST(test_no_locator_within_the_wait_is_a_timeout_with_its_cause),
+        TEST(test_refusals_before_the_join_are_told_with_the_locators_text),
+        TEST(test_locator_that_is_not_ready_is_asked_again),
+        TEST(test_joined_server_ends_only_when_its_name_is_anothers),
+        TEST(test_silent_locator_is_left),
+        TEST(test_calls_end_by_answer_failure_break_and_time),
+        TEST(test_calls_are_bounded),
+        TEST(test_stop_and_calls_of_the_locator_arrive),
+        TEST(test_nonsense_ends_the_connection_and_begins_anew),
+        TEST(test_each_failing_allocation_is_survived),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
