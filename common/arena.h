@@ -1,5 +1,5 @@
-/* A bump arena with a hard cap: what a batch of requests needs is taken from it and dropped at once.
- * The cap bounds what one hostile message can make us allocate. */
+/* A bump arena with a hard cap: what a batch of requests needs is taken from it and dropped at
+ * once. The cap bounds what one hostile message can make us allocate. */
 #ifndef VUG_COMMON_ARENA_H
 #define VUG_COMMON_ARENA_H
 
@@ -11,8 +11,8 @@ struct arena_block;
 
 struct arena {
     struct arena_block *blocks;
-    size_t bytes;     /* handed out since the last reset */
-    size_t bytes_max; /* arena_alloc() returns NULL beyond this */
+    size_t bytes;                /* handed out since the last reset */
+    size_t bytes_max;            /* arena_alloc() returns NULL beyond this */
     ProtobufCAllocator protobuf; /* unpacks into this arena; its free does nothing */
 };
 

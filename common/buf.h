@@ -1,5 +1,5 @@
-/* A growing byte buffer. A failed allocation sets `failed` and every later append does nothing, so a caller
- * appends freely and asks once at the end. */
+/* A growing byte buffer. A failed allocation sets `failed` and every later append does nothing, so
+ * a caller appends freely and asks once at the end. */
 #ifndef VUG_COMMON_BUF_H
 #define VUG_COMMON_BUF_H
 
@@ -25,7 +25,8 @@ void buf_append_slice(struct buf *buf, struct slice slice);
 void buf_append_text(struct buf *buf, const char *text);
 void buf_append_byte(struct buf *buf, uint8_t byte);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void buf_vprintf(struct buf *buf, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+void buf_vprintf(struct buf *buf, const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
 
 /* Forgets the first `len` bytes and moves the rest to the front. */
 void buf_consume(struct buf *buf, size_t len);

@@ -1,50 +1,51 @@
-/* Every bound in one place: what a peer can make us hold, and for how long. Sizes in bytes unless the name says
- * otherwise. */
+/* Every bound in one place: what a peer can make us hold, and for how long. Sizes in bytes unless
+ * the name says otherwise. */
 #ifndef VUG_COMMON_LIMITS_H
 #define VUG_COMMON_LIMITS_H
 
-#define LIMIT_MESSAGE_BYTES (128u * 1024 * 1024)     /* one frame of an accepted connection */
-#define LIMIT_MESSAGE_BYTES_UNAUTHENTICATED 4096u    /* while authentication is still required */
-#define LIMIT_VERSION_BYTES 10u                      /* the version message is exactly this long */
-#define LIMIT_REQUESTS_IN_SERVICE 1024u              /* on one connection; at the bound it is not read */
-#define LIMIT_UNSENT_BYTES (1024u * 1024)            /* replies that wait; above it requests are not executed */
-#define LIMIT_PUSH_UNSENT_BYTES (64u * 1024)         /* above it no further events go to the connection */
-#define LIMIT_ARENA_BYTES (512u * 1024 * 1024)       /* one request's decoded form */
-#define LIMIT_CONNECTIONS 800u                       /* Geode's max-connections */
-#define LIMIT_IDLE_MS 60000u                         /* Geode's maximum-time-between-pings */
-#define LIMIT_JSON_DEPTH 100u                        /* nested arrays and objects in a document */
-#define LIMIT_JSON_NAMES (1024u * 1024)              /* fields of the objects that are open at one place of a document */
-#define LIMIT_KEY_BYTES (1024u * 1024)
-#define LIMIT_STATEMENT_BYTES (64u * 1024)           /* one SQL statement */
-#define LIMIT_EXPRESSION_DEPTH 200u
-#define LIMIT_PARAMETERS 256u
-#define LIMIT_COLUMNS 512u
-#define LIMIT_IN_LIST 4096u
-#define LIMIT_FRAME_ROWS 10000u                      /* ROWS n PRECEDING */
-#define LIMIT_MEMBERS 1024u                          /* of one cluster */
-#define LIMIT_GROUPS 64u                             /* of one member */
-#define LIMIT_MAP_BYTES (64u * 1024 * 1024)          /* of the packed cluster map */
-#define LIMIT_REGIONS 4096u
-#define LIMIT_TABLES 4096u
-#define LIMIT_NAME_BYTES 255u                        /* of a region, a table, a member, a query */
-#define LIMIT_BUCKETS 16384u                         /* of one region */
-#define LIMIT_INSTANCES 1024u                        /* continuous queries of one server */
-#define LIMIT_SUBSCRIPTIONS 10000u                   /* of one server */
+#define LIMIT_MESSAGE_BYTES                 (128u * 1024 * 1024) /* one frame of a connection */
+#define LIMIT_MESSAGE_BYTES_UNAUTHENTICATED 4096u                /* before authentication */
+#define LIMIT_VERSION_BYTES                 10u   /* the version message is exactly this long */
+#define LIMIT_REQUESTS_IN_SERVICE           1024u /* of one connection; then it is not read */
+#define LIMIT_UNSENT_BYTES                  (1024u * 1024) /* replies; then nothing is executed */
+#define LIMIT_PUSH_UNSENT_BYTES             (64u * 1024)   /* then no further events go out */
+#define LIMIT_ARENA_BYTES                   (512u * 1024 * 1024) /* one request's decoded form */
+#define LIMIT_CONNECTIONS                   800u                 /* Geode's max-connections */
+#define LIMIT_IDLE_MS                       60000u /* Geode's maximum-time-between-pings */
+#define LIMIT_JSON_DEPTH                    100u   /* nested arrays and objects in a document */
+#define LIMIT_JSON_NAMES                                                                           \
+    (1024u * 1024) /* fields of the objects that are open at one place of a document */
+#define LIMIT_KEY_BYTES                    (1024u * 1024)
+#define LIMIT_STATEMENT_BYTES              (64u * 1024) /* one SQL statement */
+#define LIMIT_EXPRESSION_DEPTH             200u
+#define LIMIT_PARAMETERS                   256u
+#define LIMIT_COLUMNS                      512u
+#define LIMIT_IN_LIST                      4096u
+#define LIMIT_FRAME_ROWS                   10000u              /* ROWS n PRECEDING */
+#define LIMIT_MEMBERS                      1024u               /* of one cluster */
+#define LIMIT_GROUPS                       64u                 /* of one member */
+#define LIMIT_MAP_BYTES                    (64u * 1024 * 1024) /* of the packed cluster map */
+#define LIMIT_REGIONS                      4096u
+#define LIMIT_TABLES                       4096u
+#define LIMIT_NAME_BYTES                   255u   /* of a region, a table, a member, a query */
+#define LIMIT_BUCKETS                      16384u /* of one region */
+#define LIMIT_INSTANCES                    1024u  /* continuous queries of one server */
+#define LIMIT_SUBSCRIPTIONS                10000u /* of one server */
 #define LIMIT_SUBSCRIPTIONS_PER_CONNECTION 256u
-#define LIMIT_RING_BYTES (256u * 1024 * 1024)        /* output rings of one server, together */
-#define LIMIT_RING_RETENTION_MS (10u * 60 * 1000)
-#define LIMIT_GROUPS_PER_BUCKET (4u * 1024 * 1024)   /* operator state of one query */
-#define LIMIT_WRITER_WINDOW 1024u                    /* unanswered operations of one idempotent writer */
-#define LIMIT_WRITERS_PER_BUCKET 10000u
-#define LIMIT_WRITER_IDLE_MS (15u * 60 * 1000)       /* of the bucket's record times */
-#define LIMIT_CREDIT_EVENTS_DEFAULT 65536u
-#define LIMIT_CREDIT_BYTES_DEFAULT (16u * 1024 * 1024)
-#define LIMIT_PEER_MESSAGE_BYTES (64u * 1024 * 1024)
-#define LIMIT_SLICE_US 200u                          /* work over many entries gives way after this */
-#define LIMIT_HTTP_HEADER_BYTES 8192
-#define LIMIT_HTTP_IDLE_MS 10000
-#define LIMIT_LOG_LINES 5u                           /* of one kind, in one window of LIMIT_LOG_WINDOW_MS */
-#define LIMIT_LOG_WINDOW_MS 10000u
-#define LIMIT_LOG_LINE_BYTES 4096u                   /* a longer line is cut and says so */
+#define LIMIT_RING_BYTES                   (256u * 1024 * 1024) /* output rings of a server */
+#define LIMIT_RING_RETENTION_MS            (10u * 60 * 1000)
+#define LIMIT_GROUPS_PER_BUCKET            (4u * 1024 * 1024) /* operator state of one query */
+#define LIMIT_WRITER_WINDOW                1024u /* unanswered, of one idempotent writer */
+#define LIMIT_WRITERS_PER_BUCKET           10000u
+#define LIMIT_WRITER_IDLE_MS               (15u * 60 * 1000) /* of the bucket's record times */
+#define LIMIT_CREDIT_EVENTS_DEFAULT        65536u
+#define LIMIT_CREDIT_BYTES_DEFAULT         (16u * 1024 * 1024)
+#define LIMIT_PEER_MESSAGE_BYTES           (64u * 1024 * 1024)
+#define LIMIT_SLICE_US                     200u /* work over many entries then gives way */
+#define LIMIT_HTTP_HEADER_BYTES            8192
+#define LIMIT_HTTP_IDLE_MS                 10000
+#define LIMIT_LOG_LINES                    5u /* of one kind, in LIMIT_LOG_WINDOW_MS */
+#define LIMIT_LOG_WINDOW_MS                10000u
+#define LIMIT_LOG_LINE_BYTES               4096u /* a longer line is cut and says so */
 
 #endif

@@ -1,8 +1,9 @@
 /* The seam to the clock and to scheduling.
  *
- * A loop runs callbacks of one thread, one after the other. This header and common/net.h are the only ways to
- * the clock and the network; loop_event.c is the real side (libevent), tests/sim/sim_loop.c the simulated one.
- * Everything here but loop_post() and loop_wall_ms() is for the loop's own thread only. */
+ * A loop runs callbacks of one thread, one after the other. This header and common/net.h are the
+ * only ways to the clock and the network; loop_event.c is the real side (libevent),
+ * tests/sim/sim_loop.c the simulated one. Everything here but loop_post() and loop_wall_ms() is for
+ * the loop's own thread only. */
 #ifndef VUG_COMMON_LOOP_H
 #define VUG_COMMON_LOOP_H
 
@@ -23,7 +24,8 @@ struct loop_timer {
     void *impl; /* of the side */
 };
 
-/* A task, embedded in its owner, that waits for its turn. It must not be queued twice; `queued` tells. */
+/* A task, embedded in its owner, that waits for its turn. It must not be queued twice; `queued`
+ * tells. */
 struct loop_task {
     loop_fn *on_run;
     void *arg;
@@ -48,8 +50,8 @@ struct loop {
     const struct loop_ops *ops;
 };
 
-/* Microseconds of a clock that never goes back and counts suspended time (CLOCK_BOOTTIME), read once for each
- * turn of the loop, after the wait for input. */
+/* Microseconds of a clock that never goes back and counts suspended time (CLOCK_BOOTTIME), read
+ * once for each turn of the loop, after the wait for input. */
 static inline uint64_t loop_now_us(struct loop *loop)
 {
     return loop->ops->now_us(loop);
@@ -61,21 +63,24 @@ static inline uint64_t loop_wall_ms(struct loop *loop)
     return loop->ops->wall_ms(loop);
 }
 
-/* A timer must be ended with loop_timer_fini() before its owner goes. ERROR_MEMORY is the only failure. */
-enum error loop_timer_init(struct loop_timer *timer, struct loop *loop, loop_fn *on_fire, void *arg);
+/* A timer must be ended with loop_timer_fini() before its owner goes. ERROR_MEMORY is the only
+ * failure. */
+enum error loop_timer_init(struct loop_timer *timer, struct loop *loop, loop_fn *on_fire,
+                           void *arg);
 void loop_timer_set(struct loop_timer *timer, uint64_t delay_us); /* replaces an earlier time */
 void loop_timer_clear(struct loop_timer *timer);
 void loop_timer_fini(struct loop_timer *timer); /* safe on a zeroed timer */
 
-/* Runs the task on the loop's thread, in the order of the calls; from any thread. The task must be idle.
- * Nothing is allocated, so it cannot fail. */
+/* Runs the task on the loop's thread, in the order of the calls; from any thread. The task must be
+ * idle. Nothing is allocated, so it cannot fail. */
 static inline void loop_post(struct loop *loop, struct loop_task *task)
 {
     loop->ops->post(loop, task);
 }
 
-/* Runs the task at the end of this turn, before the loop waits again: what is written once for each turn goes
- * here. A task that is deferred while the end of the turn runs is run in the next turn, which does not wait. */
+/* Runs the task at the end of this turn, before the loop waits again: what is written once for each
+ * turn goes here. A task that is deferred while the end of the turn runs is run in the next turn,
+ * which does not wait. */
 static inline void loop_defer(struct loop *loop, struct loop_task *task)
 {
     loop->ops->defer(loop, task);
@@ -93,8 +98,8 @@ static inline bool loop_is_current(struct loop *loop)
     return loop->ops->is_current(loop);
 }
 
-/* The real side. loop_event_run() returns after loop_event_stop(), which any thread may call. The signal
- * handlers run as ordinary callbacks. */
+/* The real side. loop_event_run() returns after loop_event_stop(), which any thread may call. The
+ * signal handlers run as ordinary callbacks. */
 struct event_base;
 enum error loop_event_new(struct loop **loop);
 void loop_event_run(struct loop *loop);

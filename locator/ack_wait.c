@@ -35,13 +35,15 @@ static void wait_free(struct ack_wait *wait)
 static void time_out(struct ack_wait *wait, const struct cluster_member *server)
 {
     request_fail(wait->request, ADMIN_REASON_TIMEOUT,
-                 "%s (epoch %" PRIu64 " of the cluster map), but server %.*s has not acknowledged it within %u s: it is "
-                 "stopped, cut off or overloaded, and answers from the older map until then. See `vug members`.",
+                 "%s (epoch %" PRIu64
+                 " of the cluster map), but server %.*s has not acknowledged it within %u s: it is "
+                 "stopped, cut off or overloaded, and answers from the older map until then. See "
+                 "`vug members`.",
                  wait->done, wait->epoch, SLICE_FMT(server->name), LOCATOR_ACK_MS / 1000);
 }
 
-void ack_wait_reply(struct request *request, uint64_t epoch, uint32_t number, const ProtobufCMessage *body,
-                    const char *done)
+void ack_wait_reply(struct request *request, uint64_t epoch, uint32_t number,
+                    const ProtobufCMessage *body, const char *done)
 {
     struct locator *locator = request->locator;
     if (missing(locator, epoch) == NULL) {
@@ -53,8 +55,9 @@ void ack_wait_reply(struct request *request, uint64_t epoch, uint32_t number, co
     uint8_t *out = wait == NULL ? NULL : buf_reserve(&wait->body, len);
     if (out == NULL) {
         mem_free(wait);
-        request_fail(request, ADMIN_REASON_MEMORY, "%s, but the locator has not enough memory to wait until every "
-                                                   "server has it.",
+        request_fail(request, ADMIN_REASON_MEMORY,
+                     "%s, but the locator has not enough memory to wait until every "
+                     "server has it.",
                      done);
         return;
     }

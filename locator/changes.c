@@ -34,7 +34,8 @@ static void finish(struct changes *changes, struct change *change, const struct 
 static void finish_without_memory(struct changes *changes, struct change *change)
 {
     struct failure failure;
-    request_failure(&failure, ADMIN_REASON_MEMORY, "the locator has not enough memory; nothing was changed.");
+    request_failure(&failure, ADMIN_REASON_MEMORY,
+                    "the locator has not enough memory; nothing was changed.");
     finish(changes, change, &failure);
 }
 
@@ -52,8 +53,8 @@ static void retry(struct changes *changes, struct change *change)
 static void fail_at_store(struct changes *changes, const struct map_problem *problem)
 {
     struct failure failure;
-    log_line(changes->locator->log, LOG_ERROR, "map", "VG1230", "a change of the cluster map was not stored: %s",
-             problem->text);
+    log_line(changes->locator->log, LOG_ERROR, "map", "VG1230",
+             "a change of the cluster map was not stored: %s", problem->text);
     request_failure(&failure, ADMIN_REASON_STORE, "%s", problem->text);
     finish(changes, changes->under_way, &failure);
 }
@@ -66,7 +67,8 @@ static enum error take_reloaded(struct changes *changes, uint64_t epoch, struct 
     enum error error = cluster_map_unpack(bytes, &map);
     if (error != OK)
         return error;
-    if (map->epoch != epoch || memcmp(map->cluster_id, locator->map->cluster_id, sizeof(map->cluster_id)) != 0)
+    if (map->epoch != epoch ||
+        memcmp(map->cluster_id, locator->map->cluster_id, sizeof(map->cluster_id)) != 0)
         error = ERROR_DAMAGED;
     buf_clear(&changes->packed);
     buf_append_slice(&changes->packed, bytes);
@@ -81,7 +83,8 @@ static enum error take_reloaded(struct changes *changes, uint64_t epoch, struct 
     return error;
 }
 
-static void on_reloaded(void *arg, const struct map_problem *problem, uint64_t epoch, struct slice bytes)
+static void on_reloaded(void *arg, const struct map_problem *problem, uint64_t epoch,
+                        struct slice bytes)
 {
     struct changes *changes = arg;
     struct map_problem broken;
@@ -91,7 +94,8 @@ static void on_reloaded(void *arg, const struct map_problem *problem, uint64_t e
         return;
     }
     if (problem == NULL) {
-        map_problem_set(&broken, error, "The cluster map that another locator stored cannot be taken: %s.",
+        map_problem_set(&broken, error,
+                        "The cluster map that another locator stored cannot be taken: %s.",
                         error_text(error));
         problem = &broken;
     }
@@ -118,7 +122,8 @@ static void on_stored(void *arg, const struct map_problem *problem)
         finish_without_memory(changes, change);
 }
 
-/* Packs and proposes a changed copy, which is taken. Whatever needs memory happens before the store hears of it. */
+/* Packs and proposes a changed copy, which is taken. Whatever needs memory happens before the store
+ * hears of it. */
 static enum error propose(struct changes *changes, struct cluster_map *map)
 {
     struct locator *locator = changes->locator;
@@ -132,8 +137,8 @@ static enum error propose(struct changes *changes, struct cluster_map *map)
     if (error == OK)
         error = membership_prepare(locator, map);
     if (error == OK)
-        error = map_store_store(locator->store, locator->map->epoch, map->epoch, buf_slice(&changes->packed), on_stored,
-                                changes);
+        error = map_store_store(locator->store, locator->map->epoch, map->epoch,
+                                buf_slice(&changes->packed), on_stored, changes);
     if (error == OK) {
         changes->proposed = map;
     } else {
@@ -168,9 +173,10 @@ static void on_pump(void *arg)
     }
     enum error error = propose(changes, map);
     if (error == ERROR_LIMIT) {
-        request_failure(&failure, ADMIN_REASON_INVALID,
-                        "the cluster map would become longer than %u bytes; use fewer regions or buckets.",
-                        LOCATOR_MAP_BYTES_MAX);
+        request_failure(
+            &failure, ADMIN_REASON_INVALID,
+            "the cluster map would become longer than %u bytes; use fewer regions or buckets.",
+            LOCATOR_MAP_BYTES_MAX);
         finish(changes, change, &failure);
     } else if (error != OK) {
         finish_without_memory(changes, change);

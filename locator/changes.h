@@ -4,8 +4,9 @@
  *                             ^                             |
  *                             +------ load again <----------+ somebody else changed it
  *
- * A change is a decision made from the map as it is when its turn comes, not from the map that its author saw: apply() looks again.
- * Nothing is shown, pushed or answered before the store has it; what fails leaves the map in force as it was. */
+ * A change is a decision made from the map as it is when its turn comes, not from the map that its
+ * author saw: apply() looks again. Nothing is shown, pushed or answered before the store has it;
+ * what fails leaves the map in force as it was. */
 #ifndef VUG_LOCATOR_CHANGES_H
 #define VUG_LOCATOR_CHANGES_H
 
@@ -25,9 +26,12 @@ enum change_verdict {
 
 /* Embedded first in what its author needs; the author's memory until done(). */
 struct change {
-    /* Changes the open copy. May be called again, with another copy. What is changed when it refuses is thrown away. */
-    enum change_verdict (*apply)(struct change *change, struct cluster_map *map, struct failure *failure);
-    /* Once, never from inside changes_submit(): `failure` NULL means that the map is stored and in force. Frees the change. */
+    /* Changes the open copy. May be called again, with another copy. What is changed when it
+     * refuses is thrown away. */
+    enum change_verdict (*apply)(struct change *change, struct cluster_map *map,
+                                 struct failure *failure);
+    /* Once, never from inside changes_submit(): `failure` NULL means that the map is stored and in
+     * force. Frees the change. */
     void (*done)(struct locator *locator, struct change *change, const struct failure *failure);
     struct change *next;
     uint32_t attempts;
@@ -40,13 +44,14 @@ struct changes {
     struct change *under_way; /* at the store */
     struct cluster_map *proposed;
     struct buf packed;
-    struct loop_timer pump; /* fires in the next turn */
+    struct loop_timer pump;  /* fires in the next turn */
     uint64_t stored, failed; /* since the start */
 };
 
 /* ERROR_MEMORY. */
 enum error changes_init(struct changes *changes, struct locator *locator);
-/* done() of what waits is called with a failure. After the map store was told to forget the request under way. */
+/* done() of what waits is called with a failure. After the map store was told to forget the request
+ * under way. */
 void changes_fini(struct changes *changes);
 
 /* Takes the change. ERROR_BUSY when too many wait: the change stays the caller's. */

@@ -10,7 +10,7 @@
 struct join {
     struct change change;
     struct locator *locator;
-    struct peer *peer; /* NULL when it went away meanwhile */
+    struct peer *peer;  /* NULL when it went away meanwhile */
     struct arena arena; /* holds what `member` points to */
     struct cluster_member member;
     uint64_t replaced;
@@ -33,7 +33,8 @@ static bool is_still_right(const struct join *join, const struct cluster_map *ma
     return holder == NULL || locator_member(join->locator, holder->incarnation)->peer == NULL;
 }
 
-static enum change_verdict apply(struct change *change, struct cluster_map *map, struct failure *failure)
+static enum change_verdict apply(struct change *change, struct cluster_map *map,
+                                 struct failure *failure)
 {
     struct join *join = (struct join *)change;
     join->refusal = PB__PEER_WELCOME__REFUSAL__NOT_READY;
@@ -50,15 +51,18 @@ static enum change_verdict apply(struct change *change, struct cluster_map *map,
     if (error == ERROR_INVALID || error == ERROR_LIMIT) {
         join->refusal = PB__PEER_WELCOME__REFUSAL__MALFORMED;
         request_failure(failure, ADMIN_REASON_INVALID,
-                        "the name, the host or a group of the server cannot be: 1 to %u printable characters, no slash at "
+                        "the name, the host or a group of the server cannot be: 1 to %u printable "
+                        "characters, no slash at "
                         "either end.",
                         LIMIT_NAME_BYTES);
     } else if (error == ERROR_UNSUPPORTED) {
         join->refusal = PB__PEER_WELCOME__REFUSAL__SECOND_SERVER;
         request_failure(failure, ADMIN_REASON_UNSUPPORTED,
-                        "other servers hold copies of the dead server's buckets, and this version does not promote them.");
+                        "other servers hold copies of the dead server's buckets, and this version "
+                        "does not promote them.");
     } else {
-        request_failure(failure, ADMIN_REASON_MEMORY, "the locator has not enough memory; trying again.");
+        request_failure(failure, ADMIN_REASON_MEMORY,
+                        "the locator has not enough memory; trying again.");
     }
     return CHANGE_REFUSED;
 }
@@ -70,11 +74,13 @@ static void done(struct locator *locator, struct change *change, const struct fa
     if (peer != NULL)
         peer->join = NULL;
     if (failure == NULL) {
-        log_line(locator->log, LOG_INFO, "membership", "VG1201", "server %.*s joined: %.*s:%u (epoch %" PRIu64 ")",
-                 SLICE_FMT(join->member.name), SLICE_FMT(join->member.host), join->member.port, locator->map->epoch);
+        log_line(locator->log, LOG_INFO, "membership", "VG1201",
+                 "server %.*s joined: %.*s:%u (epoch %" PRIu64 ")", SLICE_FMT(join->member.name),
+                 SLICE_FMT(join->member.host), join->member.port, locator->map->epoch);
         if (join->buckets_lost > 0)
             log_line(locator->log, LOG_ERROR, "membership", "VG1231",
-                     "server %.*s takes the place of one that is gone: %u buckets lost their last copy and start empty "
+                     "server %.*s takes the place of one that is gone: %u buckets lost their last "
+                     "copy and start empty "
                      "with the next generation; %" PRIu64 " entries were last known",
                      SLICE_FMT(join->member.name), join->buckets_lost, join->entries);
     }
@@ -131,7 +137,8 @@ enum error join_submit(struct peer *peer, uint64_t replaced)
     arena_init(&join->arena, 4 * PEER_HELLO_BYTES_MAX);
     if (replaced != 0)
         join->entries = locator_member(locator, replaced)->entries;
-    enum error error = keep_member(join, peer) ? changes_submit(&locator->changes, &join->change) : ERROR_MEMORY;
+    enum error error =
+        keep_member(join, peer) ? changes_submit(&locator->changes, &join->change) : ERROR_MEMORY;
     if (error != OK) {
         arena_fini(&join->arena);
         mem_free(join);

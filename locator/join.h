@@ -6,8 +6,9 @@
 
 struct join;
 
-/* Proposes the peer as a member; `replaced` is the incarnation whose place it takes, which is provably gone, or 0. Ends with
- * membership_link() or peer_refuse(), or, if the peer has gone, with a member whose link is not there. ERROR_MEMORY, ERROR_BUSY. */
+/* Proposes the peer as a member; `replaced` is the incarnation whose place it takes, which is
+ * provably gone, or 0. Ends with membership_link() or peer_refuse(), or, if the peer has gone, with
+ * a member whose link is not there. ERROR_MEMORY, ERROR_BUSY. */
 enum error join_submit(struct peer *peer, uint64_t replaced);
 void join_forget_peer(struct join *join);
 

@@ -44,19 +44,21 @@ static void fail_start(struct locator *locator, enum error why, const char *text
 static void on_accept(void *arg, struct net_socket *socket)
 {
     struct locator *locator = arg;
-    /* Whoever is refused was told by the session, or not at all; there is nothing more to do for it. */
+    /* Whoever is refused was told by the session, or not at all; there is nothing more to do for
+     * it. */
     (void)session_accept(&locator->host, locator->net, socket);
 }
 
 static void start_serving(struct locator *locator)
 {
     const struct locator_options *options = &locator->options;
-    enum error error =
-        net_listen(locator->net, options->bind_host, options->port, on_accept, locator, &locator->listener);
+    enum error error = net_listen(locator->net, options->bind_host, options->port, on_accept,
+                                  locator, &locator->listener);
     if (error != OK) {
         char text[512];
         snprintf(text, sizeof(text),
-                 "Cannot listen on %s[%u]: %s. Another process may use the port, or the address is none of this "
+                 "Cannot listen on %s[%u]: %s. Another process may use the port, or the address is "
+                 "none of this "
                  "machine's; choose others with --port and --bind-address.",
                  options->bind_host, options->port, error_text(error));
         fail_start(locator, error, text);
@@ -97,14 +99,16 @@ static void begin_new_cluster(struct locator *locator)
     if (error == OK)
         error = begin_with(locator, map);
     if (error == OK)
-        error = map_store_store(locator->store, 0, 1, buf_slice(&locator->packed), on_first_stored, locator);
+        error = map_store_store(locator->store, 0, 1, buf_slice(&locator->packed), on_first_stored,
+                                locator);
     else
         cluster_map_unref(map);
     if (error != OK)
         fail_start(locator, error, "There is not enough memory to begin a cluster.");
 }
 
-static void on_loaded(void *arg, const struct map_problem *problem, uint64_t epoch, struct slice bytes)
+static void on_loaded(void *arg, const struct map_problem *problem, uint64_t epoch,
+                      struct slice bytes)
 {
     struct locator *locator = arg;
     if (problem != NULL) {
@@ -129,10 +133,12 @@ static void on_loaded(void *arg, const struct map_problem *problem, uint64_t epo
         return;
     }
     cluster_map_unref(map);
-    fail_start(locator, error,
-               error == ERROR_MEMORY ? "There is not enough memory for the cluster map."
-                                     : "The stored cluster map is whole, but this vug cannot read it: another version "
-                                       "wrote it. Start the locator with that version, or restore the map from a copy.");
+    fail_start(
+        locator, error,
+        error == ERROR_MEMORY
+            ? "There is not enough memory for the cluster map."
+            : "The stored cluster map is whole, but this vug cannot read it: another version "
+              "wrote it. Start the locator with that version, or restore the map from a copy.");
 }
 
 /* ---- Time ---- */
@@ -166,7 +172,8 @@ static enum error copy_options(struct locator *locator, const struct locator_opt
     locator->options.name = mem_strndup(options->name, strlen(options->name));
     locator->options.bind_host = mem_strndup(options->bind_host, strlen(options->bind_host));
     locator->options.hostname = mem_strndup(hostname, strlen(hostname));
-    return locator->options.name == NULL || locator->options.bind_host == NULL || locator->options.hostname == NULL
+    return locator->options.name == NULL || locator->options.bind_host == NULL ||
+                   locator->options.hostname == NULL
                ? ERROR_MEMORY
                : OK;
 }
@@ -181,7 +188,8 @@ static enum error init_host(struct locator *locator)
         .operations = locator_operations,
         .owner = locator,
         .http_port = options->http_port,
-        .connections_max = options->connections_max == 0 ? LIMIT_CONNECTIONS : options->connections_max,
+        .connections_max =
+            options->connections_max == 0 ? LIMIT_CONNECTIONS : options->connections_max,
         .idle_ms = LIMIT_IDLE_MS,
         .connection_count = &locator->connection_count,
         .on_peer = peer_accept,
@@ -189,8 +197,8 @@ static enum error init_host(struct locator *locator)
     return session_host_init(&locator->host);
 }
 
-enum error locator_new(const struct locator_options *options, struct loop *loop, struct net *net, struct log *log,
-                       struct map_store *store, struct locator **out)
+enum error locator_new(const struct locator_options *options, struct loop *loop, struct net *net,
+                       struct log *log, struct map_store *store, struct locator **out)
 {
     PRE(loop_is_current(loop));
     struct locator *locator = mem_zalloc(sizeof(*locator));
@@ -235,7 +243,8 @@ err_after_texts:
     return error;
 }
 
-/* The store first, so that it answers no more; then what waits for it; then the sessions, which no request needs by then. */
+/* The store first, so that it answers no more; then what waits for it; then the sessions, which no
+ * request needs by then. */
 void locator_free(struct locator *locator)
 {
     map_store_free(locator->store);

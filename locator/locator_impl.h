@@ -1,7 +1,7 @@
 /* The one root of a locator; for the files of this folder alone.
  *
- *   locator.c     life: load, listen, tick          changes.c    the queue of map changes, one swap at a time
- *   membership.c  who may join, who is struck       peer_link.c  one member's connection
+ *   locator.c     life: load, listen, tick          changes.c    the queue of map changes, one swap
+ * at a time membership.c  who may join, who is struck       peer_link.c  one member's connection
  *   regions.c     names, types, buckets             tables.c     CREATE and DROP TABLE
  *   ops.c         the operations, op_*.c each       request.c    whom to answer */
 #ifndef VUG_LOCATOR_LOCATOR_IMPL_H
@@ -15,18 +15,21 @@
 #include "protocol/peer.h"
 #include "protocol/session.h"
 
-#define LOCATOR_TICK_MS     PEER_BEACON_MS
-#define LOCATOR_ACK_MS      5000u /* for every live member to take a new region or table */
-#define LOCATOR_CALL_MS     9000u /* for a member to answer; under the 10 s that its own callers wait */
+#define LOCATOR_TICK_MS PEER_BEACON_MS
+#define LOCATOR_ACK_MS  5000u /* for every live member to take a new region or table */
+#define LOCATOR_CALL_MS 9000u /* for a member to answer; under the 10 s that its own callers wait  \
+                               */
 #define LOCATOR_PEERS_MAX   256u
-#define LOCATOR_CHANGES_MAX 256u  /* waiting; more are refused */
-#define LOCATOR_UNSENT_MAX  (4u * 1024 * 1024) /* on one member's link; above it the link gets no map until it has drained */
+#define LOCATOR_CHANGES_MAX 256u /* waiting; more are refused */
+#define LOCATOR_UNSENT_MAX                                                                         \
+    (4u * 1024 *                                                                                   \
+     1024) /* on one member's link; above it the link gets no map until it has drained */
 
 /* A map travels to a member in one message. */
 #define LOCATOR_MAP_BYTES_MAX (LIMIT_PEER_MESSAGE_BYTES / 2)
 
-/* What is seen of a server at the moment; the map says that it is one. There is exactly one for each server of the map in
- * force, kept by incarnation. */
+/* What is seen of a server at the moment; the map says that it is one. There is exactly one for
+ * each server of the map in force, kept by incarnation. */
 struct member {
     struct locator *locator;
     uint64_t incarnation;
@@ -38,7 +41,8 @@ struct member {
     uint32_t clients, primaries, buckets;
     struct peer_region_load *regions;
     uint32_t region_count;
-    /* Connections that it is thought to have: what it reported, and one more for each client that was sent there since. */
+    /* Connections that it is thought to have: what it reported, and one more for each client that
+     * was sent there since. */
     uint32_t load_estimate;
     uint64_t clients_reported_us; /* 0: not on this link */
     /* While there is no link. */
@@ -80,8 +84,9 @@ struct locator {
     struct arena arena; /* reset for each message of a member */
 };
 
-/* Puts a stored map in force and pushes it. Takes the map's reference, and swaps *packed with the bytes that were pushed so far; members were prepared
- * (membership_prepare()), so it cannot fail. */
+/* Puts a stored map in force and pushes it. Takes the map's reference, and swaps *packed with the
+ * bytes that were pushed so far; members were prepared (membership_prepare()), so it cannot fail.
+ */
 void locator_take_map(struct locator *locator, struct cluster_map *map, struct buf *packed);
 
 struct member *locator_member(const struct locator *locator, uint64_t incarnation);

@@ -110,8 +110,10 @@ static uint64_t get_number(const uint8_t *in, size_t bytes)
     return number;
 }
 
-/* Over the map, seeded with the hash of the header before the checksum, so that every byte of the file counts. */
-static void checksum(const uint8_t header[MAP_FILE_HEADER_BYTES], struct slice map, uint8_t out[CHECKSUM_BYTES])
+/* Over the map, seeded with the hash of the header before the checksum, so that every byte of the
+ * file counts. */
+static void checksum(const uint8_t header[MAP_FILE_HEADER_BYTES], struct slice map,
+                     uint8_t out[CHECKSUM_BYTES])
 {
     XXH64_hash_t seed = XXH3_64bits(header, CHECKSUM_AT);
     XXH128_canonical_t canonical;
@@ -138,17 +140,21 @@ static enum error fail_memory(struct map_problem *problem)
 static enum error fail_directory(struct map_problem *problem, const char *directory, int number)
 {
     map_problem_set(problem, ERROR_IO,
-                    "The data directory %s cannot be used: %s. The locator keeps the cluster map there. Make it "
+                    "The data directory %s cannot be used: %s. The locator keeps the cluster map "
+                    "there. Make it "
                     "writable for user id %u, or choose another with --data-dir.",
                     directory, strerror(number), (unsigned)geteuid());
     return problem->error;
 }
 
-static enum error fail_damaged(struct map_problem *problem, const struct map_file *file, const char *what)
+static enum error fail_damaged(struct map_problem *problem, const struct map_file *file,
+                               const char *what)
 {
     map_problem_set(problem, ERROR_DAMAGED,
-                    "The cluster map %s is damaged: %s. The locator does not start without it, because it would make "
-                    "a second cluster. Restore the file from a copy; or move it away to begin an empty cluster, and "
+                    "The cluster map %s is damaged: %s. The locator does not start without it, "
+                    "because it would make "
+                    "a second cluster. Restore the file from a copy; or move it away to begin an "
+                    "empty cluster, and "
                     "restart the servers, which otherwise refuse the new one.",
                     file->path, what);
     return problem->error;
@@ -196,7 +202,8 @@ static enum error make_directories(struct map_file *file)
     if (path == NULL)
         return ERROR_MEMORY;
     error = OK;
-    for (char *slash = strchr(path + 1, '/'); slash != NULL && error == OK; slash = strchr(slash + 1, '/')) {
+    for (char *slash = strchr(path + 1, '/'); slash != NULL && error == OK;
+         slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         error = make_one_directory(file, path);
         *slash = '/';
@@ -217,7 +224,8 @@ static enum error take_lock(struct map_file *file, struct map_problem *problem)
     if (errno != EWOULDBLOCK)
         return fail_directory(problem, file->directory, errno);
     map_problem_set(problem, ERROR_LOCKED,
-                    "The data directory %s is in use: another locator holds the lock on %s. Stop that one, or give "
+                    "The data directory %s is in use: another locator holds the lock on %s. Stop "
+                    "that one, or give "
                     "this one a directory of its own with --data-dir.",
                     file->directory, file->path_lock);
     return problem->error;
@@ -232,8 +240,8 @@ static enum error try_writing(struct map_file *file, struct map_problem *problem
     return OK;
 }
 
-enum error map_file_open(const char *directory, const struct map_file_ops *ops, void *arg, struct map_file **out,
-                         struct map_problem *problem)
+enum error map_file_open(const char *directory, const struct map_file_ops *ops, void *arg,
+                         struct map_file **out, struct map_problem *problem)
 {
     enum error error = ERROR_MEMORY;
     struct map_file *file = mem_zalloc(sizeof(*file));
@@ -290,13 +298,15 @@ void map_file_close(struct map_file *file)
 static enum error fail_read(struct map_problem *problem, const struct map_file *file, int number)
 {
     map_problem_set(problem, ERROR_IO,
-                    "The cluster map %s cannot be read: %s. Check the disk and the file's permissions, then start the "
+                    "The cluster map %s cannot be read: %s. Check the disk and the file's "
+                    "permissions, then start the "
                     "locator again.",
                     file->path, strerror(number));
     return problem->error;
 }
 
-static enum error read_all(struct map_file *file, int fd, uint8_t *data, size_t len, struct map_problem *problem)
+static enum error read_all(struct map_file *file, int fd, uint8_t *data, size_t len,
+                           struct map_problem *problem)
 {
     size_t got = 0;
     while (got < len) {
@@ -313,17 +323,20 @@ static enum error read_all(struct map_file *file, int fd, uint8_t *data, size_t 
 }
 
 /* Checks what stands before the map. *len is the map's length. */
-static enum error check_header(const struct map_file *file, const uint8_t *header, size_t file_len, size_t *len,
-                               struct map_problem *problem)
+static enum error check_header(const struct map_file *file, const uint8_t *header, size_t file_len,
+                               size_t *len, struct map_problem *problem)
 {
     if (file_len < MAP_FILE_HEADER_BYTES || memcmp(header, magic, sizeof(magic)) != 0)
-        return fail_damaged(problem, file, file_len == 0 ? "it is empty" : "it does not begin like a cluster map");
+        return fail_damaged(problem, file,
+                            file_len == 0 ? "it is empty" : "it does not begin like a cluster map");
     uint64_t version = get_number(header + 8, 4);
     if (version > MAP_FILE_VERSION) {
-        map_problem_set(problem, ERROR_UNSUPPORTED,
-                        "The cluster map %s has format version %" PRIu64 "; this vug reads up to version %u. A newer "
-                        "vug wrote it, or the file is damaged. Start the locator with that newer version.",
-                        file->path, version, MAP_FILE_VERSION);
+        map_problem_set(
+            problem, ERROR_UNSUPPORTED,
+            "The cluster map %s has format version %" PRIu64
+            "; this vug reads up to version %u. A newer "
+            "vug wrote it, or the file is damaged. Start the locator with that newer version.",
+            file->path, version, MAP_FILE_VERSION);
         return problem->error;
     }
     if (version == 0 || get_number(header + 12, 4) != 0)
@@ -331,8 +344,8 @@ static enum error check_header(const struct map_file *file, const uint8_t *heade
     char what[128];
     uint64_t announced = get_number(header + 24, 8);
     if (announced != file_len - MAP_FILE_HEADER_BYTES) {
-        snprintf(what, sizeof(what), "it holds %zu bytes of a map of %" PRIu64, file_len - MAP_FILE_HEADER_BYTES,
-                 announced);
+        snprintf(what, sizeof(what), "it holds %zu bytes of a map of %" PRIu64,
+                 file_len - MAP_FILE_HEADER_BYTES, announced);
         return fail_damaged(problem, file, what);
     }
     if (announced == 0)
@@ -349,7 +362,8 @@ static enum error load_open(struct map_file *file, int fd, struct buf *bytes, ui
         return fail_read(problem, file, errno);
     if ((uint64_t)size > LIMIT_MAP_BYTES + MAP_FILE_HEADER_BYTES) {
         map_problem_set(problem, ERROR_LIMIT,
-                        "The cluster map %s is %" PRIu64 " bytes long; more than %u cannot be. It is no cluster map, or "
+                        "The cluster map %s is %" PRIu64
+                        " bytes long; more than %u cannot be. It is no cluster map, or "
                         "it is damaged. Restore the file from a copy.",
                         file->path, (uint64_t)size, LIMIT_MAP_BYTES);
         return problem->error;
@@ -380,7 +394,8 @@ static enum error load_open(struct map_file *file, int fd, struct buf *bytes, ui
     return OK;
 }
 
-enum error map_file_load(struct map_file *file, struct buf *bytes, uint64_t *epoch, struct map_problem *problem)
+enum error map_file_load(struct map_file *file, struct buf *bytes, uint64_t *epoch,
+                         struct map_problem *problem)
 {
     int fd = file->ops->open(file->arg, file->path, O_RDONLY, 0);
     if (fd < 0 && errno == ENOENT) {
@@ -434,12 +449,13 @@ static enum error write_new(struct map_file *file, const uint8_t *header, struct
     return error;
 }
 
-enum error map_file_store(struct map_file *file, uint64_t expected_epoch, uint64_t epoch, struct slice bytes,
-                          struct map_problem *problem)
+enum error map_file_store(struct map_file *file, uint64_t expected_epoch, uint64_t epoch,
+                          struct slice bytes, struct map_problem *problem)
 {
     if (file->epoch != expected_epoch) {
         map_problem_set(problem, ERROR_CONFLICT,
-                        "The cluster map has epoch %" PRIu64 ", not %" PRIu64 ": it was changed in the meantime.",
+                        "The cluster map has epoch %" PRIu64 ", not %" PRIu64
+                        ": it was changed in the meantime.",
                         file->epoch, expected_epoch);
         return problem->error;
     }
@@ -456,11 +472,13 @@ enum error map_file_store(struct map_file *file, uint64_t expected_epoch, uint64
         error = ERROR_IO;
     if (error == OK) {
         error = sync_directory(file, file->directory);
-        fate = "The change was not made, but may come back when the locator is restarted after a crash";
+        fate = "The change was not made, but may come back when the locator is restarted after a "
+               "crash";
     }
     if (error != OK) {
         map_problem_set(problem, ERROR_IO,
-                        "The cluster map %s cannot be written: %s. %s. Make room on the disk or repair it, then try "
+                        "The cluster map %s cannot be written: %s. %s. Make room on the disk or "
+                        "repair it, then try "
                         "again.",
                         file->path, strerror(errno), fate);
         return problem->error;

@@ -8,9 +8,11 @@
 
 /* One request at a time goes to the thread and comes back:
  *
- *   loop: store() -- request, signal --> thread: map_file_store() -- loop_post(done) --> loop: on_stored()
+ *   loop: store() -- request, signal --> thread: map_file_store() -- loop_post(done) --> loop:
+ * on_stored()
  *
- * The thread is joined before the handle is given up, so only `done` can still be queued in the loop then; it frees what is left. */
+ * The thread is joined before the handle is given up, so only `done` can still be queued in the
+ * loop then; it frees what is left. */
 enum request { REQUEST_NONE, REQUEST_LOAD, REQUEST_STORE };
 
 struct file_store {
@@ -46,8 +48,8 @@ static void serve(struct file_store *store, enum request request)
         buf_clear(&store->bytes);
         store->error = map_file_load(store->file, &store->bytes, &store->epoch, &store->problem);
     } else {
-        store->error = map_file_store(store->file, store->expected_epoch, store->epoch, buf_slice(&store->bytes),
-                                      &store->problem);
+        store->error = map_file_store(store->file, store->expected_epoch, store->epoch,
+                                      buf_slice(&store->bytes), &store->problem);
     }
     store->answered = request;
     loop_post(store->loop, &store->done);
@@ -115,7 +117,8 @@ static enum error file_store_store(struct map_store *base, uint64_t expected_epo
                                    struct slice bytes, map_store_stored_fn *on_stored, void *arg)
 {
     struct file_store *store = (struct file_store *)base;
-    PRE(!store->under_way && !store->closed && epoch > expected_epoch && bytes.len <= LIMIT_MAP_BYTES);
+    PRE(!store->under_way && !store->closed && epoch > expected_epoch &&
+        bytes.len <= LIMIT_MAP_BYTES);
     buf_clear(&store->bytes);
     buf_append_slice(&store->bytes, bytes);
     if (store->bytes.failed)
@@ -150,8 +153,9 @@ static const struct map_store_ops file_store_ops = {
     .free = file_store_free,
 };
 
-enum error map_store_file_new_with(struct loop *loop, const char *directory, const struct map_file_ops *ops,
-                                   void *ops_arg, struct map_store **out, struct map_problem *problem)
+enum error map_store_file_new_with(struct loop *loop, const char *directory,
+                                   const struct map_file_ops *ops, void *ops_arg,
+                                   struct map_store **out, struct map_problem *problem)
 {
     enum error error = ERROR_MEMORY;
     struct file_store *store = mem_zalloc(sizeof(*store));
@@ -171,7 +175,8 @@ enum error map_store_file_new_with(struct loop *loop, const char *directory, con
     if (pthread_create(&store->thread, NULL, thread_main, store) != 0) {
         error = ERROR_LIMIT;
         map_problem_set(problem, ERROR_LIMIT,
-                        "No thread for the map store could be started: the limit of threads or of memory is reached.");
+                        "No thread for the map store could be started: the limit of threads or of "
+                        "memory is reached.");
         goto err_after_file;
     }
     *out = &store->base;

@@ -59,7 +59,8 @@ static void answer_store(struct memory_store *store)
     if (!failed && memory->epoch != store->expected_epoch) {
         failed = true;
         map_problem_set(&problem, ERROR_CONFLICT,
-                        "The cluster map has epoch %" PRIu64 ", not %" PRIu64 ": it was changed in the meantime.",
+                        "The cluster map has epoch %" PRIu64 ", not %" PRIu64
+                        ": it was changed in the meantime.",
                         memory->epoch, store->expected_epoch);
     }
     if (failed) {
@@ -86,7 +87,8 @@ static void on_timer(void *arg)
         answer_store(store);
 }
 
-static enum error memory_store_load(struct map_store *base, map_store_loaded_fn *on_loaded, void *arg)
+static enum error memory_store_load(struct map_store *base, map_store_loaded_fn *on_loaded,
+                                    void *arg)
 {
     struct memory_store *store = (struct memory_store *)base;
     PRE(store->request == REQUEST_NONE);
@@ -97,8 +99,9 @@ static enum error memory_store_load(struct map_store *base, map_store_loaded_fn 
     return OK;
 }
 
-static enum error memory_store_store(struct map_store *base, uint64_t expected_epoch, uint64_t epoch,
-                                     struct slice bytes, map_store_stored_fn *on_stored, void *arg)
+static enum error memory_store_store(struct map_store *base, uint64_t expected_epoch,
+                                     uint64_t epoch, struct slice bytes,
+                                     map_store_stored_fn *on_stored, void *arg)
 {
     struct memory_store *store = (struct memory_store *)base;
     PRE(store->request == REQUEST_NONE && epoch > expected_epoch && bytes.len > 0);
@@ -130,7 +133,8 @@ static const struct map_store_ops memory_store_ops = {
     .free = memory_store_free,
 };
 
-enum error map_store_memory_new(struct loop *loop, struct map_memory *memory, struct map_store **out)
+enum error map_store_memory_new(struct loop *loop, struct map_memory *memory,
+                                struct map_store **out)
 {
     struct memory_store *store = mem_zalloc(sizeof(*store));
     if (store == NULL)

@@ -2,15 +2,18 @@
 
 #include "common/mem.h"
 
-/* `server` is no copy of anything any more. Where it was the last one the contents are lost. Counts set versions only if the caller
- * does not go on to place the bucket, since one swap is one change. */
-static enum error take_out_of_sets(struct cluster_map *map, uint32_t server, bool count_version, uint32_t *lost)
+/* `server` is no copy of anything any more. Where it was the last one the contents are lost. Counts
+ * set versions only if the caller does not go on to place the bucket, since one swap is one change.
+ */
+static enum error take_out_of_sets(struct cluster_map *map, uint32_t server, bool count_version,
+                                   uint32_t *lost)
 {
     uint32_t *rest = mem_array(map->member_count, sizeof(*rest));
     enum error error = rest == NULL ? ERROR_MEMORY : OK;
     for (uint32_t i = 0; i < map->region_count && error == OK; i++) {
         const struct cluster_region *region = &map->regions[i];
-        for (uint32_t j = 0; region->buckets != NULL && j < region->bucket_count && error == OK; j++) {
+        for (uint32_t j = 0; region->buckets != NULL && j < region->bucket_count && error == OK;
+             j++) {
             struct cluster_bucket bucket = region->buckets[j];
             if (!cluster_bucket_has(&bucket, server))
                 continue;
@@ -18,7 +21,8 @@ static enum error take_out_of_sets(struct cluster_map *map, uint32_t server, boo
             for (uint32_t k = 0; k < bucket.in_sync_count; k++)
                 if (bucket.in_sync[k] != server)
                     rest[count++] = bucket.in_sync[k];
-            /* A surviving copy may be promoted only after it has sealed: the failover's business. */
+            /* A surviving copy may be promoted only after it has sealed: the failover's business.
+             */
             if (bucket.primary == server && count > 0) {
                 error = ERROR_UNSUPPORTED;
                 break;
@@ -38,7 +42,8 @@ static enum error take_out_of_sets(struct cluster_map *map, uint32_t server, boo
     return error;
 }
 
-/* The server that is up and has the fewest primaries of the region; CLUSTER_NONE without servers. */
+/* The server that is up and has the fewest primaries of the region; CLUSTER_NONE without servers.
+ */
 static uint32_t least_loaded(const struct cluster_map *map, const uint32_t *primaries)
 {
     uint32_t best = CLUSTER_NONE;
@@ -74,8 +79,8 @@ enum error member_change_place(struct cluster_map *map, uint32_t region_id)
     return error;
 }
 
-enum error member_change_join(struct cluster_map *map, const struct cluster_member *member, uint64_t replaced,
-                              uint32_t *buckets_lost)
+enum error member_change_join(struct cluster_map *map, const struct cluster_member *member,
+                              uint64_t replaced, uint32_t *buckets_lost)
 {
     *buckets_lost = 0;
     if (replaced != 0) {
@@ -95,7 +100,8 @@ enum error member_change_join(struct cluster_map *map, const struct cluster_memb
     return error;
 }
 
-enum error member_change_leave(struct cluster_map *map, uint64_t incarnation, uint32_t *buckets_lost)
+enum error member_change_leave(struct cluster_map *map, uint64_t incarnation,
+                               uint32_t *buckets_lost)
 {
     *buckets_lost = 0;
     uint32_t index = cluster_map_member_by_incarnation(map, incarnation);
@@ -108,7 +114,8 @@ enum error member_change_leave(struct cluster_map *map, uint64_t incarnation, ui
 bool member_change_holds_buckets(const struct cluster_map *map, uint32_t member)
 {
     for (uint32_t i = 0; i < map->region_count; i++)
-        for (uint32_t j = 0; map->regions[i].buckets != NULL && j < map->regions[i].bucket_count; j++)
+        for (uint32_t j = 0; map->regions[i].buckets != NULL && j < map->regions[i].bucket_count;
+             j++)
             if (cluster_bucket_has(&map->regions[i].buckets[j], member))
                 return true;
     return false;

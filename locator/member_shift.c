@@ -21,21 +21,25 @@ struct member_shift {
 static enum change_verdict refuse_without_memory(enum error error, struct failure *failure)
 {
     if (error == ERROR_UNSUPPORTED)
-        request_failure(failure, ADMIN_REASON_UNSUPPORTED,
-                        "other servers hold copies of its buckets, and this version does not promote them.");
+        request_failure(
+            failure, ADMIN_REASON_UNSUPPORTED,
+            "other servers hold copies of its buckets, and this version does not promote them.");
     else
-        request_failure(failure, ADMIN_REASON_MEMORY, "the locator has not enough memory; nothing was changed.");
+        request_failure(failure, ADMIN_REASON_MEMORY,
+                        "the locator has not enough memory; nothing was changed.");
     return CHANGE_REFUSED;
 }
 
-static enum change_verdict strike(struct member_shift *shift, struct cluster_map *map, struct failure *failure)
+static enum change_verdict strike(struct member_shift *shift, struct cluster_map *map,
+                                  struct failure *failure)
 {
     enum error error = member_change_leave(map, shift->incarnation, &shift->buckets_lost);
     shift->struck = error == OK;
     return error == OK ? CHANGE_STORE : refuse_without_memory(error, failure);
 }
 
-static enum change_verdict apply(struct change *change, struct cluster_map *map, struct failure *failure)
+static enum change_verdict apply(struct change *change, struct cluster_map *map,
+                                 struct failure *failure)
 {
     struct member_shift *shift = (struct member_shift *)change;
     uint32_t index = cluster_map_member_by_incarnation(map, shift->incarnation);
@@ -43,16 +47,19 @@ static enum change_verdict apply(struct change *change, struct cluster_map *map,
     shift->struck = false;
     shift->buckets_lost = 0;
     if (index == CLUSTER_NONE || member == NULL) {
-        request_failure(failure, ADMIN_REASON_NOT_FOUND, "server %s is no member any more.", shift->name);
+        request_failure(failure, ADMIN_REASON_NOT_FOUND, "server %s is no member any more.",
+                        shift->name);
         return CHANGE_REFUSED;
     }
     bool is_back = member->peer != NULL;
     if (is_back != (shift->kind == MEMBER_UP)) {
         request_failure(failure, ADMIN_REASON_EXISTS,
-                        "server %s is connected, so it is not dead. Stop it first: `vug stop %s`.", shift->name, shift->name);
+                        "server %s is connected, so it is not dead. Stop it first: `vug stop %s`.",
+                        shift->name, shift->name);
         return CHANGE_REFUSED;
     }
-    if (shift->kind == MEMBER_FORGET || (shift->kind != MEMBER_UP && !member_change_holds_buckets(map, index)))
+    if (shift->kind == MEMBER_FORGET ||
+        (shift->kind != MEMBER_UP && !member_change_holds_buckets(map, index)))
         return strike(shift, map, failure);
     enum cluster_state state = shift->kind == MEMBER_UP     ? CLUSTER_UP
                                : shift->kind == MEMBER_GONE ? CLUSTER_DOWN
@@ -68,14 +75,16 @@ static void tell(struct member_shift *shift)
     struct log *log = shift->locator->log;
     if (shift->buckets_lost > 0)
         log_line(log, LOG_ERROR, "membership", "VG1231",
-                 "forgot server %s: %u buckets lost their last copy and start empty with the next generation; %" PRIu64
-                 " entries were last known",
+                 "forgot server %s: %u buckets lost their last copy and start empty with the next "
+                 "generation; %" PRIu64 " entries were last known",
                  shift->name, shift->buckets_lost, shift->entries);
     else if (shift->struck)
-        log_line(log, LOG_INFO, "membership", "VG1203", "server %s left; it held no bucket", shift->name);
+        log_line(log, LOG_INFO, "membership", "VG1203", "server %s left; it held no bucket",
+                 shift->name);
     else if (shift->kind == MEMBER_GONE)
         log_line(log, LOG_ERROR, "membership", "VG1212",
-                 "server %s is gone: its host refuses connections; its buckets cannot be served until it is started again, "
+                 "server %s is gone: its host refuses connections; its buckets cannot be served "
+                 "until it is started again, "
                  "and will then be empty",
                  shift->name);
 }
@@ -107,7 +116,8 @@ void member_shift_submit(struct locator *locator, enum member_shift_kind kind, u
     struct member_shift *shift = mem_zalloc(sizeof(*shift));
     if (shift == NULL) {
         if (request != NULL)
-            request_fail(request, ADMIN_REASON_MEMORY, "the locator has not enough memory; nothing was changed.");
+            request_fail(request, ADMIN_REASON_MEMORY,
+                         "the locator has not enough memory; nothing was changed.");
         return;
     }
     struct slice name = locator->map->members[index].name;
@@ -125,5 +135,6 @@ void member_shift_submit(struct locator *locator, enum member_shift_kind kind, u
     }
     mem_free(shift);
     if (request != NULL)
-        request_fail(request, ADMIN_REASON_BUSY, "too many changes of the cluster map wait; try again.");
+        request_fail(request, ADMIN_REASON_BUSY,
+                     "too many changes of the cluster map wait; try again.");
 }

@@ -12,7 +12,8 @@
 
 enum {
     PROBE_EVERY_MS = 1000,
-    LOAD_REPORT_MS = 55000, /* as the reference: a load that does not change is reported that seldom */
+    LOAD_REPORT_MS =
+        55000, /* as the reference: a load that does not change is reported that seldom */
 };
 
 /* ---- What is kept about each server of the map ---- */
@@ -71,7 +72,8 @@ void membership_free_all(struct locator *locator)
 
 bool membership_serves(const struct locator *locator, const struct member *member)
 {
-    return member->peer != NULL && member->beaconed && member->acknowledged == locator->map->epoch &&
+    return member->peer != NULL && member->beaconed &&
+           member->acknowledged == locator->map->epoch &&
            loop_now_us(locator->loop) - member->heard_us < PEER_FRESH_MS * UINT64_C(1000);
 }
 
@@ -112,8 +114,9 @@ void membership_link(struct peer *peer)
     member->clients_reported_us = 0;
     if (locator->map->members[index].state == CLUSTER_DOWN)
         member_shift_submit(locator, MEMBER_UP, peer->incarnation, NULL);
-    log_line(locator->log, LOG_INFO, "membership", "VG1202", "server %s is connected: %s:%u, map epoch %" PRIu64,
-             peer->name, peer->host, peer->port, peer->epoch);
+    log_line(locator->log, LOG_INFO, "membership", "VG1202",
+             "server %s is connected: %s:%u, map epoch %" PRIu64, peer->name, peer->host,
+             peer->port, peer->epoch);
     peer_welcome(peer, member);
     /* It may have acknowledged already, and the welcome may have failed. */
     if (member->peer != NULL)
@@ -128,10 +131,12 @@ static void come_back(struct peer *peer)
                  "server %s has epoch %" PRIu64 " of the cluster map, this locator only %" PRIu64
                  ": the data directory was restored from an older copy",
                  peer->name, peer->epoch, locator->map->epoch);
-        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__OTHER_CLUSTER,
-                    "the locator's cluster map (epoch %" PRIu64 ") is older than the server's (epoch %" PRIu64
-                    "): its data directory was restored from an older copy. Restore the newest one.",
-                    locator->map->epoch, peer->epoch);
+        peer_refuse(
+            peer, PB__PEER_WELCOME__REFUSAL__OTHER_CLUSTER,
+            "the locator's cluster map (epoch %" PRIu64
+            ") is older than the server's (epoch %" PRIu64
+            "): its data directory was restored from an older copy. Restore the newest one.",
+            locator->map->epoch, peer->epoch);
         return;
     }
     membership_link(peer);
@@ -139,7 +144,8 @@ static void come_back(struct peer *peer)
 
 /* ---- Deciding about a newcomer ---- */
 
-/* The server of the map that stands in the newcomer's way: of its name, or, as this version runs one server, any. */
+/* The server of the map that stands in the newcomer's way: of its name, or, as this version runs
+ * one server, any. */
 const struct cluster_member *membership_holder(const struct cluster_map *map, struct slice name)
 {
     const struct cluster_member *other = NULL;
@@ -157,17 +163,21 @@ static void refuse_for(struct peer *peer, const struct cluster_member *holder, c
 {
     if (slice_equal(holder->name, slice_text(peer->name)))
         peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NAME_TAKEN,
-                    "a server named %s at %.*s:%u is a member of this cluster already, and may be alive: %s. Give this "
-                    "one another --name, or stop the other first; if it is dead for good, wait until its host answers, "
+                    "a server named %s at %.*s:%u is a member of this cluster already, and may be "
+                    "alive: %s. Give this "
+                    "one another --name, or stop the other first; if it is dead for good, wait "
+                    "until its host answers, "
                     "or run `vug member forget %s`, which gives up its contents.",
                     peer->name, SLICE_FMT(holder->host), holder->port, why, peer->name);
     else
         peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__SECOND_SERVER,
-                    "this version runs one server in a cluster, and %.*s at %.*s:%u is that one: %s. Stop it with `vug stop "
-                    "%.*s`, or if it is dead for good, run `vug member forget %.*s`, which gives up its contents; or "
+                    "this version runs one server in a cluster, and %.*s at %.*s:%u is that one: "
+                    "%s. Stop it with `vug stop "
+                    "%.*s`, or if it is dead for good, run `vug member forget %.*s`, which gives "
+                    "up its contents; or "
                     "start another locator for this server.",
-                    SLICE_FMT(holder->name), SLICE_FMT(holder->host), holder->port, why, SLICE_FMT(holder->name),
-                    SLICE_FMT(holder->name));
+                    SLICE_FMT(holder->name), SLICE_FMT(holder->host), holder->port, why,
+                    SLICE_FMT(holder->name), SLICE_FMT(holder->name));
 }
 
 static void decide(struct peer *peer, uint64_t gone);
@@ -188,10 +198,12 @@ static void probe_holder(struct peer *peer, const struct cluster_member *holder)
 {
     peer->probed = holder->incarnation;
     if (membership_probe(peer->locator, holder, on_probed, peer, &peer->probe) != OK)
-        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NOT_READY, "the locator has not enough memory; trying again.");
+        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NOT_READY,
+                    "the locator has not enough memory; trying again.");
 }
 
-/* Looks at the map as it is now; comes here again after a probe. `gone` is the incarnation that has been proven to be. */
+/* Looks at the map as it is now; comes here again after a probe. `gone` is the incarnation that has
+ * been proven to be. */
 static void decide(struct peer *peer, uint64_t gone)
 {
     struct locator *locator = peer->locator;
@@ -205,16 +217,18 @@ static void decide(struct peer *peer, uint64_t gone)
         refuse_for(peer, holder, "it is connected to this locator");
         return;
     }
-    bool is_gone = holder == NULL || holder->state == CLUSTER_DOWN || gone == replaced ||
-                   (holder->port == peer->port && slice_equal(holder->host, slice_text(peer->host)));
+    bool is_gone =
+        holder == NULL || holder->state == CLUSTER_DOWN || gone == replaced ||
+        (holder->port == peer->port && slice_equal(holder->host, slice_text(peer->host)));
     if (!is_gone)
         probe_holder(peer, holder);
     else if (join_submit(peer, replaced) != OK)
-        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NOT_READY, "the locator is busy; trying again.");
+        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NOT_READY,
+                    "the locator is busy; trying again.");
 }
 
-enum error membership_probe(struct locator *locator, const struct cluster_member *server, probe_fn *on_result,
-                            void *arg, struct probe **probe)
+enum error membership_probe(struct locator *locator, const struct cluster_member *server,
+                            probe_fn *on_result, void *arg, struct probe **probe)
 {
     char *host = mem_strndup((const char *)server->host.data, server->host.len);
     if (host == NULL)
@@ -235,17 +249,22 @@ void membership_hello(struct peer *peer, const Pb__PeerHello *hello)
 {
     struct locator *locator = peer->locator;
     if (hello->role != CLUSTER_SERVER || hello->link != PB__PEER_HELLO__LINK__CONTROL) {
-        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__VERSION, "locators are linked to by servers alone.");
-    } else if (hello->incarnation == 0 || hello->port == 0 || hello->port > UINT16_MAX || hello->http_port > UINT16_MAX ||
-               hello->n_groups > LIMIT_GROUPS || peer->name[0] == '\0' || peer->host[0] == '\0') {
+        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__VERSION,
+                    "locators are linked to by servers alone.");
+    } else if (hello->incarnation == 0 || hello->port == 0 || hello->port > UINT16_MAX ||
+               hello->http_port > UINT16_MAX || hello->n_groups > LIMIT_GROUPS ||
+               peer->name[0] == '\0' || peer->host[0] == '\0') {
         peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__MALFORMED,
-                    "the server does not say who it is: a name, a host, a port and an incarnation are needed.");
+                    "the server does not say who it is: a name, a host, a port and an incarnation "
+                    "are needed.");
     } else if (hello->cluster_id.len != 0 &&
                (hello->cluster_id.len != CLUSTER_ID_BYTES ||
                 memcmp(hello->cluster_id.data, locator->map->cluster_id, CLUSTER_ID_BYTES) != 0)) {
         peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__OTHER_CLUSTER,
-                    "server %s belongs to another cluster than locator %s. If the locator's data directory was lost, "
-                    "restore it; otherwise --locators names the wrong locator, or restart the server, which then begins "
+                    "server %s belongs to another cluster than locator %s. If the locator's data "
+                    "directory was lost, "
+                    "restore it; otherwise --locators names the wrong locator, or restart the "
+                    "server, which then begins "
                     "empty.",
                     peer->name, locator->options.name);
     } else {
@@ -265,7 +284,8 @@ void membership_peer_gone(struct locator *locator, struct peer *peer, const char
     member->heard_us = loop_now_us(locator->loop);
     member->probe_due_us = member->heard_us;
     log_line(locator->log, LOG_WARN, "membership", "VG1210",
-             "lost the connection to server %s: %s; clients are not sent there until it is back", peer->name, why);
+             "lost the connection to server %s: %s; clients are not sent there until it is back",
+             peer->name, why);
 }
 
 /* ---- The silent ---- */

@@ -1,11 +1,13 @@
-/* ClusterStatus: the map in force, and beside it what was last heard of each server. Everything is built in the request's arena. */
+/* ClusterStatus: the map in force, and beside it what was last heard of each server. Everything is
+ * built in the request's arena. */
 #include "locator/ops.h"
 #include "locator/peer_link.h"
 #include "protocol/message.h"
 
 enum { DEGRADED_MAX = 100 };
 
-/* What people read: serving, joining (connected, but not all there yet), suspect (not connected), gone (provably), leaving. */
+/* What people read: serving, joining (connected, but not all there yet), suspect (not connected),
+ * gone (provably), leaving. */
 static const char *state_word(const struct locator *locator, const struct cluster_member *server,
                               const struct member *member)
 {
@@ -52,7 +54,8 @@ static Pb__MemberStatus *locator_status(const struct locator *locator, struct ar
     return status;
 }
 
-static Pb__MemberStatus *server_status(const struct locator *locator, uint32_t index, struct arena *arena)
+static Pb__MemberStatus *server_status(const struct locator *locator, uint32_t index,
+                                       struct arena *arena)
 {
     const struct cluster_member *server = &locator->map->members[index];
     const struct member *member = locator_member(locator, server->incarnation);
@@ -83,7 +86,8 @@ static Pb__MemberStatus *server_status(const struct locator *locator, uint32_t i
     return status;
 }
 
-static bool add_members(const struct locator *locator, struct arena *arena, Pb__ClusterStatusResponse *response)
+static bool add_members(const struct locator *locator, struct arena *arena,
+                        Pb__ClusterStatusResponse *response)
 {
     const struct cluster_map *map = locator->map;
     response->member = arena_zalloc(arena, (map->member_count + 1) * sizeof(*response->member));
@@ -141,7 +145,8 @@ static bool add_regions(const struct locator *locator, struct arena *arena, bool
         status->redundant_copies = region->redundant_copies;
         status->buckets = region->bucket_count;
         status->key_constraint = message_bytes(slice_text(constraint_word(region->key_constraint)));
-        status->value_constraint = message_bytes(slice_text(constraint_word(region->value_constraint)));
+        status->value_constraint =
+            message_bytes(slice_text(constraint_word(region->value_constraint)));
         status->degraded_buckets = degraded;
         status->lost_buckets = lost;
         add_load(locator, region->id, status);
@@ -150,7 +155,8 @@ static bool add_regions(const struct locator *locator, struct arena *arena, bool
     return true;
 }
 
-static bool add_tables(const struct cluster_map *map, struct arena *arena, Pb__ClusterStatusResponse *response)
+static bool add_tables(const struct cluster_map *map, struct arena *arena,
+                       Pb__ClusterStatusResponse *response)
 {
     response->table = arena_zalloc(arena, (map->table_count + 1) * sizeof(*response->table));
     if (response->table == NULL)
@@ -169,8 +175,8 @@ static bool add_tables(const struct cluster_map *map, struct arena *arena, Pb__C
 }
 
 /* False when the bucket has all its copies. */
-static bool describe_bucket(const struct cluster_map *map, const struct cluster_region *region, uint32_t id,
-                            Pb__DegradedBucket *status)
+static bool describe_bucket(const struct cluster_map *map, const struct cluster_region *region,
+                            uint32_t id, Pb__DegradedBucket *status)
 {
     const struct cluster_bucket *bucket = &region->buckets[id];
     pb__degraded_bucket__init(status);
@@ -188,7 +194,8 @@ static bool describe_bucket(const struct cluster_map *map, const struct cluster_
     return status->copies < status->wanted;
 }
 
-static bool add_degraded(const struct cluster_map *map, struct arena *arena, Pb__ClusterStatusResponse *response)
+static bool add_degraded(const struct cluster_map *map, struct arena *arena,
+                         Pb__ClusterStatusResponse *response)
 {
     response->degraded = arena_zalloc(arena, DEGRADED_MAX * sizeof(*response->degraded));
     if (response->degraded == NULL)
@@ -211,7 +218,8 @@ static bool add_degraded(const struct cluster_map *map, struct arena *arena, Pb_
     return true;
 }
 
-void locator_op_cluster_status(struct request *request, const ProtobufCMessage *body, struct arena *arena)
+void locator_op_cluster_status(struct request *request, const ProtobufCMessage *body,
+                               struct arena *arena)
 {
     const Pb__ClusterStatusRequest *wants = (const Pb__ClusterStatusRequest *)body;
     const struct locator *locator = request->locator;
@@ -226,5 +234,6 @@ void locator_op_cluster_status(struct request *request, const ProtobufCMessage *
     if (is_complete)
         request_reply(request, 1025, &response.base);
     else
-        request_fail(request, ADMIN_REASON_MEMORY, "the locator has not enough memory for the answer.");
+        request_fail(request, ADMIN_REASON_MEMORY,
+                     "the locator has not enough memory for the answer.");
 }

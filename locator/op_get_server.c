@@ -1,27 +1,32 @@
-/* GetServer: names the server with the fewest connections among those that can serve this moment. */
+/* GetServer: names the server with the fewest connections among those that can serve this moment.
+ */
 #include "locator/membership.h"
 #include "locator/ops.h"
 #include "protocol/message.h"
 
-/* Geode's reserved group of gateway receivers: a server in nothing but this one is not for clients. */
+/* Geode's reserved group of gateway receivers: a server in nothing but this one is not for clients.
+ */
 static const char receiver_group[] = "__recv__group";
 
 static bool is_in_group(const struct cluster_member *server, struct slice group)
 {
     if (group.len == 0)
-        return server->group_count != 1 || !slice_equal(server->groups[0], slice_text(receiver_group));
+        return server->group_count != 1 ||
+               !slice_equal(server->groups[0], slice_text(receiver_group));
     for (uint32_t i = 0; i < server->group_count; i++)
         if (slice_equal(server->groups[i], group))
             return true;
     return false;
 }
 
-/* By the text of its address, as the client wrote it: an exclusion in another spelling excludes nothing. */
+/* By the text of its address, as the client wrote it: an exclusion in another spelling excludes
+ * nothing. */
 static bool is_excluded(const struct cluster_member *server, const Pb__GetServerRequest *request)
 {
     for (size_t i = 0; i < request->n_excluded_servers; i++) {
         const Pb__Server *excluded = request->excluded_servers[i];
-        if (excluded->port == server->port && slice_equal(message_slice(excluded->hostname), server->host))
+        if (excluded->port == server->port &&
+            slice_equal(message_slice(excluded->hostname), server->host))
             return true;
     }
     return false;
@@ -43,7 +48,8 @@ enum error locator_op_get_server(struct session *session, struct slice body)
 {
     struct locator *locator = session_owner(session);
     ProtobufCMessage *base;
-    enum error error = message_unpack(&pb__get_server_request__descriptor, session_arena(session), body, &base);
+    enum error error =
+        message_unpack(&pb__get_server_request__descriptor, session_arena(session), body, &base);
     if (error != OK)
         return error;
     const Pb__GetServerRequest *request = (const Pb__GetServerRequest *)base;
@@ -53,7 +59,8 @@ enum error locator_op_get_server(struct session *session, struct slice body)
     for (uint32_t i = 0; i < locator->map->member_count; i++) {
         const struct cluster_member *server = &locator->map->members[i];
         struct member *member = locator_member(locator, server->incarnation);
-        if (server->role != CLUSTER_SERVER || server->state != CLUSTER_UP || !membership_serves(locator, member) || !is_in_group(server, group) ||
+        if (server->role != CLUSTER_SERVER || server->state != CLUSTER_UP ||
+            !membership_serves(locator, member) || !is_in_group(server, group) ||
             is_excluded(server, request))
             continue;
         if (best == NULL || is_better(server, member, best, best_member)) {
@@ -64,8 +71,8 @@ enum error locator_op_get_server(struct session *session, struct slice body)
     if (best == NULL && group.len == 0) {
         error = session_failf(session, FAILURE_NO_AVAILABLE_SERVER, "Unable to find a server");
     } else if (best == NULL) {
-        error = session_failf(session, FAILURE_NO_AVAILABLE_SERVER, "Unable to find a server in server group %.*s",
-                              SLICE_FMT(group));
+        error = session_failf(session, FAILURE_NO_AVAILABLE_SERVER,
+                              "Unable to find a server in server group %.*s", SLICE_FMT(group));
     } else {
         Pb__Server server = PB__SERVER__INIT;
         Pb__GetServerResponse response = PB__GET_SERVER_RESPONSE__INIT;

@@ -19,10 +19,12 @@ static const struct cluster_member *find_server(struct request *request, struct 
         text_nearest_offer(&nearest, (const char *)map->members[i].name.data);
     const char *best = text_nearest_best(&nearest);
     if (best != NULL)
-        request_fail(request, ADMIN_REASON_NOT_FOUND, "there is no member %.*s; did you mean %s?", SLICE_FMT(name), best);
+        request_fail(request, ADMIN_REASON_NOT_FOUND, "there is no member %.*s; did you mean %s?",
+                     SLICE_FMT(name), best);
     else
         request_fail(request, ADMIN_REASON_NOT_FOUND,
-                     "there is no member %.*s; `vug members` shows those that there are.", SLICE_FMT(name));
+                     "there is no member %.*s; `vug members` shows those that there are.",
+                     SLICE_FMT(name));
     return NULL;
 }
 
@@ -31,7 +33,8 @@ static void stop_locator(struct request *request)
     Pb__MemberStopResponse response = PB__MEMBER_STOP_RESPONSE__INIT;
     struct locator *locator = request->locator;
     if (locator->options.on_stop == NULL) {
-        request_fail(request, ADMIN_REASON_UNSUPPORTED, "locator %s cannot be stopped from afar; end its process.",
+        request_fail(request, ADMIN_REASON_UNSUPPORTED,
+                     "locator %s cannot be stopped from afar; end its process.",
                      locator->options.name);
         return;
     }
@@ -39,7 +42,8 @@ static void stop_locator(struct request *request)
     locator->options.on_stop(locator->options.arg);
 }
 
-void locator_op_member_stop(struct request *request, const ProtobufCMessage *body, struct arena *arena)
+void locator_op_member_stop(struct request *request, const ProtobufCMessage *body,
+                            struct arena *arena)
 {
     (void)arena;
     struct locator *locator = request->locator;
@@ -55,16 +59,19 @@ void locator_op_member_stop(struct request *request, const ProtobufCMessage *bod
     Pb__MemberStopResponse response = PB__MEMBER_STOP_RESPONSE__INIT;
     if (member->peer == NULL)
         request_fail(request, ADMIN_REASON_UNREACHABLE,
-                     "server %.*s is not connected to this locator. If its process runs, end it on its host; if it is "
+                     "server %.*s is not connected to this locator. If its process runs, end it on "
+                     "its host; if it is "
                      "dead for good, `vug member forget %.*s` gives up its contents.",
                      SLICE_FMT(name), SLICE_FMT(name));
     else if (peer_ask_to_stop(member->peer) != OK)
-        request_fail(request, ADMIN_REASON_MEMORY, "the locator has not enough memory; nothing was done.");
+        request_fail(request, ADMIN_REASON_MEMORY,
+                     "the locator has not enough memory; nothing was done.");
     else
         request_reply(request, 1029, &response.base);
 }
 
-void locator_op_member_forget(struct request *request, const ProtobufCMessage *body, struct arena *arena)
+void locator_op_member_forget(struct request *request, const ProtobufCMessage *body,
+                              struct arena *arena)
 {
     (void)arena;
     struct slice name = message_slice(((const Pb__MemberForgetRequest *)body)->name);
@@ -74,7 +81,8 @@ void locator_op_member_forget(struct request *request, const ProtobufCMessage *b
 }
 
 /* With one server everything is where it can be. */
-void locator_op_rebalance(struct request *request, const ProtobufCMessage *body, struct arena *arena)
+void locator_op_rebalance(struct request *request, const ProtobufCMessage *body,
+                          struct arena *arena)
 {
     (void)body;
     (void)arena;
@@ -83,7 +91,8 @@ void locator_op_rebalance(struct request *request, const ProtobufCMessage *body,
     for (uint32_t i = 0; i < map->member_count; i++)
         servers += map->members[i].role == CLUSTER_SERVER;
     if (servers > 1) {
-        request_fail(request, ADMIN_REASON_UNSUPPORTED, "this version does not move buckets between servers.");
+        request_fail(request, ADMIN_REASON_UNSUPPORTED,
+                     "this version does not move buckets between servers.");
         return;
     }
     Pb__RebalanceResponse response = PB__REBALANCE_RESPONSE__INIT;

@@ -1,4 +1,5 @@
-/* RegionClear: every server that holds primaries of the region empties them; answered with the sum when all have. */
+/* RegionClear: every server that holds primaries of the region empties them; answered with the sum
+ * when all have. */
 #include "common/mem.h"
 #include "locator/ops.h"
 #include "locator/peer_link.h"
@@ -42,11 +43,12 @@ static void on_answer(void *arg, const struct failure *failure, uint32_t number,
     arena_init(&arena, PEER_HELLO_BYTES_MAX);
     if (failure != NULL) {
         fail_first(clear, failure);
-    } else if (number != 1031 ||
-               message_unpack(&pb__region_clear_response__descriptor, &arena, body, &message) != OK) {
+    } else if (number != 1031 || message_unpack(&pb__region_clear_response__descriptor, &arena,
+                                                body, &message) != OK) {
         struct failure odd;
-        request_failure(&odd, ADMIN_REASON_UNSUPPORTED, "a server answered something else than was asked; is it of "
-                                                        "another version?");
+        request_failure(&odd, ADMIN_REASON_UNSUPPORTED,
+                        "a server answered something else than was asked; is it of "
+                        "another version?");
         fail_first(clear, &odd);
     } else {
         clear->entries += ((const Pb__RegionClearResponse *)message)->entries;
@@ -69,11 +71,13 @@ static void ask(struct region_clear *clear, const struct cluster_member *server,
     struct failure failure;
     clear->pending++;
     if (member->peer == NULL) {
-        request_failure(&failure, ADMIN_REASON_UNREACHABLE,
-                        "server %.*s holds buckets of the region and is not connected. See `vug members`.",
-                        SLICE_FMT(server->name));
+        request_failure(
+            &failure, ADMIN_REASON_UNREACHABLE,
+            "server %.*s holds buckets of the region and is not connected. See `vug members`.",
+            SLICE_FMT(server->name));
     } else if (peer_call(member->peer, 1030, body, on_answer, clear) != OK) {
-        request_failure(&failure, ADMIN_REASON_BUSY, "server %.*s does not keep up; try again.", SLICE_FMT(server->name));
+        request_failure(&failure, ADMIN_REASON_BUSY, "server %.*s does not keep up; try again.",
+                        SLICE_FMT(server->name));
     } else {
         return;
     }
@@ -81,7 +85,8 @@ static void ask(struct region_clear *clear, const struct cluster_member *server,
     clear->pending--;
 }
 
-void locator_op_region_clear(struct request *request, const ProtobufCMessage *body, struct arena *arena)
+void locator_op_region_clear(struct request *request, const ProtobufCMessage *body,
+                             struct arena *arena)
 {
     const Pb__RegionClearRequest *message = (const Pb__RegionClearRequest *)body;
     struct cluster_map *map = request->locator->map;
@@ -98,7 +103,8 @@ void locator_op_region_clear(struct request *request, const ProtobufCMessage *bo
         return;
     }
     if (clear == NULL) {
-        request_fail(request, ADMIN_REASON_MEMORY, "the locator has not enough memory; nothing was changed.");
+        request_fail(request, ADMIN_REASON_MEMORY,
+                     "the locator has not enough memory; nothing was changed.");
         return;
     }
     protobuf_c_message_pack(body, packed);

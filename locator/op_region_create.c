@@ -1,4 +1,5 @@
-/* RegionCreate: one more region in the map, placed on the servers that there are, answered when all of them have it. */
+/* RegionCreate: one more region in the map, placed on the servers that there are, answered when all
+ * of them have it. */
 #include <stdio.h>
 
 #include "common/mem.h"
@@ -16,22 +17,25 @@ struct region_create {
     uint32_t id;
 };
 
-static enum change_verdict refuse_existing(const struct region_create *create, const struct cluster_region *existing,
+static enum change_verdict refuse_existing(const struct region_create *create,
+                                           const struct cluster_region *existing,
                                            struct failure *failure)
 {
     if (region_is_same(existing, &create->region))
-        request_failure(failure, ADMIN_REASON_EXISTS, "region %s exists already, with the same attributes.",
-                        create->name);
+        request_failure(failure, ADMIN_REASON_EXISTS,
+                        "region %s exists already, with the same attributes.", create->name);
     else
         request_failure(failure, ADMIN_REASON_EXISTS,
-                        "region %s exists already, as %s with %u redundant copies and %u buckets. Use another name, or "
+                        "region %s exists already, as %s with %u redundant copies and %u buckets. "
+                        "Use another name, or "
                         "`vug region destroy %s` first, which drops its contents.",
-                        create->name, cluster_region_type_word(existing->type), existing->redundant_copies,
-                        existing->bucket_count, create->name);
+                        create->name, cluster_region_type_word(existing->type),
+                        existing->redundant_copies, existing->bucket_count, create->name);
     return CHANGE_REFUSED;
 }
 
-static enum change_verdict apply(struct change *change, struct cluster_map *map, struct failure *failure)
+static enum change_verdict apply(struct change *change, struct cluster_map *map,
+                                 struct failure *failure)
 {
     struct region_create *create = (struct region_create *)change;
     const struct cluster_region *existing = cluster_map_region(map, create->region.name);
@@ -47,9 +51,11 @@ static enum change_verdict apply(struct change *change, struct cluster_map *map,
     if (error == OK)
         return CHANGE_STORE;
     if (error == ERROR_LIMIT)
-        request_failure(failure, ADMIN_REASON_INVALID, "a cluster has at most %u regions.", LIMIT_REGIONS);
+        request_failure(failure, ADMIN_REASON_INVALID, "a cluster has at most %u regions.",
+                        LIMIT_REGIONS);
     else
-        request_failure(failure, ADMIN_REASON_MEMORY, "the locator has not enough memory; nothing was changed.");
+        request_failure(failure, ADMIN_REASON_MEMORY,
+                        "the locator has not enough memory; nothing was changed.");
     return CHANGE_REFUSED;
 }
 
@@ -69,7 +75,8 @@ static void done(struct locator *locator, struct change *change, const struct fa
     mem_free(create);
 }
 
-void locator_op_region_create(struct request *request, const ProtobufCMessage *body, struct arena *arena)
+void locator_op_region_create(struct request *request, const ProtobufCMessage *body,
+                              struct arena *arena)
 {
     (void)arena;
     const Pb__RegionCreateRequest *message = (const Pb__RegionCreateRequest *)body;
@@ -81,7 +88,8 @@ void locator_op_region_create(struct request *request, const ProtobufCMessage *b
     }
     struct region_create *create = mem_zalloc(sizeof(*create));
     if (create == NULL) {
-        request_fail(request, ADMIN_REASON_MEMORY, "the locator has not enough memory; nothing was changed.");
+        request_fail(request, ADMIN_REASON_MEMORY,
+                     "the locator has not enough memory; nothing was changed.");
         return;
     }
     create->change.apply = apply;
@@ -93,6 +101,7 @@ void locator_op_region_create(struct request *request, const ProtobufCMessage *b
     create->region.name = slice_of(create->name, region.name.len);
     if (changes_submit(&request->locator->changes, &create->change) != OK) {
         mem_free(create);
-        request_fail(request, ADMIN_REASON_BUSY, "too many changes of the cluster map wait; try again.");
+        request_fail(request, ADMIN_REASON_BUSY,
+                     "too many changes of the cluster map wait; try again.");
     }
 }

@@ -14,7 +14,8 @@ struct region_destroy {
     bool if_exists;
 };
 
-static enum change_verdict apply(struct change *change, struct cluster_map *map, struct failure *failure)
+static enum change_verdict apply(struct change *change, struct cluster_map *map,
+                                 struct failure *failure)
 {
     struct region_destroy *destroy = (struct region_destroy *)change;
     struct slice name = slice_text(destroy->name);
@@ -30,7 +31,8 @@ static enum change_verdict apply(struct change *change, struct cluster_map *map,
             continue;
         request_failure(failure, ADMIN_REASON_EXISTS,
                         "table %.*s reads region %s. Drop it first: `vug sql 'DROP TABLE %.*s'`.",
-                        SLICE_FMT(map->tables[i].name), destroy->name, SLICE_FMT(map->tables[i].name));
+                        SLICE_FMT(map->tables[i].name), destroy->name,
+                        SLICE_FMT(map->tables[i].name));
         return CHANGE_REFUSED;
     }
     enum error error = cluster_map_remove_region(map, region->id);
@@ -53,7 +55,8 @@ static void done(struct locator *locator, struct change *change, const struct fa
     mem_free(destroy);
 }
 
-void locator_op_region_destroy(struct request *request, const ProtobufCMessage *body, struct arena *arena)
+void locator_op_region_destroy(struct request *request, const ProtobufCMessage *body,
+                               struct arena *arena)
 {
     (void)arena;
     const Pb__RegionDestroyRequest *message = (const Pb__RegionDestroyRequest *)body;
@@ -65,7 +68,8 @@ void locator_op_region_destroy(struct request *request, const ProtobufCMessage *
     }
     struct region_destroy *destroy = mem_zalloc(sizeof(*destroy));
     if (destroy == NULL) {
-        request_fail(request, ADMIN_REASON_MEMORY, "the locator has not enough memory; nothing was changed.");
+        request_fail(request, ADMIN_REASON_MEMORY,
+                     "the locator has not enough memory; nothing was changed.");
         return;
     }
     destroy->change.apply = apply;
@@ -75,6 +79,7 @@ void locator_op_region_destroy(struct request *request, const ProtobufCMessage *
     memcpy(destroy->name, name.data, name.len);
     if (changes_submit(&request->locator->changes, &destroy->change) != OK) {
         mem_free(destroy);
-        request_fail(request, ADMIN_REASON_BUSY, "too many changes of the cluster map wait; try again.");
+        request_fail(request, ADMIN_REASON_BUSY,
+                     "too many changes of the cluster map wait; try again.");
     }
 }

@@ -19,8 +19,9 @@ static const struct {
     uint32_t number;
     op_fn *execute;
 } requests[] = {
-    {SQL_EXECUTE, locator_op_sql_execute},       {REGION_CREATE, locator_op_region_create}, {REGION_DESTROY, locator_op_region_destroy},
-    {CLUSTER_STATUS, locator_op_cluster_status}, {REBALANCE, locator_op_rebalance},         {MEMBER_STOP, locator_op_member_stop},
+    {SQL_EXECUTE, locator_op_sql_execute},       {REGION_CREATE, locator_op_region_create},
+    {REGION_DESTROY, locator_op_region_destroy}, {CLUSTER_STATUS, locator_op_cluster_status},
+    {REBALANCE, locator_op_rebalance},           {MEMBER_STOP, locator_op_member_stop},
     {REGION_CLEAR, locator_op_region_clear},     {MEMBER_FORGET, locator_op_member_forget},
 };
 
@@ -40,7 +41,8 @@ void ops_call(struct locator *locator, struct peer *peer, const Pb__PeerCall *ca
     if (request == NULL)
         return; /* the member's deadline answers */
     if (execute == NULL) {
-        request_fail(request, ADMIN_REASON_UNSUPPORTED, "locators do not answer requests of number %u.", call->number);
+        request_fail(request, ADMIN_REASON_UNSUPPORTED,
+                     "locators do not answer requests of number %u.", call->number);
         return;
     }
     enum error error = message_unpack(message_descriptor(call->number), &locator->arena,

@@ -1,7 +1,8 @@
 /* The operations of a locator: one row each, one op_*.c each.
  *
- * Administration may come from a client's session or as a member's call in a client's name; both become a struct request. GetServer
- * comes from sessions alone, CREATE and DROP TABLE from members alone. */
+ * Administration may come from a client's session or as a member's call in a client's name; both
+ * become a struct request. GetServer comes from sessions alone, CREATE and DROP TABLE from members
+ * alone. */
 #ifndef VUG_LOCATOR_OPS_H
 #define VUG_LOCATOR_OPS_H
 
@@ -13,9 +14,11 @@ extern const struct operation locator_operations[];
 /* A member's call. */
 void ops_call(struct locator *locator, struct peer *peer, const Pb__PeerCall *call);
 
-/* Ends the request, now or later. `body` is well formed and lives as long as the call, like what is put into `arena`. */
+/* Ends the request, now or later. `body` is well formed and lives as long as the call, like what is
+ * put into `arena`. */
 typedef void op_fn(struct request *request, const ProtobufCMessage *body, struct arena *arena);
-op_fn locator_op_region_create, locator_op_region_destroy, locator_op_region_clear, locator_op_cluster_status, locator_op_rebalance, locator_op_member_stop,
+op_fn locator_op_region_create, locator_op_region_destroy, locator_op_region_clear,
+    locator_op_cluster_status, locator_op_rebalance, locator_op_member_stop,
     locator_op_member_forget, locator_op_sql_execute;
 
 /* Of a session; see protocol/session.h. */

@@ -39,7 +39,8 @@ static void free_hello(struct peer *peer)
     mem_free(peer->groups);
 }
 
-/* The connection is gone already. Calls are failed last: their callbacks may look at the locator's lists. */
+/* The connection is gone already. Calls are failed last: their callbacks may look at the locator's
+ * lists. */
 static void peer_free(struct peer *peer, const char *why)
 {
     struct locator *locator = peer->locator;
@@ -54,7 +55,8 @@ static void peer_free(struct peer *peer, const char *why)
     while (calls != NULL) {
         struct peer_call *call = calls;
         calls = call->next;
-        fail_call(call, ADMIN_REASON_UNREACHABLE, "the connection to the server broke before it answered.");
+        fail_call(call, ADMIN_REASON_UNREACHABLE,
+                  "the connection to the server broke before it answered.");
     }
 }
 
@@ -138,8 +140,8 @@ void peer_welcome(struct peer *peer, struct member *member)
     send_beacon(peer);
 }
 
-void peer_answer(struct peer *peer, uint64_t call_id, const struct failure *failure, uint32_t number,
-                 struct slice body)
+void peer_answer(struct peer *peer, uint64_t call_id, const struct failure *failure,
+                 uint32_t number, struct slice body)
 {
     Pb__PeerAnswer answer = PB__PEER_ANSWER__INIT;
     answer.id = call_id;
@@ -154,7 +156,8 @@ void peer_answer(struct peer *peer, uint64_t call_id, const struct failure *fail
     (void)PEER_SEND(peer->conn, ANSWER, answer, &answer);
 }
 
-enum error peer_call(struct peer *peer, uint32_t number, struct slice body, peer_answer_fn *on_answer, void *arg)
+enum error peer_call(struct peer *peer, uint32_t number, struct slice body,
+                     peer_answer_fn *on_answer, void *arg)
 {
     if (lags(peer))
         return ERROR_BUSY;
@@ -323,7 +326,8 @@ static size_t on_data(void *arg, const uint8_t *data, size_t len)
     struct locator *locator = peer->locator;
     struct slice rest = slice_of(data, len);
     peer->heard_us = loop_now_us(locator->loop);
-    if (peer->state == PEER_GREETING && rest.len > 0 && rest.data[0] == PEER_FIRST_BYTE && !peer->greeted) {
+    if (peer->state == PEER_GREETING && rest.len > 0 && rest.data[0] == PEER_FIRST_BYTE &&
+        !peer->greeted) {
         rest = slice_of(rest.data + 1, rest.len - 1);
         peer->greeted = true;
     }
@@ -404,7 +408,8 @@ static void fail_late_calls(struct peer *peer, uint64_t now_us)
     while (late != NULL) {
         struct peer_call *call = late;
         late = call->next;
-        fail_call(call, ADMIN_REASON_TIMEOUT, "the server did not answer in time; it may still do what was asked.");
+        fail_call(call, ADMIN_REASON_TIMEOUT,
+                  "the server did not answer in time; it may still do what was asked.");
     }
 }
 

@@ -2,8 +2,8 @@
  *
  *   greeting --hello--> deciding (membership.c: probe, change of the map) --welcome--> linked
  *
- * Membership decides; this file keeps the connection. What waits to be sent is bounded: a link that lags gets no beacon and no map
- * until it has drained, and then the newest map alone. */
+ * Membership decides; this file keeps the connection. What waits to be sent is bounded: a link that
+ * lags gets no beacon and no map until it has drained, and then the newest map alone. */
 #ifndef VUG_LOCATOR_PEER_LINK_H
 #define VUG_LOCATOR_PEER_LINK_H
 
@@ -14,7 +14,8 @@ struct join;
 
 enum peer_state { PEER_GREETING, PEER_DECIDING, PEER_LINKED };
 
-typedef void peer_answer_fn(void *arg, const struct failure *failure, uint32_t number, struct slice body);
+typedef void peer_answer_fn(void *arg, const struct failure *failure, uint32_t number,
+                            struct slice body);
 
 struct peer_call {
     uint64_t id;
@@ -51,10 +52,12 @@ struct peer {
 
 /* session_host's on_peer. */
 void peer_accept(void *owner, struct net_conn *conn, struct slice data);
-/* Closes the connection, lets go of everything, frees. Not for a peer that a callback up the stack still works on: those use
- * peer_refuse() and peer_drop(), after which their caller does nothing more with it. */
+/* Closes the connection, lets go of everything, frees. Not for a peer that a callback up the stack
+ * still works on: those use peer_refuse() and peer_drop(), after which their caller does nothing
+ * more with it. */
 void peer_drop(struct peer *peer, const char *why);
-void peer_refuse(struct peer *peer, int refusal, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void peer_refuse(struct peer *peer, int refusal, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* The member is in the map: welcome, map, beacons. */
 void peer_welcome(struct peer *peer, struct member *member);
@@ -64,10 +67,12 @@ void peer_tick(struct peer *peer, uint64_t now_us);
 void peer_push_map(struct peer *peer);
 
 /* Answers a call of the member. */
-void peer_answer(struct peer *peer, uint64_t call_id, const struct failure *failure, uint32_t number,
-                 struct slice body);
-/* Has a member execute a client's request; the answer comes once, never from inside this call. ERROR_MEMORY, ERROR_BUSY. */
-enum error peer_call(struct peer *peer, uint32_t number, struct slice body, peer_answer_fn *on_answer, void *arg);
+void peer_answer(struct peer *peer, uint64_t call_id, const struct failure *failure,
+                 uint32_t number, struct slice body);
+/* Has a member execute a client's request; the answer comes once, never from inside this call.
+ * ERROR_MEMORY, ERROR_BUSY. */
+enum error peer_call(struct peer *peer, uint32_t number, struct slice body,
+                     peer_answer_fn *on_answer, void *arg);
 enum error peer_ask_to_stop(struct peer *peer);
 
 #endif

@@ -46,7 +46,8 @@ static void on_connect(void *arg)
     hello.name = probe->name;
     hello.role = CLUSTER_LOCATOR;
     hello.version = (char *)(uintptr_t)VUG_VERSION;
-    if (net_conn_write(probe->conn, &first, 1) != OK || PEER_SEND(probe->conn, HELLO, hello, &hello) != OK)
+    if (net_conn_write(probe->conn, &first, 1) != OK ||
+        PEER_SEND(probe->conn, HELLO, hello, &hello) != OK)
         end(probe, false, "there was not enough memory to ask it");
 }
 
@@ -105,8 +106,8 @@ static const struct net_conn_events conn_events = {
     .on_connect = on_connect,
 };
 
-enum error probe_new(struct loop *loop, struct net *net, const struct probe_target *target, probe_fn *on_result,
-                     void *arg, struct probe **out)
+enum error probe_new(struct loop *loop, struct net *net, const struct probe_target *target,
+                     probe_fn *on_result, void *arg, struct probe **out)
 {
     struct probe *probe = mem_zalloc(sizeof(*probe));
     if (probe == NULL)
@@ -119,8 +120,8 @@ enum error probe_new(struct loop *loop, struct net *net, const struct probe_targ
     probe->arg = arg;
     enum error error = loop_timer_init(&probe->deadline, loop, on_deadline, probe);
     if (error == OK)
-        error = net_connect(net, target->host, target->port, CONNECT_MS * UINT64_C(1000), &conn_events, probe,
-                            &probe->conn);
+        error = net_connect(net, target->host, target->port, CONNECT_MS * UINT64_C(1000),
+                            &conn_events, probe, &probe->conn);
     if (error != OK) {
         probe->conn = NULL;
         probe_free(probe);

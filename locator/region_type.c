@@ -4,11 +4,18 @@
 
 #include "common/text.h"
 
-#define SERVED(name, type, copies) {name, NULL, type, copies}
-#define KNOWN(name, nearest)       {name, nearest, CLUSTER_PARTITION, 0}
+#define SERVED(name, type, copies)                                                                 \
+    {                                                                                              \
+        name, NULL, type, copies                                                                   \
+    }
+#define KNOWN(name, nearest)                                                                       \
+    {                                                                                              \
+        name, nearest, CLUSTER_PARTITION, 0                                                        \
+    }
 
-/* Persistence, overflow and heap limits add to a type; without them the data is the same as long as it fits into memory. A
- * proxy holds nothing itself: in Vug every member forwards, so the region alone is asked for. */
+/* Persistence, overflow and heap limits add to a type; without them the data is the same as long as
+ * it fits into memory. A proxy holds nothing itself: in Vug every member forwards, so the region
+ * alone is asked for. */
 static const struct region_type types[] = {
     SERVED("PARTITION", CLUSTER_PARTITION, 0),
     SERVED("PARTITION_REDUNDANT", CLUSTER_PARTITION_REDUNDANT, 1),
@@ -44,7 +51,8 @@ static const struct region_type types[] = {
 const struct region_type *region_type_find(struct slice word)
 {
     for (size_t i = 0; i < TYPE_COUNT; i++)
-        if (strlen(types[i].name) == word.len && strncasecmp(types[i].name, (const char *)word.data, word.len) == 0)
+        if (strlen(types[i].name) == word.len &&
+            strncasecmp(types[i].name, (const char *)word.data, word.len) == 0)
             return &types[i];
     return NULL;
 }

@@ -13,7 +13,8 @@ struct slice region_name(struct slice name)
 
 static bool is_name_character(uint8_t c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
 }
 
 bool region_check_name(struct slice name, struct failure *failure)
@@ -23,7 +24,8 @@ bool region_check_name(struct slice name, struct failure *failure)
         return false;
     }
     if (name.len > LIMIT_NAME_BYTES) {
-        request_failure(failure, ADMIN_REASON_INVALID, "the name of a region has at most %u characters, this one %zu.",
+        request_failure(failure, ADMIN_REASON_INVALID,
+                        "the name of a region has at most %u characters, this one %zu.",
                         LIMIT_NAME_BYTES, name.len);
         return false;
     }
@@ -31,14 +33,18 @@ bool region_check_name(struct slice name, struct failure *failure)
         if (is_name_character(name.data[i]))
             continue;
         request_failure(failure, ADMIN_REASON_INVALID,
-                        "the name %.*s cannot be a region's: letters, digits, _ and - are possible, which character %zu is "
+                        "the name %.*s cannot be a region's: letters, digits, _ and - are "
+                        "possible, which character %zu is "
                         "not.%s",
-                        SLICE_FMT(name), i + 1, name.data[i] == '/' ? " Regions inside of regions are not supported." : "");
+                        SLICE_FMT(name), i + 1,
+                        name.data[i] == '/' ? " Regions inside of regions are not supported." : "");
         return false;
     }
     if (name.len >= 2 && name.data[0] == '_' && name.data[1] == '_') {
-        request_failure(failure, ADMIN_REASON_INVALID,
-                        "the name %.*s cannot be a region's: names that begin with __ are the system's.", SLICE_FMT(name));
+        request_failure(
+            failure, ADMIN_REASON_INVALID,
+            "the name %.*s cannot be a region's: names that begin with __ are the system's.",
+            SLICE_FMT(name));
         return false;
     }
     return true;
@@ -47,23 +53,26 @@ bool region_check_name(struct slice name, struct failure *failure)
 static bool read_type(struct slice word, struct cluster_region *region, struct failure *failure)
 {
     if (word.len == 0) {
-        request_failure(failure, ADMIN_REASON_INVALID, "a region needs a type: PARTITION, PARTITION_REDUNDANT or "
-                                                       "REPLICATE.");
+        request_failure(failure, ADMIN_REASON_INVALID,
+                        "a region needs a type: PARTITION, PARTITION_REDUNDANT or "
+                        "REPLICATE.");
         return false;
     }
     const struct region_type *type = region_type_find(word);
     const char *nearest = type == NULL ? region_type_nearest(word) : NULL;
     if (type == NULL && nearest != NULL) {
-        request_failure(failure, ADMIN_REASON_INVALID, "there is no region type %.*s; did you mean %s?", SLICE_FMT(word),
-                        nearest);
-    } else if (type == NULL) {
         request_failure(failure, ADMIN_REASON_INVALID,
-                        "there is no region type %.*s; there are PARTITION, PARTITION_REDUNDANT and REPLICATE.",
-                        SLICE_FMT(word));
+                        "there is no region type %.*s; did you mean %s?", SLICE_FMT(word), nearest);
+    } else if (type == NULL) {
+        request_failure(
+            failure, ADMIN_REASON_INVALID,
+            "there is no region type %.*s; there are PARTITION, PARTITION_REDUNDANT and REPLICATE.",
+            SLICE_FMT(word));
     } else if (type->nearest != NULL) {
-        request_failure(failure, ADMIN_REASON_UNSUPPORTED,
-                        "%s is a known shortcut, but not supported yet; the nearest that is supported is %s.", type->name,
-                        type->nearest);
+        request_failure(
+            failure, ADMIN_REASON_UNSUPPORTED,
+            "%s is a known shortcut, but not supported yet; the nearest that is supported is %s.",
+            type->name, type->nearest);
         type = NULL;
     }
     if (type == NULL)
@@ -73,7 +82,8 @@ static bool read_type(struct slice word, struct cluster_region *region, struct f
     return true;
 }
 
-static bool read_constraint(struct slice word, const char *what, enum value_type *type, struct failure *failure)
+static bool read_constraint(struct slice word, const char *what, enum value_type *type,
+                            struct failure *failure)
 {
     char text[32];
     *type = VALUE_NOT_SET;
@@ -86,7 +96,8 @@ static bool read_constraint(struct slice word, const char *what, enum value_type
     if (*type != VALUE_NOT_SET)
         return true;
     request_failure(failure, ADMIN_REASON_INVALID,
-                    "there is no %s constraint %.*s; there are string, int, long, double, boolean, byte, short, float, "
+                    "there is no %s constraint %.*s; there are string, int, long, double, boolean, "
+                    "byte, short, float, "
                     "bytes and json.",
                     what, SLICE_FMT(word));
     return false;
@@ -96,21 +107,24 @@ static bool read_numbers(const Pb__RegionCreateRequest *request, struct cluster_
                          struct failure *failure)
 {
     if (request->bucket_count > LIMIT_BUCKETS) {
-        request_failure(failure, ADMIN_REASON_INVALID, "a region has 1 to %u buckets, not %u.", LIMIT_BUCKETS,
-                        request->bucket_count);
+        request_failure(failure, ADMIN_REASON_INVALID, "a region has 1 to %u buckets, not %u.",
+                        LIMIT_BUCKETS, request->bucket_count);
         return false;
     }
-    region->bucket_count = request->bucket_count == 0 ? REGION_BUCKETS_DEFAULT : request->bucket_count;
+    region->bucket_count =
+        request->bucket_count == 0 ? REGION_BUCKETS_DEFAULT : request->bucket_count;
     if (request->redundant_copies == 0)
         return true;
     if (region->type == CLUSTER_REPLICATE) {
         request_failure(failure, ADMIN_REASON_INVALID,
-                        "a REPLICATE region has a copy on every server; a number of redundant copies is for PARTITION.");
+                        "a REPLICATE region has a copy on every server; a number of redundant "
+                        "copies is for PARTITION.");
         return false;
     }
     if (request->redundant_copies > REGION_COPIES_MAX) {
-        request_failure(failure, ADMIN_REASON_INVALID, "a region has 0 to %u redundant copies, not %u.",
-                        REGION_COPIES_MAX, request->redundant_copies);
+        request_failure(failure, ADMIN_REASON_INVALID,
+                        "a region has 0 to %u redundant copies, not %u.", REGION_COPIES_MAX,
+                        request->redundant_copies);
         return false;
     }
     region->redundant_copies = request->redundant_copies;
@@ -118,19 +132,24 @@ static bool read_numbers(const Pb__RegionCreateRequest *request, struct cluster_
     return true;
 }
 
-bool region_of_request(const Pb__RegionCreateRequest *request, struct cluster_region *region, struct failure *failure)
+bool region_of_request(const Pb__RegionCreateRequest *request, struct cluster_region *region,
+                       struct failure *failure)
 {
     *region = (struct cluster_region){.name = region_name(message_slice(request->name))};
-    return region_check_name(region->name, failure) && read_type(message_slice(request->type), region, failure) &&
+    return region_check_name(region->name, failure) &&
+           read_type(message_slice(request->type), region, failure) &&
            read_numbers(request, region, failure) &&
-           read_constraint(message_slice(request->key_constraint), "key", &region->key_constraint, failure) &&
-           read_constraint(message_slice(request->value_constraint), "value", &region->value_constraint, failure);
+           read_constraint(message_slice(request->key_constraint), "key", &region->key_constraint,
+                           failure) &&
+           read_constraint(message_slice(request->value_constraint), "value",
+                           &region->value_constraint, failure);
 }
 
 bool region_is_same(const struct cluster_region *a, const struct cluster_region *b)
 {
-    return a->type == b->type && a->redundant_copies == b->redundant_copies && a->bucket_count == b->bucket_count &&
-           a->key_constraint == b->key_constraint && a->value_constraint == b->value_constraint;
+    return a->type == b->type && a->redundant_copies == b->redundant_copies &&
+           a->bucket_count == b->bucket_count && a->key_constraint == b->key_constraint &&
+           a->value_constraint == b->value_constraint;
 }
 
 void region_fail_unknown(const struct cluster_map *map, struct slice name, struct failure *failure)
@@ -141,9 +160,10 @@ void region_fail_unknown(const struct cluster_map *map, struct slice name, struc
         text_nearest_offer(&nearest, (const char *)map->regions[i].name.data);
     const char *best = text_nearest_best(&nearest);
     if (best != NULL)
-        request_failure(failure, ADMIN_REASON_NOT_FOUND, "there is no region %.*s; did you mean %s?", SLICE_FMT(name),
-                        best);
+        request_failure(failure, ADMIN_REASON_NOT_FOUND,
+                        "there is no region %.*s; did you mean %s?", SLICE_FMT(name), best);
     else
         request_failure(failure, ADMIN_REASON_NOT_FOUND,
-                        "there is no region %.*s; `vug region list` shows those that there are.", SLICE_FMT(name));
+                        "there is no region %.*s; `vug region list` shows those that there are.",
+                        SLICE_FMT(name));
 }

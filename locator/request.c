@@ -67,7 +67,8 @@ void request_reply(struct request *request, uint32_t number, const ProtobufCMess
         packed.len = protobuf_c_message_pack(body, out);
         request_reply_packed(request, number, buf_slice(&packed));
     } else {
-        request_fail(request, ADMIN_REASON_MEMORY, "it was done, but the locator has not enough memory for the answer.");
+        request_fail(request, ADMIN_REASON_MEMORY,
+                     "it was done, but the locator has not enough memory for the answer.");
     }
     buf_fini(&packed);
 }
@@ -81,7 +82,8 @@ void request_fail_with(struct request *request, const struct failure *failure)
     request_free(request);
 }
 
-static void set_failure(struct failure *failure, enum admin_reason reason, const char *format, va_list args)
+static void set_failure(struct failure *failure, enum admin_reason reason, const char *format,
+                        va_list args)
 {
     struct admin_reason_row row = admin_reason_row(reason);
     char text[sizeof(failure->text)];

@@ -1,4 +1,5 @@
-/* A request that a locator answers now or later, whoever asked: a client's session, or a member's call in a client's name. */
+/* A request that a locator answers now or later, whoever asked: a client's session, or a member's
+ * call in a client's name. */
 #ifndef VUG_LOCATOR_REQUEST_H
 #define VUG_LOCATOR_REQUEST_H
 
@@ -16,7 +17,8 @@ struct request {
     struct request *next; /* of the locator's open requests */
 };
 
-/* Every request ends with exactly one request_reply*() or request_fail*(), which frees it. NULL without memory. */
+/* Every request ends with exactly one request_reply*() or request_fail*(), which frees it. NULL
+ * without memory. */
 struct request *request_of_session(struct locator *locator, struct session *session);
 struct request *request_of_peer(struct locator *locator, struct peer *peer, uint64_t call_id);
 

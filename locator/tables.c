@@ -13,24 +13,27 @@
 
 static bool is_loopback(const char *host)
 {
-    return strcasecmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
+    return strcasecmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
+           strcmp(host, "::1") == 0;
 }
 
 static bool listens_on_loopback(const char *bind_host)
 {
-    return is_loopback(bind_host) || strcmp(bind_host, "0.0.0.0") == 0 || strcmp(bind_host, "::") == 0 ||
-           bind_host[0] == '\0';
+    return is_loopback(bind_host) || strcmp(bind_host, "0.0.0.0") == 0 ||
+           strcmp(bind_host, "::") == 0 || bind_host[0] == '\0';
 }
 
 static bool is_ours(const struct text_host_port *named, const struct tables_address *address)
 {
     if (named->port != address->port)
         return false;
-    return strcasecmp(named->host, address->bind_host) == 0 || strcasecmp(named->host, address->hostname) == 0 ||
+    return strcasecmp(named->host, address->bind_host) == 0 ||
+           strcasecmp(named->host, address->hostname) == 0 ||
            (is_loopback(named->host) && listens_on_loopback(address->bind_host));
 }
 
-bool tables_check_locators(const char *list, const struct tables_address *address, struct failure *failure)
+bool tables_check_locators(const char *list, const struct tables_address *address,
+                           struct failure *failure)
 {
     struct slice rest = slice_text(list), part;
     bool any = false;
@@ -39,21 +42,24 @@ bool tables_check_locators(const char *list, const struct tables_address *addres
         any = true;
         if (text_parse_host_port(part, 10334, &named) != OK) {
             request_failure(failure, ADMIN_REASON_INVALID,
-                            "the option 'locators' cannot be read at '%.*s'; it is HOST[PORT], or several with commas "
+                            "the option 'locators' cannot be read at '%.*s'; it is HOST[PORT], or "
+                            "several with commas "
                             "between.",
                             SLICE_FMT(part));
             return false;
         }
         if (!is_ours(&named, address)) {
             request_failure(failure, ADMIN_REASON_INVALID,
-                            "the option 'locators' names %s[%u], but a table reads the cluster that it is created in, whose "
+                            "the option 'locators' names %s[%u], but a table reads the cluster "
+                            "that it is created in, whose "
                             "locator is %s[%u]. Leave the option out, or create the table there.",
                             named.host, named.port, address->hostname, address->port);
             return false;
         }
     }
     if (!any)
-        request_failure(failure, ADMIN_REASON_INVALID, "the option 'locators' is empty; leave it out.");
+        request_failure(failure, ADMIN_REASON_INVALID,
+                        "the option 'locators' is empty; leave it out.");
     return any;
 }
 
@@ -91,7 +97,8 @@ static void table_change_free(struct table_change *table)
     mem_free(table);
 }
 
-static void done(struct locator *locator, struct change *change, const struct failure *failure, bool is_create)
+static void done(struct locator *locator, struct change *change, const struct failure *failure,
+                 bool is_create)
 {
     struct table_change *table = (struct table_change *)change;
     if (failure != NULL) {
@@ -100,9 +107,11 @@ static void done(struct locator *locator, struct change *change, const struct fa
         Pb__SqlExecuteResponse response = PB__SQL_EXECUTE_RESPONSE__INIT;
         char text[LIMIT_NAME_BYTES + 64], sentence[LIMIT_NAME_BYTES + 80];
         if (table->changed)
-            snprintf(text, sizeof(text), "table %s was %s", table->name, is_create ? "created" : "dropped");
+            snprintf(text, sizeof(text), "table %s was %s", table->name,
+                     is_create ? "created" : "dropped");
         else
-            snprintf(text, sizeof(text), is_create ? "table %s exists already" : "there was no table %s", table->name);
+            snprintf(text, sizeof(text),
+                     is_create ? "table %s exists already" : "there was no table %s", table->name);
         snprintf(sentence, sizeof(sentence), "%s.", text);
         sentence[0] = (char)(sentence[0] - 'a' + 'A');
         response.message = message_bytes(slice_text(sentence));
@@ -111,7 +120,8 @@ static void done(struct locator *locator, struct change *change, const struct fa
     table_change_free(table);
 }
 
-static void done_create(struct locator *locator, struct change *change, const struct failure *failure)
+static void done_create(struct locator *locator, struct change *change,
+                        const struct failure *failure)
 {
     done(locator, change, failure, true);
 }
@@ -121,24 +131,28 @@ static void done_drop(struct locator *locator, struct change *change, const stru
     done(locator, change, failure, false);
 }
 
-static enum change_verdict apply_create(struct change *change, struct cluster_map *map, struct failure *failure)
+static enum change_verdict apply_create(struct change *change, struct cluster_map *map,
+                                        struct failure *failure)
 {
     struct table_change *table = (struct table_change *)change;
-    struct cluster_table added = {
-        .name = slice_text(table->name), .ddl = buf_slice(&table->ddl), .region = slice_text(table->region)};
+    struct cluster_table added = {.name = slice_text(table->name),
+                                  .ddl = buf_slice(&table->ddl),
+                                  .region = slice_text(table->region)};
     table->changed = false;
     if (cluster_map_table(map, added.name) != NULL) {
         if (table->tolerant)
             return CHANGE_UNCHANGED;
         request_failure(failure, ADMIN_REASON_EXISTS,
-                        "table %s exists already. `vug sql 'DESCRIBE %s'` shows it; DROP TABLE removes it; CREATE TABLE IF "
+                        "table %s exists already. `vug sql 'DESCRIBE %s'` shows it; DROP TABLE "
+                        "removes it; CREATE TABLE IF "
                         "NOT EXISTS leaves it alone.",
                         table->name, table->name);
         return CHANGE_REFUSED;
     }
     if (cluster_map_region(map, added.region) == NULL) {
         request_failure(failure, ADMIN_REASON_NOT_FOUND,
-                        "table %s is to read region %s, which does not exist. Create it first: `vug region create %s "
+                        "table %s is to read region %s, which does not exist. Create it first: "
+                        "`vug region create %s "
                         "--type PARTITION`.",
                         table->name, table->region, table->region);
         return CHANGE_REFUSED;
@@ -148,18 +162,22 @@ static enum change_verdict apply_create(struct change *change, struct cluster_ma
     if (error == OK)
         return CHANGE_STORE;
     if (error == ERROR_LIMIT)
-        request_failure(failure, ADMIN_REASON_INVALID, "a cluster has at most %u tables, of at most %u bytes each.",
-                        LIMIT_TABLES, LIMIT_STATEMENT_BYTES);
-    else if (error == ERROR_INVALID)
         request_failure(failure, ADMIN_REASON_INVALID,
-                        "the name of a table is 1 to %u printable characters, without a slash at either end.",
-                        LIMIT_NAME_BYTES);
+                        "a cluster has at most %u tables, of at most %u bytes each.", LIMIT_TABLES,
+                        LIMIT_STATEMENT_BYTES);
+    else if (error == ERROR_INVALID)
+        request_failure(
+            failure, ADMIN_REASON_INVALID,
+            "the name of a table is 1 to %u printable characters, without a slash at either end.",
+            LIMIT_NAME_BYTES);
     else
-        request_failure(failure, ADMIN_REASON_MEMORY, "the locator has not enough memory; nothing was changed.");
+        request_failure(failure, ADMIN_REASON_MEMORY,
+                        "the locator has not enough memory; nothing was changed.");
     return CHANGE_REFUSED;
 }
 
-static void fail_unknown_table(const struct cluster_map *map, const char *name, struct failure *failure)
+static void fail_unknown_table(const struct cluster_map *map, const char *name,
+                               struct failure *failure)
 {
     struct text_nearest nearest;
     text_nearest_init(&nearest, slice_text(name));
@@ -167,13 +185,16 @@ static void fail_unknown_table(const struct cluster_map *map, const char *name, 
         text_nearest_offer(&nearest, (const char *)map->tables[i].name.data);
     const char *best = text_nearest_best(&nearest);
     if (best != NULL)
-        request_failure(failure, ADMIN_REASON_NOT_FOUND, "there is no table %s; did you mean %s?", name, best);
+        request_failure(failure, ADMIN_REASON_NOT_FOUND, "there is no table %s; did you mean %s?",
+                        name, best);
     else
         request_failure(failure, ADMIN_REASON_NOT_FOUND,
-                        "there is no table %s; `vug sql 'SHOW TABLES'` shows those that there are.", name);
+                        "there is no table %s; `vug sql 'SHOW TABLES'` shows those that there are.",
+                        name);
 }
 
-static enum change_verdict apply_drop(struct change *change, struct cluster_map *map, struct failure *failure)
+static enum change_verdict apply_drop(struct change *change, struct cluster_map *map,
+                                      struct failure *failure)
 {
     struct table_change *table = (struct table_change *)change;
     table->changed = false;
@@ -190,16 +211,18 @@ static enum change_verdict apply_drop(struct change *change, struct cluster_map 
 }
 
 /* Ends the request when the names are too long or there is no memory. */
-static struct table_change *table_change_new(struct request *request, struct slice name, struct slice region)
+static struct table_change *table_change_new(struct request *request, struct slice name,
+                                             struct slice region)
 {
     if (name.len > LIMIT_NAME_BYTES || region.len > LIMIT_NAME_BYTES) {
-        request_fail(request, ADMIN_REASON_INVALID, "the name of a table or region has at most %u characters.",
-                     LIMIT_NAME_BYTES);
+        request_fail(request, ADMIN_REASON_INVALID,
+                     "the name of a table or region has at most %u characters.", LIMIT_NAME_BYTES);
         return NULL;
     }
     struct table_change *table = mem_zalloc(sizeof(*table));
     if (table == NULL) {
-        request_fail(request, ADMIN_REASON_MEMORY, "the locator has not enough memory; nothing was changed.");
+        request_fail(request, ADMIN_REASON_MEMORY,
+                     "the locator has not enough memory; nothing was changed.");
         return NULL;
     }
     table->request = request;
@@ -216,7 +239,8 @@ static void submit(struct table_change *table)
     if (changes_submit(&request->locator->changes, &table->change) == OK)
         return;
     table_change_free(table);
-    request_fail(request, ADMIN_REASON_BUSY, "too many changes of the cluster map wait; try again.");
+    request_fail(request, ADMIN_REASON_BUSY,
+                 "too many changes of the cluster map wait; try again.");
 }
 
 void tables_create(struct request *request, const struct query_statement *statement)
@@ -231,7 +255,8 @@ void tables_create(struct request *request, const struct query_statement *statem
         request_fail_with(request, &failure);
         return;
     }
-    struct table_change *table = table_change_new(request, slice_text(described.name), slice_text(described.region));
+    struct table_change *table =
+        table_change_new(request, slice_text(described.name), slice_text(described.region));
     if (table == NULL)
         return;
     table->change.apply = apply_create;
@@ -240,7 +265,8 @@ void tables_create(struct request *request, const struct query_statement *statem
     query_table_ddl(&described, &table->ddl);
     if (table->ddl.failed) {
         table_change_free(table);
-        request_fail(request, ADMIN_REASON_MEMORY, "the locator has not enough memory; nothing was changed.");
+        request_fail(request, ADMIN_REASON_MEMORY,
+                     "the locator has not enough memory; nothing was changed.");
         return;
     }
     submit(table);

@@ -155,10 +155,26 @@ static enum message_field message_match(const ProtobufCFieldDescriptor *known, c
     return MESSAGE_FIELD_UNKNOWN;
 }
 
+/* Does a message that comes twice become one? A member of a oneof is replaced instead. */
+static bool message_merges(const ProtobufCFieldDescriptor *known)
+{
+    return known->label != PROTOBUF_C_LABEL_REPEATED && (known->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0;
+}
+
+/* Of fields by their place in the descriptor; beyond the 64th nobody asks. */
+static uint64_t message_bit(const ProtobufCMessageDescriptor *descriptor, const ProtobufCFieldDescriptor *known)
+{
+    size_t place = (size_t)(known - descriptor->fields);
+
+    return place < 64 ? (uint64_t)1 << place : 0;
+}
+
+/* *is_plain becomes false where protobuf-c would read something else than the reference does. */
 static enum error message_check_deep(const ProtobufCMessageDescriptor *descriptor, struct slice body,
-                                     uint32_t depth)
+                                     uint32_t depth, bool *is_plain)
 {
     struct codec_field field;
+    uint64_t seen = 0;
 
     if (depth > MESSAGE_DEPTH_MAX)
         return ERROR_MALFORMED;
@@ -172,9 +188,14 @@ static enum error message_check_deep(const ProtobufCMessageDescriptor *descripto
 
         switch (message_match(known, &field)) {
         case MESSAGE_FIELD_UNKNOWN:
+            if (known != NULL)
+                *is_plain = false;
             break;
         case MESSAGE_FIELD_NESTED:
-            error = message_check_deep(known->descriptor, field.bytes, depth + 1);
+            if (message_merges(known) && (seen & message_bit(descriptor, known)) != 0)
+                *is_plain = false;
+            seen |= message_bit(descriptor, known);
+            error = message_check_deep(known->descriptor, field.bytes, depth + 1, is_plain);
             break;
         case MESSAGE_FIELD_PACKED:
             error = message_check_packed(message_wire_type(known->type), field.bytes);
@@ -197,7 +218,9 @@ static enum error message_check_deep(const ProtobufCMessageDescriptor *descripto
 
 enum error message_check(const ProtobufCMessageDescriptor *descriptor, struct slice body)
 {
-    return message_check_deep(descriptor, body, 0);
+    bool is_plain = true;
+
+    return message_check_deep(descriptor, body, 0, &is_plain);
 }
 
 enum error message_check_member(uint32_t number, struct slice body)
@@ -237,17 +260,20 @@ enum error message_unpack(const ProtobufCMessageDescriptor *descriptor, struct a
         .allocator = {.alloc = message_alloc, .free = message_free, .allocator_data = &allocator},
         .arena = arena,
     };
+    bool is_plain = true;
     struct buf plain;
-    enum error error = message_check(descriptor, body);
+    enum error error = message_check_deep(descriptor, body, 0, &is_plain);
 
     if (error != OK)
         return error;
-    *message = protobuf_c_message_unpack(descriptor, &allocator.allocator, body.len, body.data);
+    *message = NULL;
+    if (is_plain)
+        *message = protobuf_c_message_unpack(descriptor, &allocator.allocator, body.len, body.data);
     if (*message != NULL)
         return OK;
     if (allocator.failed)
         return ERROR_MEMORY;
-    /* Well formed for the reference and not for protobuf-c. */
+    /* Well formed for the reference and not for protobuf-c: tags and lengths that are written too long, or not plain. */
     buf_init(&plain);
     error = message_rewrite(descriptor, body, false, &plain);
     if (error != OK)
@@ -307,41 +333,107 @@ static bool message_cut_field(struct slice body, struct codec_field *field)
     return true;
 }
 
+/* The next field, or the one that was cut short. ERROR_MALFORMED. */
+static enum error message_take_field(struct slice *body, bool truncated, struct codec_field *field, bool *is_cut)
+{
+    *is_cut = false;
+    if (codec_next_field(body, field) == OK)
+        return OK;
+    if (!truncated || !message_cut_field(*body, field))
+        return ERROR_MALFORMED;
+    *is_cut = true;
+    body->len = 0;
+    return OK;
+}
+
+/* All contents of field `number` one behind the other: the merge of a message that comes more than once. (protobuf-c fails to
+ * merge messages with a oneof.) */
+static enum error message_collect(struct slice body, uint32_t number, bool truncated, struct buf *content,
+                                  bool *is_cut)
+{
+    struct codec_field field;
+
+    *is_cut = false;
+    while (body.len > 0) {
+        bool cut;
+        enum error error = message_take_field(&body, truncated, &field, &cut);
+
+        if (error != OK)
+            return error;
+        if (field.number == number && field.wire_type == 2) {
+            buf_append_slice(content, field.bytes);
+            *is_cut = cut;
+        }
+    }
+    return content->failed ? ERROR_MEMORY : OK;
+}
+
+static enum error message_rewrite_deep(const ProtobufCMessageDescriptor *descriptor, struct slice body,
+                                       bool truncated, struct buf *out, uint32_t depth);
+
+/* `rest` begins with the field. */
+static enum error message_rewrite_nested(const ProtobufCFieldDescriptor *known, struct codec_field *field,
+                                         bool is_cut, struct slice rest, bool truncated, struct buf *out,
+                                         uint32_t depth)
+{
+    struct buf all, content;
+    enum error error = OK;
+
+    buf_init(&all);
+    buf_init(&content);
+    if (message_merges(known)) {
+        error = message_collect(rest, field->number, truncated, &all, &is_cut);
+        field->bytes = buf_slice(&all);
+    }
+    if (error == OK)
+        error = message_rewrite_deep(known->descriptor, field->bytes, is_cut, &content, depth + 1);
+    if (error == OK) {
+        field->bytes = buf_slice(&content);
+        message_put_field(out, field);
+    }
+    buf_fini(&content);
+    buf_fini(&all);
+    return error;
+}
+
 static enum error message_rewrite_deep(const ProtobufCMessageDescriptor *descriptor, struct slice body,
                                        bool truncated, struct buf *out, uint32_t depth)
 {
-    struct codec_field field;
+    uint64_t seen = 0; /* fields by their place in the descriptor */
 
     if (depth > MESSAGE_DEPTH_MAX)
         return ERROR_MALFORMED;
     while (body.len > 0) {
-        bool whole = codec_next_field(&body, &field) == OK;
+        struct slice rest = body;
+        struct codec_field field;
+        bool is_cut;
+        enum error error = message_take_field(&body, truncated, &field, &is_cut);
 
-        if (!whole && (!truncated || !message_cut_field(body, &field)))
-            return ERROR_MALFORMED;
+        if (error != OK)
+            return error;
         const ProtobufCFieldDescriptor *known =
             protobuf_c_message_descriptor_get_field(descriptor, field.number);
-        enum message_field match = message_match(known, &field);
 
-        if (match == MESSAGE_FIELD_NESTED) {
-            struct buf content;
-            enum error error;
+        switch (message_match(known, &field)) {
+        case MESSAGE_FIELD_NESTED: {
+            uint64_t bit = message_bit(descriptor, known);
 
-            buf_init(&content);
-            error = message_rewrite_deep(known->descriptor, field.bytes, !whole, &content, depth + 1);
-            field.bytes = buf_slice(&content);
-            if (error == OK)
-                message_put_field(out, &field);
-            buf_fini(&content);
-            if (error != OK)
-                return error;
-        } else if (!whole) {
-            return ERROR_MALFORMED;
-        } else if (match != MESSAGE_FIELD_UNKNOWN) {
-            message_put_field(out, &field);
-        }
-        if (!whole)
+            if (!message_merges(known) || (seen & bit) == 0)
+                error = message_rewrite_nested(known, &field, is_cut, rest, truncated, out, depth);
+            seen |= bit;
             break;
+        }
+        case MESSAGE_FIELD_UNKNOWN:
+            error = is_cut ? ERROR_MALFORMED : OK;
+            break;
+        default:
+            if (is_cut)
+                return ERROR_MALFORMED;
+            message_put_field(out, &field);
+            break;
+        }
+        if (error != OK)
+            return error;
     }
     return out->failed ? ERROR_MEMORY : OK;
 }

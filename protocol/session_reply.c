@@ -152,7 +152,8 @@ static bool session_send(struct session *session, const uint8_t *frame, size_t f
     return true;
 }
 
-void session_flush(struct session *session)
+/* What is at the head of the FIFO and no longer waits goes into the connection. */
+static void session_send_done(struct session *session)
 {
     while (session->conn != NULL && session->first_slot != NULL) {
         struct session_slot *slot = session->first_slot;
@@ -169,6 +170,11 @@ void session_flush(struct session *session)
         }
         session_slot_put(session->host, session_slot_remove_first(session));
     }
+}
+
+void session_flush(struct session *session)
+{
+    session_send_done(session);
     session_after_flush(session);
 }
 
@@ -416,8 +422,14 @@ uint8_t *session_push_begin(struct session *session, uint32_t number, size_t bod
     uint8_t *frame;
 
     PRE(session->push_len == 0);
-    if (session->conn == NULL)
+    /* An answer that was given before the push, in this very request perhaps, goes first. */
+    session_enter(session);
+    session_send_done(session);
+    if (session->conn == NULL) {
+        session_leave(session);
         return NULL;
+    }
+    session_leave(session);
     frame = net_conn_reserve(session->conn, frame_len);
     if (frame == NULL) {
         session_enter(session);

@@ -23,7 +23,8 @@ struct group {
      * the heap. */
     struct query_value *frame;
     uint32_t frame_room, frame_first, frame_used;
-    bool stale; /* accumulators that can be told from the frame must be, before they are used */
+    uint64_t mark; /* of the row that changed the result last */
+    bool stale;    /* accumulators that can be told from the frame must be, before they are used */
     _Alignas(16) uint8_t accumulators[];
 };
 

@@ -11,8 +11,9 @@ struct word {
     int token;
 };
 
-/* In the order of the alphabet, for the search. Words that stand in the grammar; the grammar says which of them are still free to
- * be names. RESERVED are words that begin what is not supported: they must not be taken for an alias. */
+/* In the order of the alphabet, for the search. Words that stand in the grammar, which says which
+ * of them are still free to be names. RESERVED words begin what is not supported: they must not be
+ * taken for an alias. */
 static const struct word words[] = {
     {"AND", TOKEN_AND},
     {"AS", TOKEN_AS},
@@ -158,7 +159,8 @@ static enum error unquote(struct lexer *lexer, struct token *token)
     return OK;
 }
 
-/* A word is TIMESTAMP, DATE, TIME or INTERVAL of a literal only if a string follows; otherwise it is a name like any other. */
+/* TIMESTAMP, DATE, TIME and INTERVAL begin a literal only if a string follows; otherwise they are
+ * names like others. */
 static bool string_follows(const uint8_t *at)
 {
     while (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n')
@@ -166,11 +168,69 @@ static bool string_follows(const uint8_t *at)
     return *at == '\'';
 }
 
-static enum error refuse(struct lexer *lexer, struct token *token, const char *why)
+/* What is wrong about the token that begins here, by its first byte. */
+static enum error refuse(struct lexer *lexer, struct token *token)
 {
-    token->len = (uint32_t)(lexer->at - token->at);
-    lexer->why = why;
+    uint8_t first = lexer->text.data[token->at];
+    lexer->at = token->at + 1;
+    token->len = 1;
+    if (first == '\'')
+        lexer->why = "a string begins here and does not end; a closing ' was expected";
+    else if (first == '`')
+        lexer->why = "a quoted name begins here and does not end; a closing ` was expected";
+    else if (first == '"')
+        lexer->why = "a quoted name begins here and does not end; a closing \" was expected";
+    else if (first == '/')
+        lexer->why = "a comment begins here and does not end; \"*/\" was expected";
+    else if (first == '.' || (first >= '0' && first <= '9'))
+        lexer->why = "a number runs into a word; a name that begins with a digit stands in "
+                     "back-ticks";
+    else
+        lexer->why = "this character begins nothing in SQL";
     return ERROR_INVALID;
+}
+
+static int sign_token(uint8_t sign)
+{
+    static const int tokens[128] = {
+        ['('] = TOKEN_LP,        [')'] = TOKEN_RP,   [','] = TOKEN_COMMA, ['.'] = TOKEN_DOT,
+        [';'] = TOKEN_SEMICOLON, ['+'] = TOKEN_PLUS, ['-'] = TOKEN_MINUS, ['*'] = TOKEN_STAR,
+        ['/'] = TOKEN_SLASH,     ['%'] = TOKEN_PERCENT, ['='] = TOKEN_EQ, ['<'] = TOKEN_LT,
+        ['>'] = TOKEN_GT,
+    };
+    return tokens[sign];
+}
+
+/* Words that are tokens of their own only before a string. */
+static int free_word_token(struct slice word)
+{
+    if (lexer_word_is(word, "TIMESTAMP"))
+        return TOKEN_TIMESTAMP;
+    bool literal = lexer_word_is(word, "DATE") || lexer_word_is(word, "TIME") ||
+                   lexer_word_is(word, "INTERVAL");
+    return literal ? TOKEN_RESERVED : TOKEN_ID;
+}
+
+/* Fills the token that ends at `end`. */
+static enum error take(struct lexer *lexer, struct token *token, int type, const uint8_t *end)
+{
+    const uint8_t *start = lexer->text.data + token->at;
+    token->type = type;
+    token->len = (uint32_t)(end - start);
+    token->text = slice_of(start, token->len);
+    lexer->at = (size_t)(end - lexer->text.data);
+    bool quoted_name = type == TOKEN_ID && (*start == '`' || *start == '"');
+    if (type == TOKEN_PARAMETER)
+        token->text = slice_of(start + 1, token->len - 1);
+    if (type != TOKEN_STRING && !quoted_name)
+        return OK;
+    token->quoted = quoted_name;
+    enum error status = unquote(lexer, token);
+    if (status == OK && quoted_name && token->text.len == 0) {
+        lexer->why = "a quoted name is empty";
+        return ERROR_INVALID;
+    }
+    return status;
 }
 
 enum error lexer_next(struct lexer *lexer, struct token *token)
@@ -180,12 +240,6 @@ enum error lexer_next(struct lexer *lexer, struct token *token)
     const uint8_t *YYMARKER = YYCURSOR;
     const uint8_t *start;
     *token = (struct token){.type = 0};
-
-#define TAKE(number)                                                                               \
-    do {                                                                                           \
-        token->type = (number);                                                                    \
-        goto taken;                                                                                \
-    } while (0)
 
 next:
     start = YYCURSOR;
@@ -199,76 +253,37 @@ next:
     letter = [A-Za-z_\x80-\xff];
     digit = [0-9];
     word = letter (letter | digit | "$")*;
+    decimal = digit+ "." digit* | "." digit+;
     exponent = [eE] [+-]? digit+;
 
     blank+                    { goto next; }
     "--" [^\n\x00]*           { goto next; }
     "/*" ([^*] | "*"+ [^*/])* "*"+ "/" { goto next; }
-    "/*"                      { lexer->at = token->at + 2; return refuse(lexer, token, "a comment begins here and does not end; \"*/\" was expected"); }
-    $                         { lexer->at = token->at; token->type = 0; return OK; }
+    $                         { lexer->at = token->at; return OK; }
 
-    [xX] "'" [^'\x00]* "'"    { TAKE(TOKEN_BINARY); }
+    [xX] "'" [^'\x00]* "'"    { return take(lexer, token, TOKEN_BINARY, YYCURSOR); }
     word                      { goto word; }
-    digit+                    { TAKE(TOKEN_INTEGER); }
-    digit+ "." digit* | "." digit+ { TAKE(TOKEN_DECIMAL); }
-    (digit+ "." digit* | "." digit+ | digit+) exponent { TAKE(TOKEN_APPROXIMATE); }
-    (digit+ "." digit* | "." digit+ | digit+) exponent? letter {
-        lexer->at = (size_t)(YYCURSOR - lexer->text.data);
-        return refuse(lexer, token, "a number runs into a word; a name that begins with a digit stands in back-ticks");
-    }
-    "'" ([^'\x00] | "''")* "'"      { TAKE(TOKEN_STRING); }
-    "'"                       { lexer->at = token->at + 1; return refuse(lexer, token, "a string begins here and does not end; a closing ' was expected"); }
-    "`" ([^`\x00] | "``")* "`"      { TAKE(TOKEN_ID); }
-    "`"                       { lexer->at = token->at + 1; return refuse(lexer, token, "a quoted name begins here and does not end; a closing ` was expected"); }
-    ["] ([^"\x00] | ["]["])* ["]    { TAKE(TOKEN_ID); }
-    ["]                       { lexer->at = token->at + 1; return refuse(lexer, token, "a quoted name begins here and does not end; a closing \" was expected"); }
-    ":" word                  { TAKE(TOKEN_PARAMETER); }
+    digit+                    { return take(lexer, token, TOKEN_INTEGER, YYCURSOR); }
+    decimal                   { return take(lexer, token, TOKEN_DECIMAL, YYCURSOR); }
+    (decimal | digit+) exponent { return take(lexer, token, TOKEN_APPROXIMATE, YYCURSOR); }
+    (decimal | digit+) exponent? letter { return refuse(lexer, token); }
+    "'" ([^'\x00] | "''")* "'" { return take(lexer, token, TOKEN_STRING, YYCURSOR); }
+    "`" ([^`\x00] | "``")* "`" { return take(lexer, token, TOKEN_ID, YYCURSOR); }
+    ["] ([^"\x00] | ["]["])* ["] { return take(lexer, token, TOKEN_ID, YYCURSOR); }
+    ":" word                  { return take(lexer, token, TOKEN_PARAMETER, YYCURSOR); }
 
-    "("   { TAKE(TOKEN_LP); }
-    ")"   { TAKE(TOKEN_RP); }
-    ","   { TAKE(TOKEN_COMMA); }
-    "."   { TAKE(TOKEN_DOT); }
-    ";"   { TAKE(TOKEN_SEMICOLON); }
-    "+"   { TAKE(TOKEN_PLUS); }
-    "-"   { TAKE(TOKEN_MINUS); }
-    "*"   { TAKE(TOKEN_STAR); }
-    "/"   { TAKE(TOKEN_SLASH); }
-    "%"   { TAKE(TOKEN_PERCENT); }
-    "||"  { TAKE(TOKEN_CONCAT); }
-    "="   { TAKE(TOKEN_EQ); }
-    "<>" | "!=" { TAKE(TOKEN_NE); }
-    "<"   { TAKE(TOKEN_LT); }
-    "<="  { TAKE(TOKEN_LE); }
-    ">"   { TAKE(TOKEN_GT); }
-    ">="  { TAKE(TOKEN_GE); }
-    *     { lexer->at = token->at + 1; return refuse(lexer, token, "this character begins nothing in SQL"); }
+    "||"                      { return take(lexer, token, TOKEN_CONCAT, YYCURSOR); }
+    "<>" | "!="               { return take(lexer, token, TOKEN_NE, YYCURSOR); }
+    "<="                      { return take(lexer, token, TOKEN_LE, YYCURSOR); }
+    ">="                      { return take(lexer, token, TOKEN_GE, YYCURSOR); }
+    [(),.;+*/%=<>-]           { return take(lexer, token, sign_token(*start), YYCURSOR); }
+    "/*"                      { return refuse(lexer, token); }
+    *                         { return refuse(lexer, token); }
     */
 
-word:
-    token->text = slice_of(start, (size_t)(YYCURSOR - start));
-    token->type = word_token(token->text);
-    if (token->type == TOKEN_ID && string_follows(YYCURSOR)) {
-        if (lexer_word_is(token->text, "TIMESTAMP"))
-            token->type = TOKEN_TIMESTAMP;
-        else if (lexer_word_is(token->text, "DATE") || lexer_word_is(token->text, "TIME") ||
-                 lexer_word_is(token->text, "INTERVAL"))
-            token->type = TOKEN_RESERVED;
-    }
-taken:
-    lexer->at = (size_t)(YYCURSOR - lexer->text.data);
-    token->len = (uint32_t)(YYCURSOR - start);
-    if (token->type == TOKEN_STRING)
-        return unquote(lexer, token);
-    if (token->type == TOKEN_ID && token->text.data == NULL) {
-        token->quoted = true;
-        enum error status = unquote(lexer, token);
-        if (status == OK && token->text.len == 0)
-            return refuse(lexer, token, "a quoted name is empty");
-        return status;
-    }
-    if (token->type == TOKEN_PARAMETER)
-        token->text = slice_of(start + 1, token->len - 1);
-    else if (token->text.data == NULL)
-        token->text = slice_of(start, token->len);
-    return OK;
+word:;
+    int type = word_token(slice_of(start, (size_t)(YYCURSOR - start)));
+    if (type == TOKEN_ID && string_follows(YYCURSOR))
+        type = free_word_token(slice_of(start, (size_t)(YYCURSOR - start)));
+    return take(lexer, token, type, YYCURSOR);
 }

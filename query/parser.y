@@ -1,4 +1,5 @@
-// The grammar of what is supported. What is not supported has no rules: parse_error.c recognises it at the token that does not fit.
+// The grammar of what is supported. What is not supported has no rules: parse_error.c recognises it
+// at the token that does not fit.
 
 %name sqlparse
 %token_prefix TOKEN_
@@ -33,7 +34,8 @@ struct orders {
     }
 }
 %stack_overflow {
-    parse_fail(parse, ERROR_LIMIT, 0, "the statement is nested too deeply: at most %u levels are allowed",
+    parse_fail(parse, ERROR_LIMIT, 0,
+               "the statement is nested too deeply: at most %u levels are allowed",
                LIMIT_EXPRESSION_DEPTH);
 }
 
@@ -47,7 +49,8 @@ struct orders {
 %right SIGN.
 
 %fallback ID
-    ASC CHANGELOG_MODE CURRENT DESC DESCRIBE DROP ESCAPE EXISTS EXPLAIN FOLLOWING IF PARTITION PRECEDING PRECISION
+    ASC CHANGELOG_MODE CURRENT DESC DESCRIBE DROP ESCAPE EXISTS EXPLAIN FOLLOWING IF PARTITION
+    PRECEDING PRECISION
     RANGE ROW ROWS SHOW TABLES TEMPORARY TRY_CAST UNBOUNDED UNKNOWN.
 %token RESERVED.
 
@@ -64,8 +67,12 @@ statement ::= DESCRIBE name(A). { parse_statement(parse, QUERY_DESCRIBE, A, fals
 statement ::= DESC name(A). { parse_statement(parse, QUERY_DESCRIBE, A, false); }
 statement ::= DROP TABLE name(A). { parse_statement(parse, QUERY_DROP_TABLE, A, false); }
 statement ::= DROP TABLE IF EXISTS name(A). { parse_statement(parse, QUERY_DROP_TABLE, A, true); }
-statement ::= CREATE temporary TABLE name(A) LP columns RP WITH LP options RP. { parse_create(parse, A, false); }
-statement ::= CREATE temporary TABLE IF NOT EXISTS name(A) LP columns RP WITH LP options RP. { parse_create(parse, A, true); }
+statement ::= CREATE temporary TABLE name(A) LP columns RP WITH LP options RP. {
+    parse_create(parse, A, false);
+}
+statement ::= CREATE temporary TABLE IF NOT EXISTS name(A) LP columns RP WITH LP options RP. {
+    parse_create(parse, A, true);
+}
 
 temporary ::= .
 temporary ::= TEMPORARY.
@@ -159,25 +166,37 @@ orderings(R) ::= orderings(L) COMMA ordering(O). { R = L; R.order[1] = O; R.coun
 %type ordering {struct ast_order}
 ordering(R) ::= expr(E). { R = (struct ast_order){.expr = E}; }
 ordering(R) ::= expr(E) ASC. { R = (struct ast_order){.expr = E}; }
-ordering(R) ::= expr(E) DESC(D). { R = (struct ast_order){.expr = E, .descending = true, .at = D.at}; }
+ordering(R) ::= expr(E) DESC(D). {
+    R = (struct ast_order){.expr = E, .descending = true, .at = D.at};
+}
 
 %type frame {struct ast_frame}
 %type unit {struct ast_frame}
 %type bound {struct ast_bound}
 frame(R) ::= . { R = (struct ast_frame){.unit = AST_FRAME_NONE}; }
-frame(R) ::= unit(U) bound(B). { R = U; R.start = B; R.end = (struct ast_bound){.kind = AST_CURRENT_ROW, .at = B.at}; }
+frame(R) ::= unit(U) bound(B). {
+    R = U; R.start = B; R.end = (struct ast_bound){.kind = AST_CURRENT_ROW, .at = B.at};
+}
 frame(R) ::= unit(U) BETWEEN bound(B) AND bound(E). { R = U; R.start = B; R.end = E; }
 unit(R) ::= ROWS(A). { R = (struct ast_frame){.unit = AST_FRAME_ROWS, .at = A.at}; }
 unit(R) ::= RANGE(A). { R = (struct ast_frame){.unit = AST_FRAME_RANGE, .at = A.at}; }
-bound(R) ::= UNBOUNDED(A) PRECEDING. { R = (struct ast_bound){.kind = AST_UNBOUNDED_PRECEDING, .at = A.at}; }
+bound(R) ::= UNBOUNDED(A) PRECEDING. {
+    R = (struct ast_bound){.kind = AST_UNBOUNDED_PRECEDING, .at = A.at};
+}
 bound(R) ::= UNBOUNDED(A) FOLLOWING. { R = (struct ast_bound){.kind = AST_FOLLOWING, .at = A.at}; }
 bound(R) ::= CURRENT(A) ROW. { R = (struct ast_bound){.kind = AST_CURRENT_ROW, .at = A.at}; }
-bound(R) ::= number(E) PRECEDING. { R = (struct ast_bound){.kind = AST_PRECEDING, .offset = E, .at = E == NULL ? 0 : E->at}; }
-bound(R) ::= number(E) FOLLOWING. { R = (struct ast_bound){.kind = AST_FOLLOWING, .offset = E, .at = E == NULL ? 0 : E->at}; }
+bound(R) ::= number(E) PRECEDING. {
+    R = (struct ast_bound){.kind = AST_PRECEDING, .offset = E, .at = E == NULL ? 0 : E->at};
+}
+bound(R) ::= number(E) FOLLOWING. {
+    R = (struct ast_bound){.kind = AST_FOLLOWING, .offset = E, .at = E == NULL ? 0 : E->at};
+}
 number(R) ::= INTEGER(A). { R = parse_literal(parse, A); }
 number(R) ::= DECIMAL(A). { R = parse_literal(parse, A); }
 number(R) ::= APPROXIMATE(A). { R = parse_literal(parse, A); }
-number(R) ::= MINUS(M) INTEGER(A). { R = parse_prefix(parse, AST_NEGATE, M, parse_literal(parse, A)); }
+number(R) ::= MINUS(M) INTEGER(A). {
+    R = parse_prefix(parse, AST_NEGATE, M, parse_literal(parse, A));
+}
 
 // ---- Expressions ----
 
@@ -206,30 +225,52 @@ expr(R) ::= NOT(N) expr(A). { R = parse_prefix(parse, AST_NOT, N, A); }
 expr(R) ::= MINUS(N) expr(A). [SIGN] { R = parse_prefix(parse, AST_NEGATE, N, A); }
 expr(R) ::= PLUS expr(A). [SIGN] { R = A; }
 expr(R) ::= expr(A) PLUS expr(B). { R = parse_node(parse, AST_ARITHMETIC, QUERY_ADD, A, B, NULL); }
-expr(R) ::= expr(A) MINUS expr(B). { R = parse_node(parse, AST_ARITHMETIC, QUERY_SUBTRACT, A, B, NULL); }
-expr(R) ::= expr(A) STAR expr(B). { R = parse_node(parse, AST_ARITHMETIC, QUERY_MULTIPLY, A, B, NULL); }
-expr(R) ::= expr(A) SLASH expr(B). { R = parse_node(parse, AST_ARITHMETIC, QUERY_DIVIDE, A, B, NULL); }
-expr(R) ::= expr(A) PERCENT expr(B). { R = parse_node(parse, AST_ARITHMETIC, QUERY_MODULO, A, B, NULL); }
+expr(R) ::= expr(A) MINUS expr(B). {
+    R = parse_node(parse, AST_ARITHMETIC, QUERY_SUBTRACT, A, B, NULL);
+}
+expr(R) ::= expr(A) STAR expr(B). {
+    R = parse_node(parse, AST_ARITHMETIC, QUERY_MULTIPLY, A, B, NULL);
+}
+expr(R) ::= expr(A) SLASH expr(B). {
+    R = parse_node(parse, AST_ARITHMETIC, QUERY_DIVIDE, A, B, NULL);
+}
+expr(R) ::= expr(A) PERCENT expr(B). {
+    R = parse_node(parse, AST_ARITHMETIC, QUERY_MODULO, A, B, NULL);
+}
 expr(R) ::= expr(A) EQ expr(B). { R = parse_node(parse, AST_COMPARE, AST_EQUAL, A, B, NULL); }
 expr(R) ::= expr(A) NE expr(B). { R = parse_node(parse, AST_COMPARE, AST_UNEQUAL, A, B, NULL); }
 expr(R) ::= expr(A) LT expr(B). { R = parse_node(parse, AST_COMPARE, AST_LESS, A, B, NULL); }
 expr(R) ::= expr(A) LE expr(B). { R = parse_node(parse, AST_COMPARE, AST_LESS_EQUAL, A, B, NULL); }
 expr(R) ::= expr(A) GT expr(B). { R = parse_node(parse, AST_COMPARE, AST_GREATER, A, B, NULL); }
-expr(R) ::= expr(A) GE expr(B). { R = parse_node(parse, AST_COMPARE, AST_GREATER_EQUAL, A, B, NULL); }
+expr(R) ::= expr(A) GE expr(B). {
+    R = parse_node(parse, AST_COMPARE, AST_GREATER_EQUAL, A, B, NULL);
+}
 
 %type is_not {bool}
 is_not(R) ::= IS. { R = false; }
 is_not(R) ::= IS NOT. { R = true; }
-expr(R) ::= expr(A) is_not(N) NULL(T). [IS] { R = parse_negated(parse_node(parse, AST_IS, AST_IS_NULL, A, NULL, NULL), N, T); }
-expr(R) ::= expr(A) is_not(N) UNKNOWN(T). [IS] { R = parse_negated(parse_node(parse, AST_IS, AST_IS_NULL, A, NULL, NULL), N, T); }
-expr(R) ::= expr(A) is_not(N) TRUE(T). [IS] { R = parse_negated(parse_node(parse, AST_IS, AST_IS_TRUE, A, NULL, NULL), N, T); }
-expr(R) ::= expr(A) is_not(N) FALSE(T). [IS] { R = parse_negated(parse_node(parse, AST_IS, AST_IS_FALSE, A, NULL, NULL), N, T); }
-expr(R) ::= expr(A) is_not(N) DISTINCT FROM expr(B). [IS] { R = parse_negated(parse_node(parse, AST_DISTINCT, 0, A, B, NULL), N, NONE); }
+expr(R) ::= expr(A) is_not(N) NULL(T). [IS] {
+    R = parse_negated(parse_node(parse, AST_IS, AST_IS_NULL, A, NULL, NULL), N, T);
+}
+expr(R) ::= expr(A) is_not(N) UNKNOWN(T). [IS] {
+    R = parse_negated(parse_node(parse, AST_IS, AST_IS_NULL, A, NULL, NULL), N, T);
+}
+expr(R) ::= expr(A) is_not(N) TRUE(T). [IS] {
+    R = parse_negated(parse_node(parse, AST_IS, AST_IS_TRUE, A, NULL, NULL), N, T);
+}
+expr(R) ::= expr(A) is_not(N) FALSE(T). [IS] {
+    R = parse_negated(parse_node(parse, AST_IS, AST_IS_FALSE, A, NULL, NULL), N, T);
+}
+expr(R) ::= expr(A) is_not(N) DISTINCT FROM expr(B). [IS] {
+    R = parse_negated(parse_node(parse, AST_DISTINCT, 0, A, B, NULL), N, NONE);
+}
 
 %type between {bool}
 between(R) ::= BETWEEN. { R = false; }
 between(R) ::= NOT BETWEEN. { R = true; }
-expr(R) ::= expr(A) between(N) expr(B) AND expr(C). [BETWEEN] { R = parse_negated(parse_node(parse, AST_BETWEEN, 0, A, B, C), N, NONE); }
+expr(R) ::= expr(A) between(N) expr(B) AND expr(C). [BETWEEN] {
+    R = parse_negated(parse_node(parse, AST_BETWEEN, 0, A, B, C), N, NONE);
+}
 
 %type in {bool}
 in(R) ::= IN. { R = false; }
@@ -239,29 +280,43 @@ expr(R) ::= expr(A) in(N) LP exprs(L) RP(C). [IN] { R = parse_in(parse, A, N, L,
 %type like {bool}
 like(R) ::= LIKE. { R = false; }
 like(R) ::= NOT LIKE. { R = true; }
-expr(R) ::= expr(A) like(N) expr(B). [LIKE] { R = parse_negated(parse_node(parse, AST_LIKE, 0, A, B, NULL), N, NONE); }
-expr(R) ::= expr(A) like(N) expr(B) ESCAPE expr(C). [LIKE] { R = parse_negated(parse_node(parse, AST_LIKE, 0, A, B, C), N, NONE); }
+expr(R) ::= expr(A) like(N) expr(B). [LIKE] {
+    R = parse_negated(parse_node(parse, AST_LIKE, 0, A, B, NULL), N, NONE);
+}
+expr(R) ::= expr(A) like(N) expr(B) ESCAPE expr(C). [LIKE] {
+    R = parse_negated(parse_node(parse, AST_LIKE, 0, A, B, C), N, NONE);
+}
 
-expr(R) ::= CASE(A) case_operand(O) branches(L) otherwise(E) END(B). { R = parse_case(parse, A, O, L, E, B); }
+expr(R) ::= CASE(A) case_operand(O) branches(L) otherwise(E) END(B). {
+    R = parse_case(parse, A, O, L, E, B);
+}
 case_operand(R) ::= . { R = NULL; }
 case_operand(R) ::= expr(E). { R = E; }
 %type branches {struct ast_list}
-branches(R) ::= WHEN expr(A) THEN expr(B). { R = parse_list_add(parse_list_add((struct ast_list){.count = 0}, A), B); }
-branches(R) ::= branches(L) WHEN expr(A) THEN expr(B). { R = parse_list_add(parse_list_add(L, A), B); }
+branches(R) ::= WHEN expr(A) THEN expr(B). {
+    R = parse_list_add(parse_list_add((struct ast_list){.count = 0}, A), B);
+}
+branches(R) ::= branches(L) WHEN expr(A) THEN expr(B). {
+    R = parse_list_add(parse_list_add(L, A), B);
+}
 otherwise(R) ::= . { R = NULL; }
 otherwise(R) ::= ELSE expr(E). { R = E; }
 
 expr(R) ::= CAST(A) LP expr(E) AS type(T) RP(B). { R = parse_cast(parse, A, E, T, B); }
 expr(R) ::= TRY_CAST(A) LP expr(E) AS type(T) RP(B). { R = parse_cast(parse, A, E, T, B); }
 
-expr(R) ::= ID(A) LP RP(B) over(W). { R = parse_call(parse, A, (struct ast_list){.count = 0}, B, W); }
+expr(R) ::= ID(A) LP RP(B) over(W). {
+    R = parse_call(parse, A, (struct ast_list){.count = 0}, B, W);
+}
 expr(R) ::= ID(A) LP STAR(S) RP(B) over(W). {
-    R = parse_call(parse, A, parse_list_add((struct ast_list){.count = 0}, parse_star(parse, NONE, S)), B, W);
+    struct ast_list star = {.count = 0};
+    R = parse_call(parse, A, parse_list_add(star, parse_star(parse, NONE, S)), B, W);
 }
 expr(R) ::= ID(A) LP exprs(L) RP(B) over(W). { R = parse_call(parse, A, L, B, W); }
 
 %code {
-/* The automaton alone, for the question what could have followed. Its loop is that of the template's driver, without values. */
+/* The automaton alone, for the question what could have followed. Its loop is that of the
+ * template's driver, without values. */
 void sqlparse_shadow_init(struct parse_shadow *shadow)
 {
     shadow->depth = 1;

@@ -116,60 +116,76 @@ static void write_aggregate(const struct query_plan *plan, uint32_t index, struc
     buf_append_byte(text, ')');
 }
 
+/* The sign between the operands; NULL if the expression is written otherwise. */
+static const char *infix_sign(const struct expr *expr)
+{
+    switch (expr->kind) {
+    case EXPR_COMPARE:
+        return comparison_signs[expr->op];
+    case EXPR_DISTINCT:
+        return expr->negated ? "IS NOT DISTINCT FROM" : "IS DISTINCT FROM";
+    case EXPR_AND:
+        return "AND";
+    case EXPR_OR:
+        return "OR";
+    case EXPR_ARITHMETIC:
+        return arithmetic_signs[expr->op];
+    case EXPR_CONCAT:
+        return "||";
+    default:
+        return NULL;
+    }
+}
+
+/* The word before operands in parentheses; NULL if the expression is written otherwise. */
+static const char *call_word(const struct expr *expr)
+{
+    static const char *const words[] = {
+        [EXPR_NOT] = "NOT ",
+        [EXPR_NEGATE] = "-",
+        [EXPR_BETWEEN] = "BETWEEN",
+        [EXPR_IN] = "IN",
+        [EXPR_LIKE] = "LIKE",
+        [EXPR_COALESCE] = "COALESCE",
+        [EXPR_NULLIF] = "NULLIF",
+        [EXPR_ABS] = "ABS",
+        [EXPR_UPPER] = "UPPER",
+        [EXPR_LOWER] = "LOWER",
+        [EXPR_CHAR_LENGTH] = "CHAR_LENGTH",
+    };
+    return words[expr->kind];
+}
+
+static void write_slot(const struct query_plan *plan, uint32_t index, bool above, struct buf *text)
+{
+    if (above)
+        plan_write_expr(plan, plan->row[index], false, text);
+    else
+        buf_append_slice(text, plan->slots[index].name);
+}
+
 void plan_write_expr(const struct query_plan *plan, const struct expr *expr, bool above,
                      struct buf *text)
 {
+    const char *sign = infix_sign(expr);
+    if (sign != NULL) {
+        write_infix(plan, expr, above, sign, text);
+        return;
+    }
     switch (expr->kind) {
     case EXPR_CONSTANT:
         write_constant(&expr->constant, text);
         return;
     case EXPR_SLOT:
-        if (above)
-            plan_write_expr(plan, plan->row[expr->index], false, text);
-        else
-            buf_append_slice(text, plan->slots[expr->index].name);
+        write_slot(plan, expr->index, above, text);
         return;
     case EXPR_AGGREGATE:
         write_aggregate(plan, expr->index, text);
-        return;
-    case EXPR_COMPARE:
-        write_infix(plan, expr, above, comparison_signs[expr->op], text);
-        return;
-    case EXPR_DISTINCT:
-        write_infix(plan, expr, above, expr->negated ? "IS NOT DISTINCT FROM" : "IS DISTINCT FROM",
-                    text);
-        return;
-    case EXPR_AND:
-        write_infix(plan, expr, above, "AND", text);
-        return;
-    case EXPR_OR:
-        write_infix(plan, expr, above, "OR", text);
-        return;
-    case EXPR_ARITHMETIC:
-        write_infix(plan, expr, above, arithmetic_signs[expr->op], text);
-        return;
-    case EXPR_CONCAT:
-        write_infix(plan, expr, above, "||", text);
-        return;
-    case EXPR_NOT:
-        write_call(plan, expr, above, "NOT ", text);
-        return;
-    case EXPR_NEGATE:
-        write_call(plan, expr, above, "-", text);
         return;
     case EXPR_IS:
         buf_append_byte(text, '(');
         plan_write_expr(plan, expr->args[0], above, text);
         buf_printf(text, " IS %s%s)", expr->negated ? "NOT " : "", truth_words[expr->op]);
-        return;
-    case EXPR_BETWEEN:
-        write_call(plan, expr, above, expr->negated ? "NOT BETWEEN" : "BETWEEN", text);
-        return;
-    case EXPR_IN:
-        write_call(plan, expr, above, expr->negated ? "NOT IN" : "IN", text);
-        return;
-    case EXPR_LIKE:
-        write_call(plan, expr, above, expr->negated ? "NOT LIKE" : "LIKE", text);
         return;
     case EXPR_CASE:
         write_case(plan, expr, above, text);
@@ -180,24 +196,10 @@ void plan_write_expr(const struct query_plan *plan, const struct expr *expr, boo
     case EXPR_EXPECT:
         plan_write_expr(plan, expr->args[0], above, text);
         return;
-    case EXPR_COALESCE:
-        write_call(plan, expr, above, "COALESCE", text);
-        return;
-    case EXPR_NULLIF:
-        write_call(plan, expr, above, "NULLIF", text);
-        return;
-    case EXPR_ABS:
-        write_call(plan, expr, above, "ABS", text);
-        return;
-    case EXPR_UPPER:
-        write_call(plan, expr, above, "UPPER", text);
-        return;
-    case EXPR_LOWER:
-        write_call(plan, expr, above, "LOWER", text);
-        return;
-    case EXPR_CHAR_LENGTH:
-        write_call(plan, expr, above, "CHAR_LENGTH", text);
-        return;
+    default:
+        if (expr->negated)
+            buf_append_text(text, "NOT ");
+        write_call(plan, expr, above, call_word(expr), text);
     }
 }
 

@@ -110,26 +110,29 @@ static bool is_unchanged(const struct query_plan *plan, const struct result *bef
 }
 
 static enum error give(const struct query_plan *plan, const struct result *result,
-                       enum query_kind kind, query_result_fn *on_result, void *arg)
+                       enum query_kind kind, uint64_t mark, query_result_fn *on_result, void *arg)
 {
-    struct query_row row = {.values = result->values, .count = plan->select_count};
+    struct query_row row = {.values = result->values, .count = plan->select_count, .mark = mark};
     return on_result(arg, kind, &row);
 }
 
-/* What the change of one group means for its subscribers. */
+/* What the change of one group means for its subscribers; the group keeps the row's mark if they
+ * see any. */
 static enum error give_change(const struct query_plan *plan, const struct result *before,
-                              const struct result *after, query_result_fn *on_result, void *arg)
+                              const struct result *after, struct group *group, uint64_t mark,
+                              query_result_fn *on_result, void *arg)
 {
     if (!before->visible && !after->visible)
         return OK;
-    if (!before->visible)
-        return give(plan, after, QUERY_INSERT, on_result, arg);
-    if (!after->visible)
-        return give(plan, before, QUERY_DELETE, on_result, arg);
-    if (is_unchanged(plan, before, after))
+    if (before->visible && after->visible && is_unchanged(plan, before, after))
         return OK;
-    enum error status = give(plan, before, QUERY_UPDATE_BEFORE, on_result, arg);
-    return status == OK ? give(plan, after, QUERY_UPDATE_AFTER, on_result, arg) : status;
+    group->mark = mark;
+    if (!before->visible)
+        return give(plan, after, QUERY_INSERT, mark, on_result, arg);
+    if (!after->visible)
+        return give(plan, before, QUERY_DELETE, mark, on_result, arg);
+    enum error status = give(plan, before, QUERY_UPDATE_BEFORE, mark, on_result, arg);
+    return status == OK ? give(plan, after, QUERY_UPDATE_AFTER, mark, on_result, arg) : status;
 }
 
 /* ---- One row ---- */
@@ -157,16 +160,16 @@ static bool is_wellformed(const struct query_plan *plan, const struct query_row 
  */
 static enum error evaluate_before(struct query_state *state, struct group *group, bool begins,
                                   const struct query_row *row, struct arena *arena,
-                                  struct query_value *aggregates, struct result *before)
+                                  struct query_value *aggregates, struct result *before,
+                                  struct query_error *error)
 {
     const struct query_plan *plan = state->plan;
-    struct query_error ignored;
     before->visible = false;
     if (begins || plan->kind == PLAN_OVER)
         return OK;
     enum error status = read_aggregates(plan, group, arena, true, aggregates);
     if (status == OK)
-        status = evaluate_result(plan, row->values, aggregates, arena, &ignored, before);
+        status = evaluate_result(plan, row->values, aggregates, arena, error, before);
     return status == ERROR_INVALID ? OK : status;
 }
 
@@ -184,7 +187,7 @@ static enum error prepare(struct query_state *state, struct group *group, bool b
     after->values = before->values + plan->select_count;
     enum error status = change_begin(&state->change, group, row);
     if (status == OK)
-        status = evaluate_before(state, group, begins, row, arena, aggregates, before);
+        status = evaluate_before(state, group, begins, row, arena, aggregates, before, error);
     if (status == OK)
         status = change_add(&state->change);
     if (status != OK)
@@ -226,7 +229,7 @@ enum error query_state_apply(struct query_state *state, const struct query_row *
     if (begins)
         group_insert(&state->table, group);
     state->table.bytes += group_bytes(plan, group) - bytes;
-    enum error given = give_change(plan, &before, &after, on_result, arg);
+    enum error given = give_change(plan, &before, &after, group, row->mark, on_result, arg);
     return given != OK ? given : status;
 }
 
@@ -254,7 +257,7 @@ static enum error give_group(struct query_state *state, struct group *group, str
     if (status == OK)
         status = evaluate_result(plan, row, aggregates, arena, &ignored, &result);
     if (status == OK && result.visible)
-        status = give(plan, &result, QUERY_INSERT, on_result, arg);
+        status = give(plan, &result, QUERY_INSERT, group->mark, on_result, arg);
     return status == ERROR_INVALID
                ? OK
                : status; /* this group's latest result was an error, and was told as one */

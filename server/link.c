@@ -1,4 +1,4 @@
-#include "server/link.h"
+#include "server/link_impl.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -6,14 +6,6 @@
 
 #include "common/limits.h"
 #include "common/mem.h"
-#include "protocol/admin_reason.h"
-#include "protocol/message.h"
-#include "protocol/peer.h"
-
-/*   waiting --timer--> connecting --hello--> greeting --welcome--> up
- *      ^                   |                    |                  |
- *      +---- next locator, 50 to 500 ms later --+------------------+        given up: refused for good */
-enum link_state { LINK_WAITING, LINK_CONNECTING, LINK_GREETING, LINK_UP, LINK_GIVEN_UP };
 
 enum {
     BACKOFF_MIN_MS = 50,
@@ -21,53 +13,6 @@ enum {
     CONNECT_MS = 1000,
     WELCOME_MS = 5000,        /* a locator that probes the holder of a name takes its time */
     LOCATOR_SILENT_MS = 2000, /* without any beacon: the connection is given up */
-    CALL_MS = 10000,
-    CALLS_MAX = 1024,
-    UNSENT_BYTES_MAX = 4 * 1024 * 1024,
-};
-
-struct call {
-    uint64_t id;
-    uint64_t deadline_us;
-    link_answer_fn *on_answer;
-    void *arg;
-    struct call *next;
-};
-
-struct link {
-    struct loop *loop;
-    struct net *net;
-    struct log *log;
-    struct link_options options; /* its pointers are ours */
-    struct link_events events;
-    void *arg;
-    char **groups; /* point into group_text */
-    size_t group_count;
-    char *group_text;
-
-    enum link_state state;
-    struct net_conn *conn;
-    uint32_t locator; /* that is, or was last, tried */
-    uint32_t backoff_ms;
-    struct loop_timer step;     /* reconnect, welcome in time */
-    struct loop_timer beacon;   /* while up */
-    struct loop_timer patience; /* until the first join */
-    uint64_t heard_us;
-    bool logged_loss; /* one line for each loss, not for each attempt */
-    bool logged_refusal;
-    char trouble[512]; /* why the last attempt failed */
-
-    bool has_cluster_id;
-    uint8_t cluster_id[CLUSTER_ID_BYTES];
-    bool joined;
-    uint64_t epoch;        /* newest map that was given to on_map() */
-    uint64_t acknowledged; /* by the owner */
-    uint64_t beacon_number, beacon_received;
-
-    uint64_t next_call_id;
-    struct call *calls;
-    uint32_t call_count;
-    struct arena arena;
 };
 
 static const struct net_address *locator_of(const struct link *link)
@@ -76,123 +21,6 @@ static const struct net_address *locator_of(const struct link *link)
 }
 
 static void send_beacon(struct link *link);
-
-/* ---- Calls ---- */
-
-static void end_call(struct call *call, const struct failure *failure, uint32_t number, struct slice body)
-{
-    call->on_answer(call->arg, failure, number, body);
-    mem_free(call);
-}
-
-static void fail_call(struct call *call, enum admin_reason reason, const char *text)
-{
-    struct admin_reason_row row = admin_reason_row(reason);
-    struct failure failure;
-    failure_set(&failure, row.code, "%s: %s", row.word, text);
-    end_call(call, &failure, 0, slice_of(NULL, 0));
-}
-
-/* The list is emptied first: a callback may call again. */
-static void fail_all_calls(struct link *link, const char *text)
-{
-    struct call *calls = link->calls;
-    link->calls = NULL;
-    link->call_count = 0;
-    while (calls != NULL) {
-        struct call *call = calls;
-        calls = call->next;
-        fail_call(call, ADMIN_REASON_UNREACHABLE, text);
-    }
-}
-
-static void fail_late_calls(struct link *link, uint64_t now_us)
-{
-    struct call *late = NULL;
-    struct call **end = &late;
-    for (struct call **at = &link->calls; *at != NULL;) {
-        struct call *call = *at;
-        if (call->deadline_us > now_us) {
-            at = &call->next;
-            continue;
-        }
-        *at = call->next;
-        call->next = NULL;
-        *end = call;
-        end = &call->next;
-        link->call_count--;
-    }
-    while (late != NULL) {
-        struct call *call = late;
-        late = call->next;
-        fail_call(call, ADMIN_REASON_TIMEOUT,
-                  "the locator did not answer within 10 s; the change may or may not have been made. Look with "
-                  "`vug status` before trying again.");
-    }
-}
-
-enum error link_call(struct link *link, uint32_t number, struct slice body, link_answer_fn *on_answer, void *arg)
-{
-    PRE(loop_is_current(link->loop));
-    if (link->state != LINK_UP)
-        return ERROR_UNREACHABLE;
-    if (link->call_count >= CALLS_MAX || net_conn_unsent(link->conn) > UNSENT_BYTES_MAX)
-        return ERROR_BUSY;
-    struct call *call = mem_zalloc(sizeof(*call));
-    if (call == NULL)
-        return ERROR_MEMORY;
-    Pb__PeerCall message = PB__PEER_CALL__INIT;
-    message.id = call->id = ++link->next_call_id;
-    message.number = number;
-    message.body = message_bytes(body);
-    enum error error = PEER_SEND(link->conn, CALL, call, &message);
-    if (error != OK) {
-        mem_free(call);
-        return error;
-    }
-    call->deadline_us = loop_now_us(link->loop) + CALL_MS * UINT64_C(1000);
-    call->on_answer = on_answer;
-    call->arg = arg;
-    call->next = link->calls;
-    link->calls = call;
-    link->call_count++;
-    return OK;
-}
-
-static void on_answer(struct link *link, const Pb__PeerAnswer *answer)
-{
-    struct call **at = &link->calls;
-    while (*at != NULL && (*at)->id != answer->id)
-        at = &(*at)->next;
-    struct call *call = *at;
-    if (call == NULL)
-        return; /* it came too late */
-    *at = call->next;
-    link->call_count--;
-    struct failure failure;
-    if (answer->code != 0)
-        failure_set(&failure, answer->code, "%s", answer->text);
-    end_call(call, answer->code != 0 ? &failure : NULL, answer->number,
-             slice_of(answer->body.data, answer->body.len));
-}
-
-void link_answer(struct link *link, uint64_t id, const struct failure *failure, uint32_t number, struct slice body)
-{
-    PRE(loop_is_current(link->loop));
-    if (link->state != LINK_UP)
-        return;
-    Pb__PeerAnswer answer = PB__PEER_ANSWER__INIT;
-    answer.id = id;
-    if (failure != NULL) {
-        answer.code = failure->code;
-        answer.text = (char *)(uintptr_t)failure->text;
-    } else {
-        answer.number = number;
-        answer.body = message_bytes(body);
-    }
-    /* Without memory for it the locator's own deadline answers. */
-    (void)PEER_SEND(link->conn, ANSWER, answer, &answer);
-}
 
 /* ---- Losing the connection ---- */
 
@@ -211,7 +39,8 @@ static uint64_t backoff_us(struct link *link)
     uint32_t chance;
     loop_random(link->loop, &chance, sizeof(chance));
     uint64_t half_us = link->backoff_ms * UINT64_C(500);
-    link->backoff_ms = link->backoff_ms * 2 < BACKOFF_MAX_MS ? link->backoff_ms * 2 : BACKOFF_MAX_MS;
+    link->backoff_ms =
+        link->backoff_ms * 2 < BACKOFF_MAX_MS ? link->backoff_ms * 2 : BACKOFF_MAX_MS;
     return half_us + chance % (half_us + 1);
 }
 
@@ -220,7 +49,8 @@ static void lost(struct link *link, const char *why)
 {
     bool was_up = link->state == LINK_UP;
     const struct net_address *locator = locator_of(link);
-    snprintf(link->trouble, sizeof(link->trouble), "locator %s[%u]: %s", locator->host, locator->port, why);
+    snprintf(link->trouble, sizeof(link->trouble), "locator %s[%u]: %s", locator->host,
+             locator->port, why);
     if (link->joined && !link->logged_loss) {
         link->logged_loss = true;
         log_line(link->log, LOG_WARN, "link", "VG1301",
@@ -232,8 +62,9 @@ static void lost(struct link *link, const char *why)
     loop_timer_clear(&link->beacon);
     loop_timer_set(&link->step, backoff_us(link));
     if (was_up)
-        fail_all_calls(link, "the connection to the locator broke before it answered; the change may or may not have "
-                             "been made. Look with `vug status` before trying again.");
+        link_fail_all_calls(link, "the connection to the locator broke before it answered; the "
+                                  "change may or may not have "
+                                  "been made. Look with `vug status` before trying again.");
 }
 
 static void drop(struct link *link, const char *why)
@@ -260,7 +91,8 @@ static enum error take_map(struct link *link, const Pb__PeerMapPush *push)
     enum error error = cluster_map_unpack(slice_of(push->map.data, push->map.len), &map);
     if (error != OK)
         return error;
-    if (map->epoch != push->epoch || memcmp(map->cluster_id, link->cluster_id, CLUSTER_ID_BYTES) != 0) {
+    if (map->epoch != push->epoch ||
+        memcmp(map->cluster_id, link->cluster_id, CLUSTER_ID_BYTES) != 0) {
         cluster_map_unref(map);
         return ERROR_MALFORMED;
     }
@@ -276,14 +108,16 @@ static const struct {
     Pb__PeerWelcome__Refusal refusal;
     enum error error;
 } refusals[] = {
-    {PB__PEER_WELCOME__REFUSAL__OTHER_CLUSTER, ERROR_CONFLICT}, {PB__PEER_WELCOME__REFUSAL__NAME_TAKEN, ERROR_EXISTS},
+    {PB__PEER_WELCOME__REFUSAL__OTHER_CLUSTER, ERROR_CONFLICT},
+    {PB__PEER_WELCOME__REFUSAL__NAME_TAKEN, ERROR_EXISTS},
     {PB__PEER_WELCOME__REFUSAL__UNAUTHORIZED, ERROR_UNAUTHORIZED},
-    {PB__PEER_WELCOME__REFUSAL__VERSION, ERROR_UNSUPPORTED}, {PB__PEER_WELCOME__REFUSAL__SECOND_SERVER, ERROR_UNSUPPORTED},
+    {PB__PEER_WELCOME__REFUSAL__VERSION, ERROR_UNSUPPORTED},
+    {PB__PEER_WELCOME__REFUSAL__SECOND_SERVER, ERROR_UNSUPPORTED},
     {PB__PEER_WELCOME__REFUSAL__MALFORMED, ERROR_INVALID},
 };
 
-/* A server that has joined ends only when its name belongs to another process; any other refusal comes from a locator that is not, or
- * not yet, of its cluster, and the next one may be. */
+/* A server that has joined ends only when its name belongs to another process; any other refusal
+ * comes from a locator that is not, or not yet, of its cluster, and the next one may be. */
 static void refused(struct link *link, const Pb__PeerWelcome *welcome)
 {
     enum error why = ERROR_BUSY;
@@ -298,8 +132,9 @@ static void refused(struct link *link, const Pb__PeerWelcome *welcome)
     }
     if (link->joined && why != ERROR_BUSY && !link->logged_refusal) {
         link->logged_refusal = true;
-        log_line(link->log, LOG_ERROR, "link", "VG1302", "locator %s[%u] does not know this server: %s",
-                 locator_of(link)->host, locator_of(link)->port, welcome->text);
+        log_line(link->log, LOG_ERROR, "link", "VG1302",
+                 "locator %s[%u] does not know this server: %s", locator_of(link)->host,
+                 locator_of(link)->port, welcome->text);
     }
     drop(link, welcome->text);
 }
@@ -308,8 +143,10 @@ static void other_cluster(struct link *link, const Pb__PeerWelcome *welcome)
 {
     char text[512];
     snprintf(text, sizeof(text),
-             "locator %s[%u] (%s) belongs to another cluster than the one that this server has joined: its map was "
-             "lost or replaced. Restore the locator's data directory, or restart this server, which then begins empty.",
+             "locator %s[%u] (%s) belongs to another cluster than the one that this server has "
+             "joined: its map was "
+             "lost or replaced. Restore the locator's data directory, or restart this server, "
+             "which then begins empty.",
              locator_of(link)->host, locator_of(link)->port, welcome->name);
     if (!link->logged_refusal) {
         link->logged_refusal = true;
@@ -326,7 +163,8 @@ static enum error on_welcome(struct link *link, const Pb__PeerWelcome *welcome)
     }
     if (welcome->cluster_id.len != CLUSTER_ID_BYTES)
         return ERROR_MALFORMED;
-    if (link->has_cluster_id && memcmp(welcome->cluster_id.data, link->cluster_id, CLUSTER_ID_BYTES) != 0) {
+    if (link->has_cluster_id &&
+        memcmp(welcome->cluster_id.data, link->cluster_id, CLUSTER_ID_BYTES) != 0) {
         other_cluster(link, welcome);
         return OK;
     }
@@ -346,8 +184,9 @@ static enum error on_welcome(struct link *link, const Pb__PeerWelcome *welcome)
 static enum error on_message(struct link *link, const Pb__PeerMessage *message)
 {
     if (link->state == LINK_GREETING)
-        return message->kind_case == PB__PEER_MESSAGE__KIND_WELCOME ? on_welcome(link, message->welcome)
-                                                                    : ERROR_MALFORMED;
+        return message->kind_case == PB__PEER_MESSAGE__KIND_WELCOME
+                   ? on_welcome(link, message->welcome)
+                   : ERROR_MALFORMED;
     switch (message->kind_case) {
     case PB__PEER_MESSAGE__KIND_MAP_PUSH:
         return take_map(link, message->map_push);
@@ -356,7 +195,7 @@ static enum error on_message(struct link *link, const Pb__PeerMessage *message)
             link->beacon_received = message->beacon->number;
         return OK;
     case PB__PEER_MESSAGE__KIND_ANSWER:
-        on_answer(link, message->answer);
+        link_take_answer(link, message->answer);
         return OK;
     case PB__PEER_MESSAGE__KIND_CALL:
         if (link->events.on_call != NULL) {
@@ -364,7 +203,8 @@ static enum error on_message(struct link *link, const Pb__PeerMessage *message)
                                  slice_of(message->call->body.data, message->call->body.len));
         } else {
             struct failure failure;
-            failure_set(&failure, FAILURE_UNSUPPORTED_OPERATION, "UNSUPPORTED: this server cannot do that.");
+            failure_set(&failure, FAILURE_UNSUPPORTED_OPERATION,
+                        "UNSUPPORTED: this server cannot do that.");
             link_answer(link, message->call->id, &failure, 0, slice_of(NULL, 0));
         }
         return OK;
@@ -468,8 +308,8 @@ static void on_step(void *arg)
     }
     const struct net_address *locator = locator_of(link);
     link->state = LINK_CONNECTING;
-    enum error error = net_connect(link->net, locator->host, locator->port, CONNECT_MS * UINT64_C(1000), &conn_events,
-                                   link, &link->conn);
+    enum error error = net_connect(link->net, locator->host, locator->port,
+                                   CONNECT_MS * UINT64_C(1000), &conn_events, link, &link->conn);
     if (error != OK)
         lost(link, error_text(error));
 }
@@ -479,7 +319,8 @@ static void on_patience(void *arg)
     struct link *link = arg;
     char text[1024];
     snprintf(text, sizeof(text),
-             "No locator took this server in within %u ms; the last attempt: %s. Start a locator, or name it with "
+             "No locator took this server in within %u ms; the last attempt: %s. Start a locator, "
+             "or name it with "
              "--locators=HOST[PORT]; --locator-wait-time says how long to wait.",
              link->options.wait_ms, link->trouble[0] == '\0' ? "none has answered" : link->trouble);
     if (link->conn != NULL)
@@ -491,7 +332,8 @@ static void on_patience(void *arg)
 /* ---- While up ---- */
 
 /* In the arena, which a message of the locator may be using. */
-static enum error add_regions(struct link *link, const struct link_load *load, Pb__PeerBeacon *beacon)
+static enum error add_regions(struct link *link, const struct link_load *load,
+                              Pb__PeerBeacon *beacon)
 {
     size_t count = load->regions == NULL ? 0 : load->region_count;
     Pb__PeerRegionLoad *regions = arena_alloc(&link->arena, (count + 1) * sizeof(*regions));
@@ -524,7 +366,8 @@ static void send_beacon(struct link *link)
     beacon.buckets = load.buckets;
     beacon.uptime_s = load.uptime_s;
     /* A beacon that finds no memory is one that got lost; the next comes soon. */
-    if (net_conn_unsent(link->conn) <= UNSENT_BYTES_MAX && add_regions(link, &load, &beacon) == OK)
+    if (net_conn_unsent(link->conn) <= LINK_UNSENT_BYTES_MAX &&
+        add_regions(link, &load, &beacon) == OK)
         (void)PEER_SEND(link->conn, BEACON, beacon, &beacon);
     loop_timer_set(&link->beacon, PEER_BEACON_MS * UINT64_C(1000));
 }
@@ -539,7 +382,7 @@ static void on_beacon(void *arg)
     }
     arena_reset(&link->arena);
     send_beacon(link);
-    fail_late_calls(link, now_us);
+    link_fail_late_calls(link, now_us);
 }
 
 void link_acknowledge(struct link *link, uint64_t epoch)
@@ -604,13 +447,15 @@ static enum error copy_options(struct link *link, const struct link_options *opt
     link->options.name = copy_text(options->name);
     link->options.host = copy_text(options->host);
     link->options.groups = copy_text(options->groups);
-    if (locators == NULL || link->options.name == NULL || link->options.host == NULL || link->options.groups == NULL)
+    if (locators == NULL || link->options.name == NULL || link->options.host == NULL ||
+        link->options.groups == NULL)
         return ERROR_MEMORY;
     return split_groups(link);
 }
 
-enum error link_new(struct loop *loop, struct net *net, struct log *log, const struct link_options *options,
-                    const struct link_events *events, void *arg, struct link **out)
+enum error link_new(struct loop *loop, struct net *net, struct log *log,
+                    const struct link_options *options, const struct link_events *events, void *arg,
+                    struct link **out)
 {
     PRE(loop_is_current(loop) && options->locator_count > 0);
     struct link *link = mem_zalloc(sizeof(*link));
@@ -646,7 +491,7 @@ void link_free(struct link *link)
         net_conn_abort(link->conn);
     link->conn = NULL;
     link->state = LINK_GIVEN_UP;
-    fail_all_calls(link, "this server is shutting down.");
+    link_fail_all_calls(link, "this server is shutting down.");
     loop_timer_fini(&link->step);
     loop_timer_fini(&link->beacon);
     loop_timer_fini(&link->patience);

@@ -1,7 +1,8 @@
 /* The server's link to a locator: joins, receives the cluster map, sends beacons, forwards calls.
  *
- * One connection (first byte 86) to one of the locators; when it breaks the next locator is tried, for as long as the server lives: a server
- * goes on serving without locators. Belongs to the server's main loop. */
+ * One connection (first byte 86) to one of the locators; when it breaks the next locator is tried,
+ * for as long as the server lives: a server goes on serving without locators. Belongs to the
+ * server's main loop. */
 #ifndef VUG_SERVER_LINK_H
 #define VUG_SERVER_LINK_H
 
@@ -21,7 +22,8 @@ struct link_load { /* what a beacon tells of the member */
     uint64_t entries, bytes;
     uint32_t clients, primaries, buckets;
     uint64_t uptime_s;
-    const struct link_region_load *regions; /* the owner's, valid until the next load(); NULL: not told */
+    const struct link_region_load
+        *regions; /* the owner's, valid until the next load(); NULL: not told */
     uint32_t region_count;
 };
 
@@ -33,43 +35,53 @@ struct link_options {
     const char *host; /* for clients */
     uint16_t port, http_port;
     const char *groups; /* comma-separated */
-    uint32_t wait_ms; /* for the first locator: on_refused() after that, with ERROR_TIMEOUT */
+    uint32_t wait_ms;   /* for the first locator: on_refused() after that, with ERROR_TIMEOUT */
 };
 
 /* None of these may call link_free(). */
 struct link_events {
-    /* A newer map; the callee takes its own reference. The first call means that the server has joined. */
+    /* A newer map; the callee takes its own reference. The first call means that the server has
+     * joined. */
     void (*on_map)(void *arg, struct cluster_map *map);
-    /* The cluster does not take this server, or no locator was reached in time; the link has given up. Before the first map:
-     * ERROR_EXISTS (name in use), ERROR_CONFLICT (other cluster), ERROR_UNSUPPORTED (a second server, or another version), ERROR_INVALID,
-     * ERROR_UNAUTHORIZED, ERROR_TIMEOUT. After it only ERROR_EXISTS: another process has taken this one's place, which must not
-     * answer clients any more. `text` says what, why, and what to do. */
+    /* The cluster does not take this server, or no locator was reached in time; the link has given
+     * up. Before the first map: ERROR_EXISTS (name in use), ERROR_CONFLICT (other cluster),
+     * ERROR_UNSUPPORTED (a second server, or another version), ERROR_INVALID, ERROR_UNAUTHORIZED,
+     * ERROR_TIMEOUT. After it only ERROR_EXISTS: another process has taken this one's place, which
+     * must not answer clients any more. `text` says what, why, and what to do. */
     void (*on_refused)(void *arg, enum error why, const char *text);
     /* The locator asks the member to stop (`vug stop`). */
     void (*on_stop)(void *arg);
     void (*load)(void *arg, struct link_load *load);
-    /* The locator asks for a request of a client to be executed here (RegionClearRequest, over all buckets of this member): answered with
-     * link_answer(), now or later. NULL: answered as unsupported. */
+    /* The locator asks for a request of a client to be executed here (RegionClearRequest, over all
+     * buckets of this member): answered with link_answer(), now or later. NULL: answered as
+     * unsupported. */
     void (*on_call)(void *arg, uint64_t id, uint32_t number, struct slice body);
 };
 
-enum error link_new(struct loop *loop, struct net *net, struct log *log, const struct link_options *options,
-                    const struct link_events *events, void *arg, struct link **link);
+enum error link_new(struct loop *loop, struct net *net, struct log *log,
+                    const struct link_options *options, const struct link_events *events, void *arg,
+                    struct link **link);
 void link_free(struct link *link);
 
-/* The map that the server works with now is `epoch`: acknowledged to the locator, which waits for it when it creates or destroys something. */
+/* The map that the server works with now is `epoch`: acknowledged to the locator, which waits for
+ * it when it creates or destroys something. */
 void link_acknowledge(struct link *link, uint64_t epoch);
 
 bool link_is_up(const struct link *link);
 
-/* The answer to on_call(). `failure` NULL: success. Lost without harm if the link broke in between. */
-void link_answer(struct link *link, uint64_t id, const struct failure *failure, uint32_t number, struct slice body);
+/* The answer to on_call(). `failure` NULL: success. Lost without harm if the link broke in between.
+ */
+void link_answer(struct link *link, uint64_t id, const struct failure *failure, uint32_t number,
+                 struct slice body);
 
-/* Sends a request (member number and body of a client's message) to the locator; the answer arrives once, on the main loop: `failure` NULL
- * on success. At once: ERROR_UNREACHABLE when no locator is connected, ERROR_BUSY when too many calls wait, ERROR_MEMORY. Through the
- * callback a failure whose text begins with UNREACHABLE when the link breaks, TIMEOUT when 10 s pass (the change may have been
- * made), and whatever the locator says; protocol/admin_reason.h lists the words. */
-typedef void link_answer_fn(void *arg, const struct failure *failure, uint32_t number, struct slice body);
-enum error link_call(struct link *link, uint32_t number, struct slice body, link_answer_fn *on_answer, void *arg);
+/* Sends a request (member number and body of a client's message) to the locator; the answer arrives
+ * once, on the main loop: `failure` NULL on success. At once: ERROR_UNREACHABLE when no locator is
+ * connected, ERROR_BUSY when too many calls wait, ERROR_MEMORY. Through the callback a failure
+ * whose text begins with UNREACHABLE when the link breaks, TIMEOUT when 10 s pass (the change may
+ * have been made), and whatever the locator says; protocol/admin_reason.h lists the words. */
+typedef void link_answer_fn(void *arg, const struct failure *failure, uint32_t number,
+                            struct slice body);
+enum error link_call(struct link *link, uint32_t number, struct slice body,
+                     link_answer_fn *on_answer, void *arg);
 
 #endif

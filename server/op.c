@@ -87,11 +87,13 @@ struct slice op_stored(struct session *session, const struct value *value)
 enum error op_locate(struct session *session, struct region *region, const struct value *key, struct bucket **bucket,
                      struct bucket_key *stored)
 {
-    stored->stored = op_stored(session, key);
+    struct value identity = *key;
+    value_make_key(&identity);
+    stored->stored = op_stored(session, &identity);
     if (stored->stored.data == NULL)
         return ERROR_MEMORY;
     stored->hash = table_hash(stored->stored, region->hash_seed);
-    *bucket = region_bucket(region, key);
+    *bucket = region_bucket(region, &identity);
     return OK;
 }
 

@@ -95,10 +95,10 @@ static void fill_vug_reading(struct exchange *exchange, const struct exchange_op
     char text[128];
     int len =
         snprintf(text, sizeof text,
-                 "{\"id\":\"%s\",\"timestamp\":1700000000000,\"temperature\":00.00}", first_key);
+                 "{\"id\":\"%s\",\"timestamp\":1700000000000,\"temperature\":10.00}", first_key);
 
     fill_put_of(exchange, options, VALUE_JSON, (const uint8_t *)text, (size_t)len);
-    exchange->temperature = find(exchange->request, exchange->request_len, "00.00}", 0);
+    exchange->temperature = find(exchange->request, exchange->request_len, "10.00}", 0);
 }
 
 static void fill_vug_get(struct exchange *exchange, const struct exchange_options *options)

@@ -12,7 +12,8 @@
 #include "tests/bench/wire.h"
 
 enum {
-    READINGS_QUARTERS = 400, /* 0 to 99.75 degrees */
+    READINGS_LOWEST = 40, /* quarters: 10 to 99.75 degrees, four digits without a leading zero */
+    READINGS_QUARTERS = 360,
     SUBSCRIBER_READ_BYTES = 256 * 1024,
     SUBSCRIBER_PATIENCE_MS = 10000,
     MEMBER_ERROR = 1,
@@ -32,7 +33,7 @@ static uint32_t quarters(uint64_t sensor, uint32_t n)
 {
     uint64_t mixed = sensor * UINT64_C(0x9E3779B97F4A7C15) + n * UINT64_C(0xC2B2AE3D27D4EB4F);
 
-    return (uint32_t)(mixed >> 40) % READINGS_QUARTERS;
+    return READINGS_LOWEST + (uint32_t)(mixed >> 40) % READINGS_QUARTERS;
 }
 
 void readings_write_temperature(uint64_t sensor, uint32_t n, uint8_t *out)

@@ -40,9 +40,11 @@ static void test_conflict_is_decided_again_on_the_others_map(void **state)
     struct buf packed;
     uint32_t id;
     buf_init(&packed);
-    assert_int_equal(cluster_map_unpack(slice_of(fixture->memory.bytes, fixture->memory.len), &base), OK);
+    assert_int_equal(
+        cluster_map_unpack(slice_of(fixture->memory.bytes, fixture->memory.len), &base), OK);
     assert_int_equal(cluster_map_edit(base, &other), OK);
-    struct cluster_region region = {.name = slice_text("theirs"), .type = CLUSTER_PARTITION, .bucket_count = 3};
+    struct cluster_region region = {
+        .name = slice_text("theirs"), .type = CLUSTER_PARTITION, .bucket_count = 3};
     assert_int_equal(cluster_map_add_region(other, &region, &id), OK);
     assert_int_equal(cluster_map_seal(other), OK);
     assert_int_equal(cluster_map_pack(other, &packed), OK);
@@ -58,7 +60,8 @@ static void test_conflict_is_decided_again_on_the_others_map(void **state)
     assert_int_equal(answer.number, 1021);
     assert_int_equal(fixture->memory.epoch, 3);
     struct cluster_map *map;
-    assert_int_equal(cluster_map_unpack(slice_of(fixture->memory.bytes, fixture->memory.len), &map), OK);
+    assert_int_equal(cluster_map_unpack(slice_of(fixture->memory.bytes, fixture->memory.len), &map),
+                     OK);
     assert_int_equal(map->region_count, 2);
     cluster_map_unref(map);
     cluster_map_unref(other);
@@ -128,7 +131,8 @@ static void test_map_that_cannot_be_read_stops_the_start(void **state)
     assert_non_null(strstr(fixture->failed_text, "another version"));
 }
 
-/* Whatever allocation fails, the region is there or not, nobody is left hanging, and the next attempt works. */
+/* Whatever allocation fails, the region is there or not, nobody is left hanging, and the next
+ * attempt works. */
 static void test_each_failing_allocation_leaves_the_map_whole(void **state)
 {
     struct fixture *fixture = *state;

@@ -1,4 +1,5 @@
-/* A locator, servers that are nothing but a link, and clients that write bytes, under the simulated clock and network. */
+/* A locator, servers that are nothing but a link, and clients that write bytes, under the simulated
+ * clock and network. */
 #ifndef VUG_TESTS_UNIT_LOCATOR_FIXTURE_H
 #define VUG_TESTS_UNIT_LOCATOR_FIXTURE_H
 
@@ -121,8 +122,8 @@ static void locator_start(struct fixture *fixture)
                                       .arg = fixture};
     fixture->ready = false;
     fixture->failed = OK;
-    assert_int_equal(locator_new(&options, fixture->locator_loop, fixture->locator_net, fixture->log, store,
-                                 &fixture->locator),
+    assert_int_equal(locator_new(&options, fixture->locator_loop, fixture->locator_net,
+                                 fixture->log, store, &fixture->locator),
                      OK);
     assert_true(sim_run_until(fixture->sim, fixture_is_started, fixture, 10 * SEC));
 }
@@ -174,7 +175,8 @@ static void server_on_call(void *arg, uint64_t id, uint32_t number, struct slice
     uint8_t packed[32];
     response.entries = server->cleared;
     server->clears++;
-    link_answer(server->link, id, NULL, 1031, slice_of(packed, pb__region_clear_response__pack(&response, packed)));
+    link_answer(server->link, id, NULL, 1031,
+                slice_of(packed, pb__region_clear_response__pack(&response, packed)));
 }
 
 static void server_on_accept(void *arg, struct net_socket *socket)
@@ -196,8 +198,8 @@ static void server_start(struct fake_server *server, uint64_t incarnation)
     snprintf(locator.host, sizeof(locator.host), "%s", sim_node_host(fixture->locator_node));
     server->loop = sim_loop_new(fixture->sim, server->node);
     server->net = sim_net_new(fixture->sim, server->loop);
-    assert_int_equal(net_listen(server->net, sim_node_host(server->node), server->port, server_on_accept, server,
-                                &server->listener),
+    assert_int_equal(net_listen(server->net, sim_node_host(server->node), server->port,
+                                server_on_accept, server, &server->listener),
                      OK);
     server->incarnation = incarnation;
     server->refused = OK;
@@ -211,7 +213,9 @@ static void server_start(struct fake_server *server, uint64_t incarnation)
                                    .http_port = 7071,
                                    .groups = server->groups,
                                    .wait_ms = 60000};
-    assert_int_equal(link_new(server->loop, server->net, fixture->log, &options, &events, server, &server->link), OK);
+    assert_int_equal(
+        link_new(server->loop, server->net, fixture->log, &options, &events, server, &server->link),
+        OK);
 }
 
 static void server_free_objects(struct fake_server *server)
@@ -241,12 +245,14 @@ static bool server_is_settled(void *arg)
 
 static bool server_joins(struct fake_server *server)
 {
-    return sim_run_until(server->fixture->sim, server_is_settled, server, 20 * SEC) && server->refused == OK;
+    return sim_run_until(server->fixture->sim, server_is_settled, server, 20 * SEC) &&
+           server->refused == OK;
 }
 
 static bool server_is_refused(struct fake_server *server)
 {
-    return sim_run_until(server->fixture->sim, server_is_settled, server, 20 * SEC) && server->refused != OK;
+    return sim_run_until(server->fixture->sim, server_is_settled, server, 20 * SEC) &&
+           server->refused != OK;
 }
 
 static void run(struct fixture *fixture, uint64_t us)
@@ -254,7 +260,8 @@ static void run(struct fixture *fixture, uint64_t us)
     sim_run_until(fixture->sim, NULL, NULL, us);
 }
 
-static const struct cluster_bucket *bucket_of(const struct cluster_map *map, const char *region, uint32_t bucket)
+static const struct cluster_bucket *bucket_of(const struct cluster_map *map, const char *region,
+                                              uint32_t bucket)
 {
     const struct cluster_region *found = cluster_map_region(map, slice_text(region));
     assert_non_null(found);
@@ -263,14 +270,16 @@ static const struct cluster_bucket *bucket_of(const struct cluster_map *map, con
 }
 
 /* A server forwards a request of its client. */
-static void server_on_answer(void *arg, const struct failure *failure, uint32_t number, struct slice body)
+static void server_on_answer(void *arg, const struct failure *failure, uint32_t number,
+                             struct slice body)
 {
     struct fake_server *server = arg;
     (void)body;
     server->answered = true;
     server->answer_code = failure == NULL ? 0 : failure->code;
     server->answer_number = number;
-    snprintf(server->answer_text, sizeof(server->answer_text), "%s", failure == NULL ? "" : failure->text);
+    snprintf(server->answer_text, sizeof(server->answer_text), "%s",
+             failure == NULL ? "" : failure->text);
 }
 
 static bool server_is_answered(void *arg)
@@ -285,7 +294,8 @@ static uint32_t server_sql(struct fake_server *server, const char *statement)
     request.statement = message_bytes(slice_text(statement));
     size_t len = pb__sql_execute_request__pack(&request, packed);
     server->answered = false;
-    assert_int_equal(link_call(server->link, 1012, slice_of(packed, len), server_on_answer, server), OK);
+    assert_int_equal(link_call(server->link, 1012, slice_of(packed, len), server_on_answer, server),
+                     OK);
     assert_true(sim_run_until(server->fixture->sim, server_is_answered, server, 20 * SEC));
     return server->answer_code;
 }
@@ -330,8 +340,10 @@ static void client_on_drain(void *arg)
     (void)arg;
 }
 
-static const struct net_conn_events client_events = {
-    .on_data = client_on_data, .on_eof = client_on_eof, .on_drain = client_on_drain, .on_close = client_on_close};
+static const struct net_conn_events client_events = {.on_data = client_on_data,
+                                                     .on_eof = client_on_eof,
+                                                     .on_drain = client_on_drain,
+                                                     .on_close = client_on_close};
 
 /* The nth frame that came; false if it is not there whole. */
 static bool client_frame(const struct client *client, uint32_t n, struct slice *frame)
@@ -354,8 +366,8 @@ static void client_open(struct fixture *fixture, struct client *client)
 {
     static const uint8_t version[] = {10, 0x0d, 1, 0, 0, 0, 0x15, 1, 0, 0, 0};
     *client = (struct client){.fixture = fixture};
-    assert_int_equal(net_connect(fixture->client_net, sim_node_host(fixture->locator_node), 10334, SEC, &client_events,
-                                 client, &client->conn),
+    assert_int_equal(net_connect(fixture->client_net, sim_node_host(fixture->locator_node), 10334,
+                                 SEC, &client_events, client, &client->conn),
                      OK);
     assert_int_equal(net_conn_write(client->conn, version, sizeof(version)), OK);
 }
@@ -378,7 +390,8 @@ static void client_close(struct client *client)
     client->conn = NULL;
 }
 
-/* One reply: its number, and its body in `body` (which points into the client). 0 when there was none. */
+/* One reply: its number, and its body in `body` (which points into the client). 0 when there was
+ * none. */
 static uint32_t client_reply(struct client *client, uint32_t n, uint64_t max_us, struct slice *body)
 {
     struct slice frame;
@@ -405,7 +418,8 @@ static uint32_t error_of(struct slice body, char text[2048])
     return code;
 }
 
-/* One request on a connection of its own. Returns 0 and the number of the reply, or the failure's code and text. */
+/* One request on a connection of its own. Returns 0 and the number of the reply, or the failure's
+ * code and text. */
 struct answer {
     uint32_t number, code;
     char text[2048];
@@ -413,7 +427,8 @@ struct answer {
     size_t len;
 };
 
-static void ask(struct fixture *fixture, uint32_t number, const ProtobufCMessage *body, struct answer *answer)
+static void ask(struct fixture *fixture, uint32_t number, const ProtobufCMessage *body,
+                struct answer *answer)
 {
     struct client *client = calloc(1, sizeof(*client));
     struct slice reply = slice_of(NULL, 0);
@@ -431,7 +446,8 @@ static void ask(struct fixture *fixture, uint32_t number, const ProtobufCMessage
     free(client);
 }
 
-static void create_region(struct fixture *fixture, const char *name, const char *type, struct answer *answer)
+static void create_region(struct fixture *fixture, const char *name, const char *type,
+                          struct answer *answer)
 {
     Pb__RegionCreateRequest request = PB__REGION_CREATE_REQUEST__INIT;
     request.name = message_bytes(slice_text(name));

@@ -129,7 +129,8 @@ static enum error reopen(struct fixture *fixture)
     if (fixture->file != NULL)
         map_file_close(fixture->file);
     fixture->file = NULL;
-    return map_file_open(fixture->directory, &faulty_ops, &fixture->faulty, &fixture->file, &fixture->problem);
+    return map_file_open(fixture->directory, &faulty_ops, &fixture->faulty, &fixture->file,
+                         &fixture->problem);
 }
 
 static int setup(void **state)
@@ -227,7 +228,8 @@ static void test_stored_map_comes_back(void **state)
     assert_int_equal(restart_and_load(fixture, &bytes), 1);
     assert_true(slice_equal(buf_slice(&bytes), slice_text(first)));
     fixture->faulty.interrupt = true;
-    assert_int_equal(map_file_store(fixture->file, 1, 2, slice_text(second), &fixture->problem), OK);
+    assert_int_equal(map_file_store(fixture->file, 1, 2, slice_text(second), &fixture->problem),
+                     OK);
     fixture->faulty.interrupt = true;
     assert_int_equal(restart_and_load(fixture, &bytes), 2);
     assert_true(slice_equal(buf_slice(&bytes), slice_text(second)));
@@ -240,8 +242,10 @@ static void test_other_epoch_is_a_conflict(void **state)
     struct buf bytes;
     buf_init(&bytes);
     store_first(fixture);
-    assert_int_equal(map_file_store(fixture->file, 0, 1, slice_text(second), &fixture->problem), ERROR_CONFLICT);
-    assert_int_equal(map_file_store(fixture->file, 2, 3, slice_text(second), &fixture->problem), ERROR_CONFLICT);
+    assert_int_equal(map_file_store(fixture->file, 0, 1, slice_text(second), &fixture->problem),
+                     ERROR_CONFLICT);
+    assert_int_equal(map_file_store(fixture->file, 2, 3, slice_text(second), &fixture->problem),
+                     ERROR_CONFLICT);
     assert_int_equal(restart_and_load(fixture, &bytes), 1);
     buf_fini(&bytes);
 }
@@ -252,12 +256,14 @@ static void test_second_process_is_refused(void **state)
     struct map_file *other;
     struct map_problem problem;
     assert_int_equal(reopen(fixture), OK);
-    assert_int_equal(map_file_open(fixture->directory, &map_file_system, NULL, &other, &problem), ERROR_LOCKED);
+    assert_int_equal(map_file_open(fixture->directory, &map_file_system, NULL, &other, &problem),
+                     ERROR_LOCKED);
     assert_non_null(strstr(problem.text, fixture->directory));
     assert_non_null(strstr(problem.text, "--data-dir"));
     map_file_close(fixture->file);
     fixture->file = NULL;
-    assert_int_equal(map_file_open(fixture->directory, &map_file_system, NULL, &other, &problem), OK);
+    assert_int_equal(map_file_open(fixture->directory, &map_file_system, NULL, &other, &problem),
+                     OK);
     map_file_close(other);
 }
 
@@ -365,8 +371,8 @@ static void test_odd_files_are_named(void **state)
     assert_int_equal(load_damaged(fixture), ERROR_LIMIT);
 }
 
-/* Whatever call fails while a map is stored: the error is told, and a restart finds one of the two maps, whole; the new one only where the
- * problem said so. */
+/* Whatever call fails while a map is stored: the error is told, and a restart finds one of the two
+ * maps, whole; the new one only where the problem said so. */
 static void test_each_failing_call_of_a_store_keeps_a_whole_map(void **state)
 {
     static const int numbers[] = {ENOSPC, EIO};
@@ -391,8 +397,9 @@ static void test_each_failing_call_of_a_store_keeps_a_whole_map(void **state)
                 assert_int_equal(error, ERROR_IO);
                 assert_non_null(strstr(fixture->problem.text, strerror(numbers[i])));
                 /* The handle still stands on the old epoch and can try again. */
-                assert_int_equal(map_file_store(fixture->file, 2, 3, slice_text(second), &fixture->problem),
-                                 ERROR_CONFLICT);
+                assert_int_equal(
+                    map_file_store(fixture->file, 2, 3, slice_text(second), &fixture->problem),
+                    ERROR_CONFLICT);
             }
             uint64_t epoch = restart_and_load(fixture, &bytes);
             assert_int_equal(epoch, error == OK || doubtful ? 2 : 1);
@@ -416,9 +423,12 @@ static void test_failed_store_can_be_repeated(void **state)
         fixture->faulty.calls = 0;
         fixture->faulty.fail_at = n;
         fixture->faulty.fail_with = ENOSPC;
-        assert_int_equal(map_file_store(fixture->file, n, n + 1, slice_text(second), &fixture->problem), ERROR_IO);
+        assert_int_equal(
+            map_file_store(fixture->file, n, n + 1, slice_text(second), &fixture->problem),
+            ERROR_IO);
         fixture->faulty.fail_at = 0;
-        assert_int_equal(map_file_store(fixture->file, n, n + 1, slice_text(second), &fixture->problem), OK);
+        assert_int_equal(
+            map_file_store(fixture->file, n, n + 1, slice_text(second), &fixture->problem), OK);
         assert_int_equal(restart_and_load(fixture, &bytes), n + 1);
     }
     buf_fini(&bytes);

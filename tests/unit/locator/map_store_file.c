@@ -1,4 +1,5 @@
-/* The file store as a locator uses it: a thread of its own, answers on the loop. Under the real loop. */
+/* The file store as a locator uses it: a thread of its own, answers on the loop. Under the real
+ * loop. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -30,7 +31,8 @@ static void stop_loop(void *arg)
     loop_event_stop(arg);
 }
 
-static void on_loaded(void *arg, const struct map_problem *problem, uint64_t epoch, struct slice bytes)
+static void on_loaded(void *arg, const struct map_problem *problem, uint64_t epoch,
+                      struct slice bytes)
 {
     struct fixture *fixture = arg;
     assert_false(fixture->inside);
@@ -71,8 +73,8 @@ static int setup(void **state)
     assert_int_equal(loop_event_new(&fixture->loop), OK);
     fixture->ops = map_file_system;
     fixture->ops.sync = failing_sync;
-    assert_int_equal(map_store_file_new_with(fixture->loop, fixture->directory, &fixture->ops, fixture, &fixture->store,
-                                             &problem),
+    assert_int_equal(map_store_file_new_with(fixture->loop, fixture->directory, &fixture->ops,
+                                             fixture, &fixture->store, &problem),
                      OK);
     *state = fixture;
     return 0;
@@ -108,7 +110,9 @@ static void load(struct fixture *fixture)
 static void store(struct fixture *fixture, uint64_t expected, const char *bytes)
 {
     fixture->inside = true;
-    assert_int_equal(map_store_store(fixture->store, expected, expected + 1, slice_text(bytes), on_stored, fixture), OK);
+    assert_int_equal(map_store_store(fixture->store, expected, expected + 1, slice_text(bytes),
+                                     on_stored, fixture),
+                     OK);
     fixture->inside = false;
     loop_event_run(fixture->loop);
 }
@@ -150,9 +154,11 @@ static void test_free_waits_for_the_store_and_answers_no_more(void **state)
     struct fixture *fixture = *state;
     struct map_problem problem;
     fixture->inside = true; /* any answer fails the test */
-    assert_int_equal(map_store_store(fixture->store, 0, 1, slice_text("one"), on_stored, fixture), OK);
+    assert_int_equal(map_store_store(fixture->store, 0, 1, slice_text("one"), on_stored, fixture),
+                     OK);
     map_store_free(fixture->store);
-    assert_int_equal(map_store_file_new(fixture->loop, fixture->directory, &fixture->store, &problem), OK);
+    assert_int_equal(
+        map_store_file_new(fixture->loop, fixture->directory, &fixture->store, &problem), OK);
     fixture->inside = false;
     load(fixture);
     assert_int_equal(fixture->epoch, 1);
@@ -164,7 +170,8 @@ static void test_second_store_of_a_directory_is_refused(void **state)
     struct fixture *fixture = *state;
     struct map_store *other;
     struct map_problem problem;
-    assert_int_equal(map_store_file_new(fixture->loop, fixture->directory, &other, &problem), ERROR_LOCKED);
+    assert_int_equal(map_store_file_new(fixture->loop, fixture->directory, &other, &problem),
+                     ERROR_LOCKED);
     assert_non_null(strstr(problem.text, fixture->directory));
 }
 
@@ -172,7 +179,8 @@ static void test_store_without_memory_asks_nothing(void **state)
 {
     struct fixture *fixture = *state;
     mem_fault_fail_at(1);
-    assert_int_equal(map_store_store(fixture->store, 0, 1, slice_text("one"), on_stored, fixture), ERROR_MEMORY);
+    assert_int_equal(map_store_store(fixture->store, 0, 1, slice_text("one"), on_stored, fixture),
+                     ERROR_MEMORY);
     mem_fault_fail_at(0);
     store(fixture, 0, "one");
     assert_int_equal(fixture->error, OK);

@@ -16,8 +16,8 @@ static struct cluster_member server_named(const char *name, uint64_t incarnation
                                    .role = CLUSTER_SERVER};
 }
 
-/* Two regions of 5 and 3 buckets, and two servers: "a" has the primaries of both. "b", if `with_copies`, a copy of the first
- * region's buckets. */
+/* Two regions of 5 and 3 buckets, and two servers: "a" has the primaries of both. "b", if
+ * `with_copies`, a copy of the first region's buckets. */
 static struct cluster_map *example(bool with_copies)
 {
     static const uint8_t id[CLUSTER_ID_BYTES] = {1};
@@ -27,8 +27,9 @@ static struct cluster_map *example(bool with_copies)
     assert_int_equal(cluster_map_new(id, &map), OK);
     assert_int_equal(cluster_map_add_member(map, &a, &index), OK);
     for (uint32_t i = 0; i < 2; i++) {
-        struct cluster_region region = {
-            .name = slice_text(i == 0 ? "r" : "s"), .type = CLUSTER_PARTITION, .bucket_count = i == 0 ? 5 : 3};
+        struct cluster_region region = {.name = slice_text(i == 0 ? "r" : "s"),
+                                        .type = CLUSTER_PARTITION,
+                                        .bucket_count = i == 0 ? 5 : 3};
         assert_int_equal(cluster_map_add_region(map, &region, &region_id), OK);
         assert_int_equal(member_change_place(map, region_id), OK);
     }
@@ -44,8 +45,9 @@ static struct cluster_map *example(bool with_copies)
     return map;
 }
 
-static void assert_bucket(const struct cluster_map *map, uint32_t region, uint32_t bucket, uint32_t generation,
-                          uint32_t term, uint32_t set_version, uint32_t primary)
+static void assert_bucket(const struct cluster_map *map, uint32_t region, uint32_t bucket,
+                          uint32_t generation, uint32_t term, uint32_t set_version,
+                          uint32_t primary)
 {
     const struct cluster_bucket *found = &map->regions[region].buckets[bucket];
     assert_int_equal(found->generation, generation);

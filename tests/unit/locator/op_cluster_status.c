@@ -5,10 +5,12 @@ static Pb__ClusterStatusResponse *status_of(struct fixture *fixture)
 {
     struct answer *answer = calloc(1, sizeof(*answer));
     Pb__ClusterStatusRequest request = PB__CLUSTER_STATUS_REQUEST__INIT;
-    request.want_members = request.want_regions = request.want_tables = request.want_degraded = true;
+    request.want_members = request.want_regions = request.want_tables = request.want_degraded =
+        true;
     ask(fixture, 1024, &request.base, answer);
     assert_int_equal(answer->number, 1025);
-    Pb__ClusterStatusResponse *response = pb__cluster_status_response__unpack(NULL, answer->len, answer->body);
+    Pb__ClusterStatusResponse *response =
+        pb__cluster_status_response__unpack(NULL, answer->len, answer->body);
     assert_non_null(response);
     free(answer);
     return response;
@@ -26,9 +28,16 @@ static void test_members_regions_and_tables_are_told(void **state)
     server_start(server, 11);
     assert_true(server_joins(server));
     create_region(fixture, "r", "REPLICATE", &answer);
-    assert_int_equal(server_sql(server, "CREATE TABLE t (id STRING) WITH ('connector'='geode-region','region'='r')"), 0);
-    server->load = (struct link_load){
-        .entries = 30, .bytes = 3000, .clients = 2, .uptime_s = 5, .regions = loads, .region_count = 1};
+    assert_int_equal(
+        server_sql(server,
+                   "CREATE TABLE t (id STRING) WITH ('connector'='geode-region','region'='r')"),
+        0);
+    server->load = (struct link_load){.entries = 30,
+                                      .bytes = 3000,
+                                      .clients = 2,
+                                      .uptime_s = 5,
+                                      .regions = loads,
+                                      .region_count = 1};
     run(fixture, SEC);
     Pb__ClusterStatusResponse *status = status_of(fixture);
     assert_int_equal(status->n_member, 2);

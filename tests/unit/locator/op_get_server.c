@@ -1,4 +1,5 @@
-/* GetServer: who is named, who is not. Two servers are put into the map beforehand, since only known ones come back. */
+/* GetServer: who is named, who is not. Two servers are put into the map beforehand, since only
+ * known ones come back. */
 #include "tests/unit/locator/fixture.h"
 
 /* The locator starts anew with a map that names servers 0 and 1, with these incarnations. */
@@ -7,7 +8,8 @@ static void put_servers_into_the_map(struct fixture *fixture)
     struct cluster_map *base, *map;
     struct buf packed;
     buf_init(&packed);
-    assert_int_equal(cluster_map_unpack(slice_of(fixture->memory.bytes, fixture->memory.len), &base), OK);
+    assert_int_equal(
+        cluster_map_unpack(slice_of(fixture->memory.bytes, fixture->memory.len), &base), OK);
     locator_end(fixture);
     assert_int_equal(cluster_map_edit(base, &map), OK);
     for (uint32_t i = 0; i < 2; i++) {
@@ -42,8 +44,8 @@ static void put_servers_into_the_map(struct fixture *fixture)
 }
 
 /* Which server (1, 2), or 0 and the text. */
-static uint32_t get_server(struct fixture *fixture, const char *group, const char *excluded_host, uint16_t excluded_port,
-                           struct answer *answer)
+static uint32_t get_server(struct fixture *fixture, const char *group, const char *excluded_host,
+                           uint16_t excluded_port, struct answer *answer)
 {
     Pb__GetServerRequest request = PB__GET_SERVER_REQUEST__INIT;
     Pb__Server excluded = PB__SERVER__INIT;
@@ -59,9 +61,11 @@ static uint32_t get_server(struct fixture *fixture, const char *group, const cha
     if (answer->number != 13)
         return 0;
     uint32_t found = 0;
-    Pb__GetServerResponse *response = pb__get_server_response__unpack(NULL, answer->len, answer->body);
+    Pb__GetServerResponse *response =
+        pb__get_server_response__unpack(NULL, answer->len, answer->body);
     for (uint32_t i = 0; i < 2; i++)
-        if (slice_equal(message_slice(response->server->hostname), slice_text(sim_node_host(fixture->servers[i].node))) &&
+        if (slice_equal(message_slice(response->server->hostname),
+                        slice_text(sim_node_host(fixture->servers[i].node))) &&
             response->server->port == fixture->servers[i].port)
             found = i + 1;
     pb__get_server_response__free_unpacked(response, NULL);
@@ -153,7 +157,8 @@ static void test_exclusion_matches_the_advertised_text_and_port(void **state)
         assert_int_equal(get_server(fixture, "one", host, 40404, &answer), 0);
     assert_int_equal(answer.code, 101);
     assert_int_equal(get_server(fixture, "one", host, 40405, &answer), 1);
-    assert_int_equal(get_server(fixture, "one", "server1", 40404, &answer), 1); /* another spelling */
+    assert_int_equal(get_server(fixture, "one", "server1", 40404, &answer),
+                     1); /* another spelling */
 }
 
 static void test_dead_or_silent_server_is_not_named(void **state)

@@ -11,10 +11,11 @@ struct region_case {
 
 static void test_every_request_is_created_or_refused_with_its_reason(void **state)
 {
-    static const char long_name[] =
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    static const char long_name[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                                    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                                    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                                    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                                    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     static const struct region_case cases[] = {
         {"a", "PARTITION", 0, 0, "", "", NULL, NULL},
         {"/b", "partition", 0, 1, "string", "json", NULL, NULL},
@@ -32,15 +33,18 @@ static void test_every_request_is_created_or_refused_with_its_reason(void **stat
         {"g", "", 0, 0, "", "", "INVALID: ", "needs a type"},
         {"g", "PARTITIN", 0, 0, "", "", "INVALID: ", "did you mean PARTITION?"},
         {"g", "xyzzy", 0, 0, "", "", "INVALID: ", "there are PARTITION"},
-        {"g", "REPLICATE_PERSISTENT", 0, 0, "", "", "UNSUPPORTED: ", "the nearest that is supported is REPLICATE."},
-        {"g", "PARTITION_REDUNDANT_HEAP_LRU", 0, 0, "", "", "UNSUPPORTED: ", "supported is PARTITION_REDUNDANT."},
+        {"g", "REPLICATE_PERSISTENT", 0, 0, "", "",
+         "UNSUPPORTED: ", "the nearest that is supported is REPLICATE."},
+        {"g", "PARTITION_REDUNDANT_HEAP_LRU", 0, 0, "", "",
+         "UNSUPPORTED: ", "supported is PARTITION_REDUNDANT."},
         {"g", "LOCAL", 0, 0, "", "", "UNSUPPORTED: ", "supported is PARTITION."},
         {"g", "CACHING_PROXY", 0, 0, "", "", "UNSUPPORTED: ", "supported is PARTITION."},
         {"g", "PARTITION", 4, 0, "", "", "INVALID: ", "0 to 3 redundant copies, not 4"},
         {"g", "REPLICATE", 1, 0, "", "", "INVALID: ", "copy on every server"},
         {"g", "PARTITION", 0, 16385, "", "", "INVALID: ", "1 to 16384 buckets"},
         {"g", "PARTITION", 0, 0, "text", "", "INVALID: ", "key constraint text"},
-        {"g", "PARTITION", 0, 0, "", "a-word-that-is-much-longer-than-any", "INVALID: ", "value constraint"},
+        {"g", "PARTITION", 0, 0, "", "a-word-that-is-much-longer-than-any",
+         "INVALID: ", "value constraint"},
     };
     struct fixture *fixture = *state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -59,7 +63,8 @@ static void test_every_request_is_created_or_refused_with_its_reason(void **stat
             continue;
         }
         assert_int_equal(answer.number, 1);
-        if (strncmp(answer.text, row->failure, strlen(row->failure)) != 0 || strstr(answer.text, row->says) == NULL)
+        if (strncmp(answer.text, row->failure, strlen(row->failure)) != 0 ||
+            strstr(answer.text, row->says) == NULL)
             fail_msg("%s %s: %s", row->name, row->type, answer.text);
     }
     struct locator_state now;
@@ -71,12 +76,33 @@ static void test_every_request_is_created_or_refused_with_its_reason(void **stat
 static void test_every_shortcut_of_geode_is_known(void **state)
 {
     static const char *const words[] = {
-        "REPLICATE", "REPLICATE_PERSISTENT", "REPLICATE_OVERFLOW", "REPLICATE_PERSISTENT_OVERFLOW", "REPLICATE_HEAP_LRU",
-        "REPLICATE_PROXY", "PARTITION", "PARTITION_REDUNDANT", "PARTITION_PERSISTENT", "PARTITION_REDUNDANT_PERSISTENT",
-        "PARTITION_OVERFLOW", "PARTITION_REDUNDANT_OVERFLOW", "PARTITION_PERSISTENT_OVERFLOW",
-        "PARTITION_REDUNDANT_PERSISTENT_OVERFLOW", "PARTITION_HEAP_LRU", "PARTITION_REDUNDANT_HEAP_LRU", "PARTITION_PROXY",
-        "PARTITION_PROXY_REDUNDANT", "LOCAL", "LOCAL_PERSISTENT", "LOCAL_HEAP_LRU", "LOCAL_OVERFLOW",
-        "LOCAL_PERSISTENT_OVERFLOW", "PROXY", "CACHING_PROXY", "CACHING_PROXY_HEAP_LRU", "CACHING_PROXY_OVERFLOW",
+        "REPLICATE",
+        "REPLICATE_PERSISTENT",
+        "REPLICATE_OVERFLOW",
+        "REPLICATE_PERSISTENT_OVERFLOW",
+        "REPLICATE_HEAP_LRU",
+        "REPLICATE_PROXY",
+        "PARTITION",
+        "PARTITION_REDUNDANT",
+        "PARTITION_PERSISTENT",
+        "PARTITION_REDUNDANT_PERSISTENT",
+        "PARTITION_OVERFLOW",
+        "PARTITION_REDUNDANT_OVERFLOW",
+        "PARTITION_PERSISTENT_OVERFLOW",
+        "PARTITION_REDUNDANT_PERSISTENT_OVERFLOW",
+        "PARTITION_HEAP_LRU",
+        "PARTITION_REDUNDANT_HEAP_LRU",
+        "PARTITION_PROXY",
+        "PARTITION_PROXY_REDUNDANT",
+        "LOCAL",
+        "LOCAL_PERSISTENT",
+        "LOCAL_HEAP_LRU",
+        "LOCAL_OVERFLOW",
+        "LOCAL_PERSISTENT_OVERFLOW",
+        "PROXY",
+        "CACHING_PROXY",
+        "CACHING_PROXY_HEAP_LRU",
+        "CACHING_PROXY_OVERFLOW",
     };
     struct fixture *fixture = *state;
     uint32_t created = 0;
@@ -133,7 +159,6 @@ static void test_region_ids_are_never_used_again(void **state)
     create_region(fixture, "r", "PARTITION", &answer);
     assert_true(cluster_map_region(server->map, slice_text("r"))->id > first);
 }
-
 
 static bool has_map_with_region(void *arg)
 {
@@ -198,7 +223,10 @@ static void test_destroy_of_a_region_that_a_table_reads_is_refused(void **state)
     server_start(server, 11);
     assert_true(server_joins(server));
     create_region(fixture, "r", "PARTITION", &answer);
-    assert_int_equal(server_sql(server, "CREATE TABLE t (id STRING) WITH ('connector'='geode-region','region'='r')"), 0);
+    assert_int_equal(
+        server_sql(server,
+                   "CREATE TABLE t (id STRING) WITH ('connector'='geode-region','region'='r')"),
+        0);
     ask(fixture, 1022, &destroy.base, &answer);
     assert_memory_equal(answer.text, "EXISTS: table t reads region r.", 31);
     assert_int_equal(server_sql(server, "DROP TABLE t"), 0);
@@ -228,7 +256,8 @@ static void test_clear_is_done_by_the_servers_that_hold_primaries(void **state)
     assert_true(server_joins(server));
     clear(fixture, "r", &answer);
     assert_int_equal(answer.number, 1031);
-    Pb__RegionClearResponse *response = pb__region_clear_response__unpack(NULL, answer.len, answer.body);
+    Pb__RegionClearResponse *response =
+        pb__region_clear_response__unpack(NULL, answer.len, answer.body);
     assert_int_equal(response->entries, 42);
     pb__region_clear_response__free_unpacked(response, NULL);
     assert_int_equal(server->clears, 1);

@@ -19,9 +19,13 @@ static void test_table_is_in_the_map_of_every_server_when_it_is_answered(void **
 {
     struct fixture *fixture = *state;
     struct fake_server *server = joined_server(fixture);
-    assert_int_equal(server_sql(server, "CREATE TABLE SensorReadings (id STRING, ts BIGINT, t DOUBLE)" WITH_R ")"), 0);
+    assert_int_equal(
+        server_sql(server,
+                   "CREATE TABLE SensorReadings (id STRING, ts BIGINT, t DOUBLE)" WITH_R ")"),
+        0);
     assert_int_equal(server->answer_number, 1013);
-    const struct cluster_table *table = cluster_map_table(server->map, slice_text("SensorReadings"));
+    const struct cluster_table *table =
+        cluster_map_table(server->map, slice_text("SensorReadings"));
     assert_non_null(table);
     assert_true(slice_equal(table->region, slice_text("r")));
     struct arena arena;
@@ -47,9 +51,10 @@ static void test_each_statement_is_executed_or_refused_with_its_reason(void **st
         {"CREATE TABLE t (id STRING)" WITH_R ")", 0, "", ""},
         {"CREATE TABLE t (id STRING)" WITH_R ")", 50, "EXISTS: ", "table t exists already"},
         {"CREATE TABLE IF NOT EXISTS t (id BIGINT)" WITH_R ")", 0, "", ""},
-        {"CREATE TABLE u (id STRING) WITH ('connector'='geode-region','region'='nowhere')", 100, "NOT_FOUND: ",
-         "vug region create nowhere"},
-        {"CREATE TABLE v (id STRING)" WITH_R ",'locators'='10.9.9.9[10334]')", 50, "INVALID: ", "10.9.9.9[10334]"},
+        {"CREATE TABLE u (id STRING) WITH ('connector'='geode-region','region'='nowhere')", 100,
+         "NOT_FOUND: ", "vug region create nowhere"},
+        {"CREATE TABLE v (id STRING)" WITH_R ",'locators'='10.9.9.9[10334]')", 50,
+         "INVALID: ", "10.9.9.9[10334]"},
         {"CREATE TABLE v (id STRING)" WITH_R ",'locators'='[')", 50, "INVALID: ", "cannot be read"},
         {"CREATE TABLE w (id STRING)" WITH_R ",'username'='me','password'='secret')", 0, "", ""},
         {"DROP TABLE nix", 100, "NOT_FOUND: ", "no table nix"},
@@ -76,7 +81,8 @@ static void test_passwords_do_not_enter_the_map(void **state)
     struct fake_server *server = joined_server(fixture);
     char statement[512];
     snprintf(statement, sizeof(statement),
-             "CREATE TABLE t (id STRING)" WITH_R ",'locators'='%s[10334]','username'='me','password'='hush')",
+             "CREATE TABLE t (id STRING)" WITH_R
+             ",'locators'='%s[10334]','username'='me','password'='hush')",
              sim_node_host(fixture->locator_node));
     assert_int_equal(server_sql(server, statement), 0);
     const struct cluster_table *table = cluster_map_table(server->map, slice_text("t"));

@@ -186,7 +186,7 @@ static enum error check_result(void *arg, enum query_kind kind, const struct que
     (void)snprintf(line, sizeof line, "%s", c->expected[checker->next++]);
     uint32_t count = split(line, fields);
     assert_int_equal(count, row->count + 2);
-    assert_int_equal(atoi(fields[0]), checker->row);
+    assert_int_equal(strtol(fields[0], NULL, 10), checker->row);
     assert_string_equal(our_kind(c, fields[1]), kinds[kind]);
     for (uint32_t i = 0; i < row->count; i++)
         if (!is_equal(&row->values[i], fields[i + 2])) {

@@ -35,6 +35,7 @@ struct fake_locator {
     bool skipped_first_byte;
     int refusal; /* of the next welcome; -1: no welcome at all */
     uint64_t beacon_entries;
+    uint64_t beacon_number; /* its own */
 };
 
 struct fixture {
@@ -86,7 +87,8 @@ static void on_locator_message(struct fake_locator *locator, const Pb__PeerMessa
         break;
     case PB__PEER_MESSAGE__KIND_BEACON:
         locator->beacons++;
-        locator->beacon_entries = message->beacon->n_region > 0 ? message->beacon->region[0]->entries : 0;
+        locator->beacon_entries =
+            message->beacon->n_region > 0 ? message->beacon->region[0]->entries : 0;
         break;
     case PB__PEER_MESSAGE__KIND_MAP_ACK:
         locator->acks++;
@@ -163,8 +165,8 @@ static void locator_on_accept(void *arg, struct net_socket *socket)
 
 static void locator_listen(struct fake_locator *locator)
 {
-    assert_int_equal(net_listen(locator->net, sim_node_host(locator->node), 10334, locator_on_accept, locator,
-                                &locator->listener),
+    assert_int_equal(net_listen(locator->net, sim_node_host(locator->node), 10334,
+                                locator_on_accept, locator, &locator->listener),
                      OK);
 }
 
@@ -194,9 +196,8 @@ static void push_map(struct fake_locator *locator, uint64_t epoch, bool with_byt
 
 static void send_beacon(struct fake_locator *locator)
 {
-    static uint64_t number = 0;
     Pb__PeerBeacon beacon = PB__PEER_BEACON__INIT;
-    beacon.number = ++number;
+    beacon.number = ++locator->beacon_number;
     if (locator->conn != NULL)
         assert_int_equal(PEER_SEND(locator->conn, BEACON, beacon, &beacon), OK);
 }
@@ -247,16 +248,21 @@ static void on_answer(void *arg, const struct failure *failure, uint32_t number,
     (void)body;
     fixture->answers++;
     fixture->answer_code = failure == NULL ? 0 : failure->code;
-    snprintf(fixture->answer_text, sizeof(fixture->answer_text), "%s", failure == NULL ? "" : failure->text);
+    snprintf(fixture->answer_text, sizeof(fixture->answer_text), "%s",
+             failure == NULL ? "" : failure->text);
 }
 
 static enum error link_start(struct fixture *fixture, uint32_t locator_count, uint32_t wait_ms)
 {
-    static const struct link_events events = {
-        .on_map = on_map, .on_refused = on_refused, .on_stop = on_stop, .load = on_load, .on_call = on_call};
+    static const struct link_events events = {.on_map = on_map,
+                                              .on_refused = on_refused,
+                                              .on_stop = on_stop,
+                                              .load = on_load,
+                                              .on_call = on_call};
     struct net_address addresses[LOCATORS] = {{.port = 10334}, {.port = 10334}};
     for (uint32_t i = 0; i < LOCATORS; i++)
-        snprintf(addresses[i].host, sizeof(addresses[i].host), "%s", sim_node_host(fixture->locators[i].node));
+        snprintf(addresses[i].host, sizeof(addresses[i].host), "%s",
+                 sim_node_host(fixture->locators[i].node));
     struct link_options options = {.locators = addresses,
                                    .locator_count = locator_count,
                                    .name = "server1",
@@ -265,7 +271,8 @@ static enum error link_start(struct fixture *fixture, uint32_t locator_count, ui
                                    .port = 40404,
                                    .groups = "eu, hot",
                                    .wait_ms = wait_ms};
-    return link_new(fixture->loop, fixture->net, fixture->log, &options, &events, fixture, &fixture->link);
+    return link_new(fixture->loop, fixture->net, fixture->log, &options, &events, fixture,
+                    &fixture->link);
 }
 
 /* The locators that are connected send beacons meanwhile. */
@@ -598,10 +605,10 @@ static void test_nonsense_ends_the_connection_and_begins_anew(void **state)
         size_t len;
     } cases[] = {
         {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 11}, /* a length that never ends */
-        {"\xff\xff\xff\xff\x7f", 5},                         /* more than a message may have */
-        {"\x02\xff\xff", 3},                                 /* no message */
-        {"\x04\x22\x02\x08\x05", 5},                         /* news of a map: legal, answered */
-        {"\x07\x22\x05\x08\x09\x12\x01x", 8},                /* a map that is none */
+        {"\xff\xff\xff\xff\x7f", 5},                          /* more than a message may have */
+        {"\x02\xff\xff", 3},                                  /* no message */
+        {"\x04\x22\x02\x08\x05", 5},                          /* news of a map: legal, answered */
+        {"\x07\x22\x05\x08\x09\x12\x01x", 8},                 /* a map that is none */
     };
     struct fixture *fixture = *state;
     struct fake_locator *locator = &fixture->locators[0];

@@ -151,6 +151,21 @@ static void a_hint_into_a_dropped_block_is_known_to_be_stale(void **state)
     ring_fini(&ring);
 }
 
+static void a_block_where_a_freed_one_lay_is_another_block(void **state)
+{
+    (void)state;
+    struct ring ring;
+    struct ring_event event;
+    ring_init(&ring, start);
+    assert_true(append(&ring, 11, 50));
+    assert_true(append(&ring, 12, 60));
+    /* As left by a reader that stood behind the first event of a freed block at this address. */
+    struct ring_hint hint = {.block = ring.oldest, .serial = ring.next_serial - 1, .offset = 72};
+    assert_true(ring_next(&ring, start, UINT64_MAX, &hint, &event));
+    check_event(&event, 11, 50);
+    ring_fini(&ring);
+}
+
 static void what_is_old_goes_by_whole_blocks(void **state)
 {
     (void)state;
@@ -258,6 +273,7 @@ int main(void)
         cmocka_unit_test(events_of_one_record_are_told_apart),
         cmocka_unit_test(dropping_raises_the_floor_to_the_last_that_went),
         cmocka_unit_test(a_hint_into_a_dropped_block_is_known_to_be_stale),
+        cmocka_unit_test(a_block_where_a_freed_one_lay_is_another_block),
         cmocka_unit_test(what_is_old_goes_by_whole_blocks),
         cmocka_unit_test(the_floor_may_rise_beyond_the_last_event),
         cmocka_unit_test(large_events_pass_and_the_largest_are_refused),
