@@ -39,7 +39,9 @@ static bool is_last(const struct vug_route *route)
 /* This locator, or this server, is of no use: on to what is left, from a later turn. */
 static void give_up_this(struct vug_route *route, const struct vug_error *error)
 {
-    route->error = *error;
+    /* That there is no other server than the one that failed says less than how it failed. */
+    if (!(route->excludes && error->code == 101))
+        route->error = *error;
     bool again = route->at_server && !route->target.straight && !route->excludes;
     route->excludes = again;
     route->at_server = false;

@@ -28,6 +28,7 @@ struct vug_subscription {
     bool resumes;        /* positions.token says where */
     uint64_t credit_events_max, credit_bytes_max;
     uint64_t give_up_ms;
+    uint64_t began_us, timeout_us; /* of the first connection */
 
     uint64_t id; /* of the present connection */
     bool subscribed;
@@ -386,6 +387,19 @@ static void wait_and_retry(struct vug_subscription *subscription, const struct v
     subscription->route.error = *error;
 }
 
+/* Nobody waits ten minutes for the first connection, only for what has begun: but a connection that stood and broke is tried again for the
+ * time of one request. */
+static void retry_or_fail(struct vug_subscription *subscription, const struct vug_error *error)
+{
+    bool hopeless = error->error == ERROR_UNAUTHORIZED || error->error == ERROR_UNSUPPORTED || error->error == ERROR_MEMORY;
+    bool broke = error->error == ERROR_RESET || error->error == ERROR_CLOSED;
+    bool in_time = loop_now_us(subscription->loop) - subscription->began_us < subscription->timeout_us;
+    if (hopeless || (subscription->columns == NULL && !(broke && in_time)))
+        fail(subscription, error);
+    else
+        wait_and_retry(subscription, error);
+}
+
 static void on_conn_closed(void *arg, const struct vug_error *error)
 {
     struct vug_subscription *subscription = arg;
@@ -393,10 +407,7 @@ static void on_conn_closed(void *arg, const struct vug_error *error)
     subscription->in_calls++;
     bool was_subscribed = subscription->subscribed;
     subscription->subscribed = false;
-    if (subscription->columns == NULL)
-        fail(subscription, error);
-    else
-        wait_and_retry(subscription, error);
+    retry_or_fail(subscription, error);
     if (was_subscribed)
         tell_status(subscription, VUG_RECONNECTING, slice_text(error->text));
     leave(subscription);
@@ -525,13 +536,7 @@ static void on_route_failed(void *arg, const struct vug_error *error)
 {
     struct vug_subscription *subscription = arg;
     struct vug_error why = *error;
-    bool hopeless = why.error == ERROR_UNAUTHORIZED || why.error == ERROR_UNSUPPORTED ||
-                    why.error == ERROR_MEMORY;
-    /* Nobody waits ten minutes for the first connection: only what has begun is worth that. */
-    if (hopeless || subscription->columns == NULL)
-        fail(subscription, &why);
-    else
-        wait_and_retry(subscription, &why);
+    retry_or_fail(subscription, &why);
 }
 
 static void on_retry(void *arg)
@@ -600,6 +605,8 @@ enum error vug_subscription_new(struct loop *loop, struct net *net, const struct
     subscription->events = *events;
     subscription->arg = arg;
     subscription->retry_us = RETRY_MIN_US;
+    subscription->began_us = loop_now_us(loop);
+    subscription->timeout_us = (target->timeout_ms == 0 ? VUG_TIMEOUT_MS : target->timeout_ms) * 1000ull;
     subscription->give_up_ms = options->give_up_ms == 0 ? GIVE_UP_MS : options->give_up_ms;
     subscription->credit_events_max =
         options->credit_events == 0 ? LIMIT_CREDIT_EVENTS_DEFAULT : options->credit_events;

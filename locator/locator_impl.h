@@ -17,8 +17,9 @@
 
 #define LOCATOR_TICK_MS PEER_BEACON_MS
 #define LOCATOR_ACK_MS  5000u /* for every live member to take a new region or table */
-#define LOCATOR_CALL_MS 9000u /* for a member to answer; under the 10 s that its own callers wait  \
-                               */
+#define LOCATOR_CALL_MS                                                                            \
+    9000u /* for a member to answer; under the 10 s that its own callers wait                      \
+           */
 #define LOCATOR_PEERS_MAX   256u
 #define LOCATOR_CHANGES_MAX 256u /* waiting; more are refused */
 #define LOCATOR_UNSENT_MAX                                                                         \

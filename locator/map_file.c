@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -95,6 +96,15 @@ const struct map_file_ops map_file_system = {
 };
 
 /* ---- Small parts ---- */
+
+void map_problem_set(struct map_problem *problem, enum error error, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    problem->error = error;
+    vsnprintf(problem->text, sizeof(problem->text), format, args);
+    va_end(args);
+}
 
 static void put_number(uint8_t *out, uint64_t number, size_t bytes)
 {

@@ -13,20 +13,26 @@ static int json_hex(uint8_t digit)
     return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : 0;
 }
 
+/* The character at *at as it is written. */
+static uint32_t json_next_plain(struct slice text, size_t *at)
+{
+    const uint8_t *data = text.data + *at;
+    size_t len;
+    uint32_t unit = json_unit_at(text, *at, &len);
+
+    if (len == 4)
+        unit = (data[0] & 0x07u) << 18 | (data[1] & 0x3fu) << 12 | (data[2] & 0x3fu) << 6 | (data[3] & 0x3fu);
+    *at += len;
+    return unit;
+}
+
 uint32_t json_next_unit(struct slice text, size_t *at)
 {
     const uint8_t *data = text.data;
-    size_t len;
     uint32_t unit;
 
-    if (data[*at] != '\\' || *at + 1 >= text.len) {
-        unit = json_unit_at(text, *at, &len);
-        if (len == 4)
-            unit = ((data[*at] & 0x07u) << 18 | (data[*at + 1] & 0x3fu) << 12 |
-                    (data[*at + 2] & 0x3fu) << 6 | (data[*at + 3] & 0x3fu));
-        *at += len;
-        return unit;
-    }
+    if (data[*at] != '\\' || *at + 1 >= text.len)
+        return json_next_plain(text, at);
     ++*at;
     switch (data[*at]) {
     case 'b':
@@ -50,7 +56,7 @@ uint32_t json_next_unit(struct slice text, size_t *at)
             unit = unit << 4 | (uint32_t)json_hex(data[++*at]);
         break;
     default:
-        return json_next_unit(slice_of(data, text.len), at); /* stands for itself */
+        return json_next_plain(text, at); /* stands for itself */
     }
     ++*at;
     return unit;

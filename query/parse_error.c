@@ -256,6 +256,19 @@ static const char *meant_keyword(struct parse *parse, struct token word,
     return text_nearest_best(&nearest);
 }
 
+/* Whether a name must stand here, and the word is one that the grammar keeps for itself. */
+static bool is_keyword_for_name(struct parse *parse, struct token word,
+                                const bool expected[EXPECTATIONS])
+{
+    bool is_name = false, is_expression = false;
+    for (size_t i = 0; i < EXPECTATIONS; i++) {
+        is_name = is_name || (expected[i] && expectations[i].token == TOKEN_ID);
+        is_expression = is_expression || (expected[i] && expectations[i].token == TOKEN_CASE);
+    }
+    uint8_t first = word.len == 0 ? 0 : parse->text.data[word.at] | 0x20;
+    return is_name && !is_expression && word.type != TOKEN_ID && first >= 'a' && first <= 'z';
+}
+
 static void fail_expected(struct parse *parse, struct context *context,
                           struct parse_shadow *scratch)
 {
@@ -265,7 +278,9 @@ static void fail_expected(struct parse *parse, struct context *context,
     tell_expected(expected, list, sizeof list);
     struct token found = context->found;
     const char *meant = meant_keyword(parse, found, expected);
-    if (meant != NULL)
+    if (is_keyword_for_name(parse, found, expected))
+        (void)snprintf(hint, sizeof hint, "; a keyword is a name only in back-ticks");
+    else if (meant != NULL)
         (void)snprintf(hint, sizeof hint, "; did you mean %s?", meant);
     else if ((meant = meant_keyword(parse, context->previous, expected)) != NULL)
         (void)snprintf(

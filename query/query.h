@@ -118,6 +118,7 @@ void query_plan_unref(struct query_plan *plan); /* any thread */
 const char *query_plan_region(const struct query_plan *plan);
 uint32_t query_plan_column_count(const struct query_plan *plan);
 const char *query_plan_column_name(const struct query_plan *plan, uint32_t column);
+/* STRING for a field of a schema-less region, whose values keep the kinds that the documents give them. */
 struct query_type query_plan_column_type(const struct query_plan *plan, uint32_t column);
 /* Columns by which an upsert replaces an earlier row (PARTITION BY or GROUP BY columns that are selected); their number is 0 if the
  * plan has no such key. */
@@ -160,7 +161,7 @@ struct query_row {
 /* Reads the columns that the plan needs, evaluates WHERE and what the next step needs, into `arena` (the row's strings may
  * point into the input). *admitted says whether there is a row. For a plan without state the row is the result itself.
  * ERROR_INVALID: the row does not fit the declared types or an expression failed; `error` says why (a sentence, no
- * place): an ERROR event, never a failed put. ERROR_MEMORY. */
+ * place): an ERROR event, never a failed put. ERROR_MEMORY. What a value that is no JSON document shows: query/extract.h. */
 enum error query_admit(const struct query_plan *plan, const struct query_input *input, struct arena *arena,
                        bool *admitted, struct query_row *row, struct query_error *error);
 
@@ -184,7 +185,7 @@ enum error query_state_new(struct query_plan *plan, struct query_state **state);
 void query_state_free(struct query_state *state);
 
 /* Applies one admitted row. Either the state has taken the row and its results were given, or nothing changed:
- * ERROR_MEMORY, ERROR_LIMIT (groups); ERROR_INVALID (HAVING or a result expression failed: `error` says why; the state HAS taken the row). */
+ * ERROR_MEMORY, ERROR_LIMIT (groups), ERROR_MALFORMED (not a row of this plan); ERROR_INVALID (HAVING or a result expression failed: `error` says why; the state HAS taken the row). */
 enum error query_state_apply(struct query_state *state, const struct query_row *row, struct arena *arena,
                              query_result_fn *on_result, void *arg, struct query_error *error);
 

@@ -10,6 +10,11 @@
 
 static void clear_inputs(struct cq_bucket *cqb);
 
+static char *copied(struct slice text)
+{
+    return mem_strndup(text.len == 0 ? "" : (const char *)text.data, text.len);
+}
+
 enum error cq_instance_new(const struct cq_options *options, struct cq_instance **instance)
 {
     struct cq_instance *made = mem_zalloc(sizeof *made);
@@ -29,9 +34,9 @@ enum error cq_instance_new(const struct cq_options *options, struct cq_instance 
     memcpy(made->plan_id, made->fingerprint, sizeof made->plan_id);
     if (made->has_state)
         memcpy(made->plan_id, &made->id, sizeof made->id);
-    made->sql = mem_strndup((const char *)options->sql.data, options->sql.len);
-    made->name = mem_strndup((const char *)options->name.data, options->name.len);
-    made->owner = mem_strndup((const char *)options->owner.data, options->owner.len);
+    made->sql = copied(options->sql);
+    made->name = copied(options->name);
+    made->owner = copied(options->owner);
     made->buckets = mem_array(options->region->bucket_count, sizeof *made->buckets);
     if (made->sql == NULL || made->name == NULL || made->owner == NULL || made->buckets == NULL) {
         cq_instance_unref(made);

@@ -358,9 +358,9 @@ static bool on_gap(struct subscription *subscription, uint32_t index, uint64_t f
 /* Pushes one batch of the tail. False if there is nothing, or if the subscription has ended: *ended. */
 static bool push_tail(struct subscription *subscription, bool *ended)
 {
-    uint32_t events = 0, words = (subscription->bucket_count + 63) / 64;
+    uint32_t events = 0, words = (subscription->bucket_count + 63) / 64, first = subscription->scan_next;
     for (uint32_t step = 0; step < words && batch_has_room(subscription, events); step++) {
-        uint32_t word = (subscription->scan_next + step) % words;
+        uint32_t word = (first + step) % words;
         uint64_t bits = atomic_exchange(&subscription->dirty[word], 0);
         while (bits != 0) {
             uint32_t index = word * 64 + (uint32_t)__builtin_ctzll(bits);

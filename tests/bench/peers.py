@@ -60,7 +60,8 @@ class Load:
         words = [self.program, '--protocol', protocol, '--port', str(peer.port), '--pid', str(peer.pid)]
         for name, value in {**self.options, **options}.items():
             name = '--' + name.replace('_', '-')
-            words += [name] if value is True else [name, str(value)]
+            if value is not False:
+                words += [name] if value is True else [name, str(value)]
         with on_core(CLIENT_CORE):
             done = subprocess.run(words, capture_output=True, text=True, timeout=wait, check=False)
         if done.returncode != 0:

@@ -97,7 +97,9 @@ static uint64_t run(uint64_t seed, size_t *reconnects)
         }
     }
     sim_set_faults(sim, &none);
-    assert_true(sim_run_until(sim, is_complete, &progress, 120000000));
+    if (!sim_run_until(sim, is_complete, &progress, 120000000))
+        fail_msg("not complete: %zu of %zu written, %zu and %zu results", writer.done, writer.count, subscribers[0].count,
+                 subscribers[1].count);
     sim_run_until(sim, NULL, NULL, 3000000); /* whatever comes too often comes now */
     assert_int_equal(writer.failures, 0);
     for (unsigned i = 0; i < 2; i++) {
@@ -158,6 +160,7 @@ static void a_subscriber_that_is_cut_at_any_byte_misses_nothing_and_repeats_noth
             .parameters = &start_time, .parameter_count = 1, .token_every_batch = bytes % 2 == 0, .max_batch_events = 3};
         prepare(&cluster, sim, "a");
         make_readings(sim, readings, FEW, bytes % 3 != 0);
+        print_message("# cut after %llu bytes\n", (unsigned long long)bytes);
         /* The next connection to the server is the subscriber's. */
         sim_cut_connection(cluster.client_process.node, cluster.server_process.node, 1, SIM_TO_CONNECTOR, bytes);
         sim_subscriber_start(&subscriber, &cluster, FOUNDING, &options);

@@ -98,39 +98,6 @@ static void test_changes_wait_for_each_other_and_all_are_made(void **state)
     free(clients);
 }
 
-static void test_locator_that_ends_during_a_store_answers_nobody_and_leaks_nothing(void **state)
-{
-    struct fixture *fixture = *state;
-    struct client *client = calloc(1, sizeof(*client));
-    Pb__RegionCreateRequest request = PB__REGION_CREATE_REQUEST__INIT;
-    fixture->memory.delay_us = SEC;
-    request.name = message_bytes(slice_text("r"));
-    request.type = message_bytes(slice_text("PARTITION"));
-    client_open(fixture, client);
-    client_send(client, 1020, &request.base);
-    run(fixture, 100 * MS);
-    locator_end(fixture);
-    run(fixture, SEC);
-    assert_true(client->closed);
-    client_close(client);
-    free(client);
-}
-
-static void test_map_that_cannot_be_read_stops_the_start(void **state)
-{
-    struct fixture *fixture = *state;
-    locator_end(fixture);
-    fixture->memory.fail_with = ERROR_DAMAGED;
-    fixture->memory.fail_count = 1;
-    locator_start(fixture);
-    assert_int_equal(fixture->failed, ERROR_DAMAGED);
-    locator_end(fixture);
-    fixture->memory.bytes[0] ^= 0xff;
-    locator_start(fixture);
-    assert_int_equal(fixture->failed, ERROR_DAMAGED);
-    assert_non_null(strstr(fixture->failed_text, "another version"));
-}
-
 /* Whatever allocation fails, the region is there or not, nobody is left hanging, and the next
  * attempt works. */
 static void test_each_failing_allocation_leaves_the_map_whole(void **state)
@@ -177,8 +144,6 @@ int main(void)
         TEST(test_failed_store_fails_the_change_and_keeps_the_old_map),
         TEST(test_conflict_is_decided_again_on_the_others_map),
         TEST(test_changes_wait_for_each_other_and_all_are_made),
-        TEST(test_locator_that_ends_during_a_store_answers_nobody_and_leaks_nothing),
-        TEST(test_map_that_cannot_be_read_stops_the_start),
         TEST(test_each_failing_allocation_leaves_the_map_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,6 +50,7 @@ static const struct refusal refusals[] = {
     {"INSERT INTO t VALUES (1)", 1, "INSERT is not supported yet"},
     {"WITH x AS (SELECT 1 FROM t) SELECT * FROM x", 1, "WITH"},
     {"CREATE VIEW v AS SELECT a FROM t", 8, "CREATE VIEW is not supported yet"},
+    {"CREATE TABLE t (window INT) WITH ('connector'='x')", 17, "only in back-ticks"},
     {"SHOW COLUMNS", 6, "where TABLES was expected"},
     {"CREATE TABLE t (a INT)", 23, "where WITH was expected"},
     {"CREATE TABLE t (a INT PRIMARY KEY NOT ENFORCED) WITH ('connector'='geode-region')", 23,

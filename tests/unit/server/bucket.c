@@ -115,7 +115,7 @@ static void a_copy_that_applies_the_records_has_the_same_entries(void **state)
     uint64_t random = 3;
     bucket_new(&primary);
     bucket_new(&copy);
-    for (uint64_t i = 0; i < 2000; i++) {
+    for (uint64_t i = 0; i < 1900; i++) {
         random = random * 6364136223846793005u + 1442695040888963407u;
         snprintf(key, sizeof key, "k%u", (unsigned)(random >> 33) % 50);
         snprintf(value, sizeof value, "v%u", (unsigned)(i % 1000));
