@@ -8,7 +8,7 @@
 
 static const unsigned table_or_json = CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON);
 
-static void add_member(struct grid *grid, const struct cluster_member *member, enum output output)
+static void add_member(struct grid *grid, const struct status_member *member, enum output output)
 {
     struct slice walk = member->message, group;
     struct buf groups;
@@ -48,7 +48,7 @@ static enum error write_members(struct slice body, enum output output, struct bu
     static const char *const columns[] = {"name",    "role",  "host",    "port",      "http_port", "groups",  "state",
                                           "entries", "bytes", "clients", "primaries", "buckets",   "uptime_s"};
     struct grid grid;
-    struct cluster_member member;
+    struct status_member member;
     grid_init(&grid);
     for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
         grid_column(&grid, slice_text(columns[i]));
@@ -80,10 +80,10 @@ static void append_hex(struct buf *out, struct slice bytes)
         buf_printf(out, "%02x", bytes.data[i]);
 }
 
-static void write_status_json(struct slice body, const struct cluster_totals *totals, const char *health,
+static void write_status_json(struct slice body, const struct status_totals *totals, const char *health,
                               struct buf *out)
 {
-    struct cluster_region region;
+    struct status_region region;
     struct slice walk = body;
     buf_printf(out, "{\"health\":\"%s\",\"cluster_id\":\"", health);
     append_hex(out, totals->cluster_id);
@@ -107,11 +107,11 @@ static void write_status_json(struct slice body, const struct cluster_totals *to
     buf_append_text(out, "}\n");
 }
 
-static void write_status_table(struct slice body, const struct cluster_totals *totals, const char *health,
+static void write_status_table(struct slice body, const struct status_totals *totals, const char *health,
                                struct buf *out)
 {
-    struct cluster_member member;
-    struct cluster_degraded degraded;
+    struct status_member member;
+    struct status_degraded degraded;
     struct slice walk = body;
     unsigned members = 0;
     while (cluster_status_next_member(&walk, &member))
@@ -136,7 +136,7 @@ static enum exit_status run_status(struct cli *cli, const void *options)
 {
     (void)options;
     struct vug_reply reply;
-    struct cluster_totals totals;
+    struct status_totals totals;
     enum output output = OUTPUT_TABLE;
     vug_reply_init(&reply);
     enum exit_status status = cli_output(cli, table_or_json, OUTPUT_TABLE, &output);

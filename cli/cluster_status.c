@@ -46,79 +46,79 @@ static void read_fields(struct slice message, const struct field_row *rows, size
 }
 #define ROWS(rows) rows, sizeof rows / sizeof rows[0]
 
-void cluster_status_totals(struct slice body, struct cluster_totals *totals)
+void cluster_status_totals(struct slice body, struct status_totals *totals)
 {
     static const struct field_row rows[] = {
-        {1, TO_TEXT, offsetof(struct cluster_totals, cluster_id)},
-        {2, TO_U64, offsetof(struct cluster_totals, epoch)},
-        {6, TO_U32, offsetof(struct cluster_totals, degraded_buckets)},
-        {7, TO_U32, offsetof(struct cluster_totals, lost_buckets)},
-        {10, TO_TEXT, offsetof(struct cluster_totals, answered_by)},
+        {1, TO_TEXT, offsetof(struct status_totals, cluster_id)},
+        {2, TO_U64, offsetof(struct status_totals, epoch)},
+        {6, TO_U32, offsetof(struct status_totals, degraded_buckets)},
+        {7, TO_U32, offsetof(struct status_totals, lost_buckets)},
+        {10, TO_TEXT, offsetof(struct status_totals, answered_by)},
     };
-    *totals = (struct cluster_totals){0};
+    *totals = (struct status_totals){0};
     read_fields(body, ROWS(rows), totals);
 }
 
-bool cluster_status_next_member(struct slice *walk, struct cluster_member *member)
+bool cluster_status_next_member(struct slice *walk, struct status_member *member)
 {
     static const struct field_row rows[] = {
-        {1, TO_TEXT, offsetof(struct cluster_member, name)},
-        {2, TO_TEXT, offsetof(struct cluster_member, role)},
-        {3, TO_TEXT, offsetof(struct cluster_member, host)},
-        {4, TO_U32, offsetof(struct cluster_member, port)},
-        {5, TO_U32, offsetof(struct cluster_member, http_port)},
-        {7, TO_TEXT, offsetof(struct cluster_member, state)},
-        {8, TO_U64, offsetof(struct cluster_member, entries)},
-        {9, TO_U64, offsetof(struct cluster_member, bytes)},
-        {10, TO_U32, offsetof(struct cluster_member, clients)},
-        {11, TO_U32, offsetof(struct cluster_member, primaries)},
-        {12, TO_U32, offsetof(struct cluster_member, buckets)},
-        {13, TO_U64, offsetof(struct cluster_member, uptime_s)},
-        {16, TO_TEXT, offsetof(struct cluster_member, version)},
+        {1, TO_TEXT, offsetof(struct status_member, name)},
+        {2, TO_TEXT, offsetof(struct status_member, role)},
+        {3, TO_TEXT, offsetof(struct status_member, host)},
+        {4, TO_U32, offsetof(struct status_member, port)},
+        {5, TO_U32, offsetof(struct status_member, http_port)},
+        {7, TO_TEXT, offsetof(struct status_member, state)},
+        {8, TO_U64, offsetof(struct status_member, entries)},
+        {9, TO_U64, offsetof(struct status_member, bytes)},
+        {10, TO_U32, offsetof(struct status_member, clients)},
+        {11, TO_U32, offsetof(struct status_member, primaries)},
+        {12, TO_U32, offsetof(struct status_member, buckets)},
+        {13, TO_U64, offsetof(struct status_member, uptime_s)},
+        {16, TO_TEXT, offsetof(struct status_member, version)},
     };
     struct slice message = {0};
     if (!vug_wire_next(walk, 3, &message))
         return false;
-    *member = (struct cluster_member){.message = message};
+    *member = (struct status_member){.message = message};
     read_fields(message, ROWS(rows), member);
     return true;
 }
 
-bool cluster_status_next_region(struct slice *walk, struct cluster_region *region)
+bool cluster_status_next_region(struct slice *walk, struct status_region *region)
 {
     static const struct field_row rows[] = {
-        {1, TO_TEXT, offsetof(struct cluster_region, name)},
-        {3, TO_TEXT, offsetof(struct cluster_region, type)},
-        {4, TO_U32, offsetof(struct cluster_region, redundant_copies)},
-        {5, TO_U32, offsetof(struct cluster_region, buckets)},
-        {6, TO_U64, offsetof(struct cluster_region, entries)},
-        {7, TO_U64, offsetof(struct cluster_region, bytes)},
-        {8, TO_TEXT, offsetof(struct cluster_region, key_constraint)},
-        {9, TO_TEXT, offsetof(struct cluster_region, value_constraint)},
-        {10, TO_U32, offsetof(struct cluster_region, degraded_buckets)},
-        {11, TO_U32, offsetof(struct cluster_region, lost_buckets)},
+        {1, TO_TEXT, offsetof(struct status_region, name)},
+        {3, TO_TEXT, offsetof(struct status_region, type)},
+        {4, TO_U32, offsetof(struct status_region, redundant_copies)},
+        {5, TO_U32, offsetof(struct status_region, buckets)},
+        {6, TO_U64, offsetof(struct status_region, entries)},
+        {7, TO_U64, offsetof(struct status_region, bytes)},
+        {8, TO_TEXT, offsetof(struct status_region, key_constraint)},
+        {9, TO_TEXT, offsetof(struct status_region, value_constraint)},
+        {10, TO_U32, offsetof(struct status_region, degraded_buckets)},
+        {11, TO_U32, offsetof(struct status_region, lost_buckets)},
     };
     struct slice message = {0};
     if (!vug_wire_next(walk, 4, &message))
         return false;
-    *region = (struct cluster_region){0};
+    *region = (struct status_region){0};
     read_fields(message, ROWS(rows), region);
     return true;
 }
 
-bool cluster_status_next_degraded(struct slice *walk, struct cluster_degraded *degraded)
+bool cluster_status_next_degraded(struct slice *walk, struct status_degraded *degraded)
 {
     static const struct field_row rows[] = {
-        {1, TO_TEXT, offsetof(struct cluster_degraded, region)},
-        {2, TO_U32, offsetof(struct cluster_degraded, bucket)},
-        {3, TO_U32, offsetof(struct cluster_degraded, copies)},
-        {4, TO_U32, offsetof(struct cluster_degraded, wanted)},
-        {5, TO_TEXT, offsetof(struct cluster_degraded, waits_for)},
+        {1, TO_TEXT, offsetof(struct status_degraded, region)},
+        {2, TO_U32, offsetof(struct status_degraded, bucket)},
+        {3, TO_U32, offsetof(struct status_degraded, copies)},
+        {4, TO_U32, offsetof(struct status_degraded, wanted)},
+        {5, TO_TEXT, offsetof(struct status_degraded, waits_for)},
     };
     struct slice message = {0};
     if (!vug_wire_next(walk, 8, &message))
         return false;
-    *degraded = (struct cluster_degraded){0};
+    *degraded = (struct status_degraded){0};
     read_fields(message, ROWS(rows), degraded);
     return true;
 }

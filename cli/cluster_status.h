@@ -9,33 +9,33 @@ enum { CLUSTER_STATUS_MEMBERS = 1, CLUSTER_STATUS_REGIONS = 2, CLUSTER_STATUS_DE
 /* Asks a locator for the parts that `want` names; a failure is told. */
 enum exit_status cluster_status_ask(struct cli *cli, unsigned want, struct vug_reply *reply);
 
-struct cluster_totals {
+struct status_totals {
     struct slice cluster_id, answered_by;
     uint64_t epoch;
     uint32_t degraded_buckets, lost_buckets;
 };
-void cluster_status_totals(struct slice body, struct cluster_totals *totals);
+void cluster_status_totals(struct slice body, struct status_totals *totals);
 
-struct cluster_member {
+struct status_member {
     struct slice name, role, host, state, version;
     struct slice message; /* for its groups: field 6, repeated */
     uint32_t port, http_port, clients, primaries, buckets;
     uint64_t entries, bytes, uptime_s;
 };
 /* Start with *walk = the body. */
-bool cluster_status_next_member(struct slice *walk, struct cluster_member *member);
+bool cluster_status_next_member(struct slice *walk, struct status_member *member);
 
-struct cluster_region {
+struct status_region {
     struct slice name, type, key_constraint, value_constraint;
     uint32_t redundant_copies, buckets, degraded_buckets, lost_buckets;
     uint64_t entries, bytes;
 };
-bool cluster_status_next_region(struct slice *walk, struct cluster_region *region);
+bool cluster_status_next_region(struct slice *walk, struct status_region *region);
 
-struct cluster_degraded {
+struct status_degraded {
     struct slice region, waits_for;
     uint32_t bucket, copies, wanted;
 };
-bool cluster_status_next_degraded(struct slice *walk, struct cluster_degraded *degraded);
+bool cluster_status_next_degraded(struct slice *walk, struct status_degraded *degraded);
 
 #endif

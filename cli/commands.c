@@ -133,11 +133,26 @@ static enum exit_status fail_unknown(struct cli *cli, const char *first, const c
     text_nearest_init(&nearest, slice_text(first));
     for (size_t i = 0; i < command_count; i++)
         text_nearest_offer(&nearest, commands[i]->name);
+    text_nearest_offer(&nearest, "region");
     if (text_nearest_best(&nearest) != NULL)
         snprintf(hint, sizeof hint, "did you mean `vug %s`?", text_nearest_best(&nearest));
-    else if (strcmp(first, "regions") == 0)
-        snprintf(hint, sizeof hint, "did you mean `vug region list`?");
     return cli_fail(cli, EXIT_USAGE, hint, "there is no command `vug %s`", first);
+}
+
+/* Whether this sentence about options is about the options file: it begins with the file's name then. */
+static bool is_about_file(struct slice why, int argc, char *const *argv, char *const *env)
+{
+    const char *path = NULL;
+    for (char *const *entry = env; entry != NULL && *entry != NULL; entry++)
+        if (strncmp(*entry, "VUG_CONFIG=", 11) == 0)
+            path = *entry + 11;
+    for (int i = 0; i < argc; i++) {
+        if (strncmp(argv[i], "--config=", 9) == 0)
+            path = argv[i] + 9;
+        else if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
+            path = argv[i + 1];
+    }
+    return path != NULL && why.len > strlen(path) && memcmp(why.data, path, strlen(path)) == 0;
 }
 
 static enum exit_status run_command(struct cli *cli, int argc, char **argv, char *const *env)
@@ -161,8 +176,8 @@ static enum exit_status run_command(struct cli *cli, int argc, char **argv, char
         goto err_after_into;
     }
     if (error != OK) {
-        status = cli_fail(cli, error == ERROR_IO ? EXIT_CONFIG : EXIT_USAGE, NULL, "%.*s",
-                          SLICE_FMT(buf_slice(&why)));
+        bool in_file = error == ERROR_IO || is_about_file(buf_slice(&why), argc, argv, env);
+        status = cli_fail(cli, in_file ? EXIT_CONFIG : EXIT_USAGE, NULL, "%.*s", SLICE_FMT(buf_slice(&why)));
         goto err_after_into;
     }
     size_t count = cli_argument_count(cli);

@@ -26,9 +26,9 @@ static void on_ended(void *arg, struct child *child)
 {
     struct demo_cluster *cluster = arg;
     (void)child;
-    if (!cluster->started || (cluster->ending && is_over(cluster->locator) && is_over(cluster->server)))
+    if (!cluster->started || cluster->ending)
         loop_event_stop(cluster->loop);
-    else if (!cluster->ending)
+    else
         cluster->on_lost(cluster->arg);
 }
 
@@ -130,30 +130,34 @@ static void remove_directory(const char *path)
     (void)rmdir(path);
 }
 
-static void end_children(struct demo_cluster *cluster, int signal_number, uint64_t patience_us)
+/* Signals one member and waits for its end; false if it takes too long. */
+static bool end_child(struct demo_cluster *cluster, struct child *child, int signal_number)
 {
-    if (is_over(cluster->locator) && is_over(cluster->server))
-        return;
+    if (is_over(child))
+        return true;
     cluster->late = false;
-    loop_timer_set(&cluster->deadline, patience_us);
-    if (cluster->server != NULL)
-        child_signal(cluster->server, signal_number);
-    if (cluster->locator != NULL)
-        child_signal(cluster->locator, signal_number);
-    while (!cluster->late && !(is_over(cluster->locator) && is_over(cluster->server)))
+    loop_timer_set(&cluster->deadline, END_US);
+    child_signal(child, signal_number);
+    while (!cluster->late && !is_over(child))
         loop_event_run(cluster->loop);
     loop_timer_clear(&cluster->deadline);
+    return is_over(child);
+}
+
+static void end_and_free(struct demo_cluster *cluster, struct child *child)
+{
+    if (child == NULL)
+        return;
+    if (!end_child(cluster, child, SIGTERM))
+        (void)end_child(cluster, child, SIGKILL); /* child_free() waits for it in any case */
+    child_free(child);
 }
 
 void demo_cluster_end(struct demo_cluster *cluster)
 {
     cluster->ending = true;
-    end_children(cluster, SIGTERM, END_US);
-    end_children(cluster, SIGKILL, END_US);
-    if (cluster->server != NULL)
-        child_free(cluster->server);
-    if (cluster->locator != NULL)
-        child_free(cluster->locator);
+    end_and_free(cluster, cluster->server); /* first, while it has a locator to tell */
+    end_and_free(cluster, cluster->locator);
     loop_timer_fini(&cluster->deadline);
     if (cluster->data_dir[0] != '\0')
         remove_directory(cluster->data_dir);

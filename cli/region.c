@@ -2,6 +2,7 @@
 #include "cli/cluster_status.h"
 #include "cli/grid.h"
 #include "client/wire.h"
+#include "locator/region_type.h"
 
 #include <stdio.h>
 
@@ -55,6 +56,13 @@ static enum exit_status run_create(struct cli *cli, const void *into)
 {
     const struct create_options *options = into;
     struct buf body;
+    struct slice type = slice_text(options->type);
+    if (region_type_find(type) == NULL) { /* others are known, and the locator says which it serves */
+        char hint[128] = "for example PARTITION or REPLICATE";
+        if (region_type_nearest(type) != NULL)
+            snprintf(hint, sizeof hint, "did you mean %s?", region_type_nearest(type));
+        return cli_fail(cli, EXIT_USAGE, hint, "there is no region type \"%s\"", options->type);
+    }
     struct vug_reply reply;
     buf_init(&body);
     vug_reply_init(&reply);
@@ -108,7 +116,7 @@ static enum exit_status run_clear(struct cli *cli, const void *into)
     return status;
 }
 
-static void add_region(struct grid *grid, const struct cluster_region *region)
+static void add_region(struct grid *grid, const struct status_region *region)
 {
     grid_text(grid, region->name);
     grid_text(grid, region->type);
@@ -147,7 +155,7 @@ static enum exit_status show_regions(struct cli *cli, const char *name)
     for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
         grid_column(&grid, slice_text(columns[i]));
     char near[LIMIT_NAME_BYTES + 1] = "";
-    struct cluster_region region;
+    struct status_region region;
     struct slice walk = buf_slice(&reply.body);
     while (cluster_status_next_region(&walk, &region)) {
         char copy[LIMIT_NAME_BYTES + 1];

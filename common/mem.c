@@ -28,7 +28,8 @@ char *mem_strndup(const char *text, size_t len)
     char *copy = malloc(len + 1);
     if (copy == NULL)
         return NULL;
-    memcpy(copy, text, len);
+    if (len > 0)
+        memcpy(copy, text, len);
     copy[len] = '\0';
     return copy;
 }

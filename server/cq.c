@@ -400,6 +400,7 @@ enum error cq_add_locked(struct bucket *bucket, const struct record *record)
     mem_free(entries);
     ring_init(&cqb->ring, (struct ring_position){record->seq, RING_SUB_MAX});
     cqb->added_seq = record->seq;
+    cqb->began_empty = bucket->table.entry_count == 0 || instance->start == CQ_START_LATEST;
     cqb->active = true;
     cq_instance_ref(instance);
     struct cq_bucket **end = &bucket->cqs;

@@ -46,6 +46,7 @@ struct cq_bucket {
     struct query_state *state; /* NULL for a plan without */
     struct ring ring;
     uint64_t added_seq;
+    bool began_empty; /* no entry was there at CQ_ADD */
     bool active;      /* between CQ_ADD and CQ_DROP */
     bool armed;       /* somebody wants to be told of the next event */
     struct cq_input *inputs;

@@ -83,6 +83,20 @@ static int by_position(const void *a, const void *b)
     return ring_before(left->position, right->position) ? -1 : ring_before(right->position, left->position);
 }
 
+/* Where the snapshot ends and the ring goes on. The rows of an append-only query are those that stood when the subscription began, and
+ * what changed since comes from the ring, event by event. A changelog's reader must have a row before its changes, so its snapshot is
+ * of this moment, unless there was nothing when it began. */
+static struct ring_position cut_end(const struct cq_bucket *cqb, const struct token_position *from)
+{
+    struct ring_position end = {cqb->bucket->last_seq, UINT32_MAX}, begin = {from->begin, UINT32_MAX};
+    bool covered = from->begin > 0 && !ring_before(begin, cqb->ring.floor);
+    if (cqb->instance->append_only && from->begin > 0)
+        end = covered ? begin : cqb->ring.floor;
+    else if (covered && cqb->began_empty && from->begin == cqb->added_seq)
+        end = begin;
+    return ring_before(end, from->at) ? from->at : end;
+}
+
 enum error snapshot_cut(struct subscription *subscription, uint32_t index)
 {
     struct cq_instance *instance = subscription->instance;
@@ -97,7 +111,7 @@ enum error snapshot_cut(struct subscription *subscription, uint32_t index)
     buf_init(&snapshot->encoded);
 
     bucket_lock(bucket);
-    struct ring_position end = {bucket->last_seq, UINT32_MAX};
+    struct ring_position end = cut_end(cqb, from);
     struct cut cut = {.snapshot = snapshot,
                       .instance = instance,
                       .arena = &bucket->scratch,
@@ -107,11 +121,6 @@ enum error snapshot_cut(struct subscription *subscription, uint32_t index)
                       .sub = instance->append_only ? 0 : 1,
                       .above = from->at,
                       .up_to = end};
-    if (from->at.seq > 0) {
-        /* An interrupted snapshot goes on: what changed above the floor comes from the ring. */
-        end = ring_before(from->at, cqb->ring.floor) ? cqb->ring.floor : from->at;
-        cut.up_to = end;
-    }
     if (atomic_load(&bucket->gate.committed) < bucket->last_seq) {
         error = ERROR_BUSY;
     } else if (instance->has_state) {

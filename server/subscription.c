@@ -45,8 +45,9 @@ static void start_positions(struct subscription *subscription, bool latest, bool
         bucket_lock(cqb->bucket);
         position->generation = cqb->bucket->generation;
         position->in_snapshot = !latest;
+        position->begin = created ? cqb->added_seq : cqb->bucket->last_seq;
         if (latest)
-            position->at = (struct ring_position){created ? cqb->added_seq : cqb->bucket->last_seq, UINT32_MAX};
+            position->at = (struct ring_position){position->begin, UINT32_MAX};
         bucket_unlock(cqb->bucket);
     }
 }
@@ -78,8 +79,10 @@ static enum error resume_positions(struct subscription *subscription, const Pb__
     }
     for (uint32_t i = 0; i < subscription->bucket_count; i++) {
         /* The half of a snapshot says nothing of another instance's results, which began at another moment. */
-        if (positions[i].in_snapshot && instance->has_state && error == OK && instance_id != instance->id)
+        if (positions[i].in_snapshot && instance->has_state && error == OK && instance_id != instance->id) {
             positions[i].at = (struct ring_position){0, 0};
+            positions[i].begin = 0;
+        }
         subscription->buckets[i].position = positions[i];
     }
     mem_free(positions);

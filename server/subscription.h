@@ -15,10 +15,13 @@
 #include "protocol/message.h"
 #include "server/server.h"
 
-/* Where a subscription stands in a bucket: after this event. In snapshot mode 0, 0 means at its beginning. */
+/* Where a subscription stands in a bucket: after this event. In snapshot mode `at` is the last row of the snapshot that was sent (0, 0: none),
+ * and `begin` the bucket's last record when the subscription began: its later events are owed whatever becomes of the
+ * snapshot (0: the snapshot may stand at any moment). */
 struct token_position {
     uint32_t generation;
     bool in_snapshot;
+    uint64_t begin;
     struct ring_position at;
 };
 

@@ -186,11 +186,12 @@ static void answer(struct subscription *subscription)
 
 /* ---- Snapshots ---- */
 
-/* The bucket starts over: its reader has missed something and was told. */
-static void start_over(struct subscription *subscription, uint32_t index)
+/* The bucket starts over: its reader has missed something, up to `begin`, and is told. */
+static void start_over(struct subscription *subscription, uint32_t index, uint64_t begin)
 {
     struct subscription_bucket *own = &subscription->buckets[index];
     own->position.in_snapshot = true;
+    own->position.begin = begin;
     own->position.at = (struct ring_position){0, 0};
     own->hint = (struct ring_hint){0};
     subscription->state = SUBSCRIPTION_SNAPSHOT;
@@ -216,7 +217,7 @@ static bool check_generation(struct subscription *subscription, uint32_t index)
         return true;
     uint64_t lost = own->position.at.seq;
     own->position.generation = generation;
-    start_over(subscription, index);
+    start_over(subscription, index, 0);
     return lost == 0 || push_status(subscription, PB__CQ_STATUS__CODE__DATA_LOSS, index, lost + 1, 0,
                                     "The bucket lost its contents; its results begin again with a new snapshot.");
 }
@@ -233,6 +234,18 @@ static void finish_snapshot_bucket(struct subscription *subscription)
     snapshot_fini(&subscription->snapshot);
 }
 
+/* Rows of a changelog's snapshot may have changed or gone since it was interrupted, so it is sent again as a whole, and the reader is
+ * told to drop what it has. An append-only one goes on where it was. True if the subscription goes on. */
+static bool restart_interrupted(struct subscription *subscription, uint32_t index)
+{
+    struct token_position *position = &subscription->buckets[index].position;
+    if (subscription->instance->append_only || position->at.seq == 0)
+        return true;
+    position->at = (struct ring_position){0, 0};
+    return push_status(subscription, PB__CQ_STATUS__CODE__RESNAPSHOT, index, 0, 0,
+                       "The snapshot of the bucket was interrupted and is sent again; drop what came of it.");
+}
+
 /* Makes sure that a bucket is being pushed. OK and snapshot_bucket == bucket_count: none is left. */
 static enum error begin_snapshot_bucket(struct subscription *subscription)
 {
@@ -241,7 +254,7 @@ static enum error begin_snapshot_bucket(struct subscription *subscription)
     uint32_t index = next_snapshot_bucket(subscription);
     if (index == subscription->bucket_count)
         return OK;
-    if (!check_generation(subscription, index))
+    if (!check_generation(subscription, index) || !restart_interrupted(subscription, index))
         return ERROR_MEMORY;
     enum error error = snapshot_cut(subscription, index);
     if (error == OK)
@@ -299,7 +312,7 @@ static bool push_snapshot(struct subscription *subscription)
 enum tail { TAIL_MORE, TAIL_END, TAIL_GAP };
 
 /* Reads one bucket's ring into the batch. */
-static enum tail read_bucket(struct subscription *subscription, uint32_t index, uint32_t *events, uint64_t *floor_seq)
+static enum tail read_bucket(struct subscription *subscription, uint32_t index, uint32_t *events, uint64_t *missed_to)
 {
     struct subscription_bucket *own = &subscription->buckets[index];
     struct cq_bucket *cqb = &subscription->instance->buckets[index];
@@ -310,7 +323,7 @@ static enum tail read_bucket(struct subscription *subscription, uint32_t index, 
     if (!cqb->active) {
         tail = TAIL_END;
     } else if (ring_before(own->position.at, cqb->ring.floor)) {
-        *floor_seq = cqb->ring.floor.seq;
+        *missed_to = bucket->last_seq;
         tail = TAIL_GAP;
     }
     while (tail == TAIL_MORE && batch_has_room(subscription, *events)) {
@@ -334,12 +347,12 @@ static enum tail read_bucket(struct subscription *subscription, uint32_t index, 
 }
 
 /* False if the connection or the subscription ends. */
-static bool on_gap(struct subscription *subscription, uint32_t index, uint64_t floor_seq)
+static bool on_gap(struct subscription *subscription, uint32_t index, uint64_t missed_to)
 {
     uint64_t from = subscription->buckets[index].position.at.seq + 1;
     if (subscription->disconnects_when_slow) {
         buf_clear(&subscription->worker->batch); /* of other buckets; the token of the client does not know of it */
-        if (push_status(subscription, PB__CQ_STATUS__CODE__SLOW, index, from, floor_seq, "The subscriber fell behind.") &&
+        if (push_status(subscription, PB__CQ_STATUS__CODE__SLOW, index, from, missed_to, "The subscriber fell behind.") &&
             push_status(subscription, PB__CQ_STATUS__CODE__CLOSED, 0, 0, 0,
                         "The subscription asked to be ended when it falls behind. Resume with the last token."))
             subscription_end(subscription);
@@ -347,8 +360,8 @@ static bool on_gap(struct subscription *subscription, uint32_t index, uint64_t f
             give_up(subscription);
         return false;
     }
-    start_over(subscription, index);
-    if (push_status(subscription, PB__CQ_STATUS__CODE__GAP, index, from, floor_seq,
+    start_over(subscription, index, missed_to);
+    if (push_status(subscription, PB__CQ_STATUS__CODE__GAP, index, from, missed_to,
                     "These results are no longer kept; a new snapshot of the bucket follows."))
         return true;
     give_up(subscription);
@@ -364,7 +377,7 @@ static bool push_tail(struct subscription *subscription, bool *ended)
         uint64_t bits = atomic_exchange(&subscription->dirty[word], 0);
         while (bits != 0) {
             uint32_t index = word * 64 + (uint32_t)__builtin_ctzll(bits);
-            uint64_t bit = bits & -bits, floor_seq = 0;
+            uint64_t bit = bits & -bits, missed_to = 0;
             enum tail tail = TAIL_MORE;
             bits &= bits - 1;
             if (index >= subscription->bucket_count || !subscription->buckets[index].wanted)
@@ -375,10 +388,10 @@ static bool push_tail(struct subscription *subscription, bool *ended)
                 return false;
             }
             if (batch_has_room(subscription, events) && !subscription->buckets[index].position.in_snapshot)
-                tail = read_bucket(subscription, index, &events, &floor_seq);
+                tail = read_bucket(subscription, index, &events, &missed_to);
             if (tail == TAIL_MORE)
                 atomic_fetch_or(&subscription->dirty[word], bit);
-            else if (tail == TAIL_GAP && !on_gap(subscription, index, floor_seq)) {
+            else if (tail == TAIL_GAP && !on_gap(subscription, index, missed_to)) {
                 *ended = true;
                 return false;
             }

@@ -28,6 +28,8 @@ void token_encode(uint64_t instance_id, const struct token_position *positions, 
         put_varint(out, position->at.seq);
         if (sub != 0)
             put_varint(out, sub);
+        if (position->in_snapshot)
+            put_varint(out, position->begin);
     }
     if (out->failed)
         return;
@@ -57,7 +59,7 @@ enum error token_instance(struct slice token, uint64_t *instance_id)
 enum error token_decode(struct slice token, uint64_t *instance_id, struct token_position *positions, uint32_t count)
 {
     struct slice content;
-    uint64_t number, flags, sub;
+    uint64_t number, flags, sub, begin;
     if (check(token, &content) != OK)
         return ERROR_MALFORMED;
     memcpy(instance_id, content.data + 1, sizeof *instance_id);
@@ -74,9 +76,13 @@ enum error token_decode(struct slice token, uint64_t *instance_id, struct token_
         sub = 0;
         if ((flags & 1) != 0 && ((at = codec_get_varint(at, end, &sub)) == NULL || sub == 0 || sub > UINT32_MAX))
             return ERROR_MALFORMED;
+        begin = 0;
+        if ((flags & 2) != 0 && (at = codec_get_varint(at, end, &begin)) == NULL)
+            return ERROR_MALFORMED;
         positions[i] = (struct token_position){
             .generation = (uint32_t)(flags >> 2) + 1,
             .in_snapshot = (flags & 2) != 0,
+            .begin = begin,
             .at = {.seq = number, .sub = sub == 0 ? UINT32_MAX : (uint32_t)(sub - 1)},
         };
     }

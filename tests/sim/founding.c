@@ -160,13 +160,15 @@ static void a_subscriber_that_is_cut_at_any_byte_misses_nothing_and_repeats_noth
             .parameters = &start_time, .parameter_count = 1, .token_every_batch = bytes % 2 == 0, .max_batch_events = 3};
         prepare(&cluster, sim, "a");
         make_readings(sim, readings, FEW, bytes % 3 != 0);
-        print_message("# cut after %llu bytes\n", (unsigned long long)bytes);
         /* The next connection to the server is the subscriber's. */
         sim_cut_connection(cluster.client_process.node, cluster.server_process.node, 1, SIM_TO_CONNECTOR, bytes);
         sim_subscriber_start(&subscriber, &cluster, FOUNDING, &options);
         sim_writer_start(&writer, &cluster, "my_region", readings, FEW);
         struct progress progress = {&writer, &subscriber, 1, FEW};
-        assert_true(sim_run_until(sim, is_complete, &progress, 60000000));
+        if (!sim_run_until(sim, is_complete, &progress, 60000000))
+            fail_msg("cut after %llu bytes: %zu of %d written, %zu results, %u reconnects, %u failures",
+                     (unsigned long long)bytes, writer.done, FEW, subscriber.count, subscriber.reconnects,
+                     subscriber.failures + writer.failures);
         sim_run_until(sim, NULL, NULL, 2000000);
         sim_check_averages(readings, FEW, &subscriber);
         sim_subscriber_stop(&subscriber);
