@@ -2,6 +2,8 @@
 #ifndef VUG_CLI_DEMO_H
 #define VUG_CLI_DEMO_H
 
+#include <stdatomic.h>
+
 #include "cli/child.h"
 #include "cli/cli.h"
 
@@ -14,6 +16,7 @@ struct demo_cluster {
     struct text_host_port locator_address, server_address, http_address;
     struct loop_timer deadline;
     bool started, ending, late;
+    atomic_bool quiet; /* for the reader threads */
     void (*on_lost)(void *arg); /* a member ended by itself */
     void *arg;
 };

@@ -57,7 +57,8 @@ bool cluster_map_keep_member(struct cluster_map *map, const struct cluster_membe
         if (!cluster_map_keep(map, from->groups[i], &groups[i]))
             return false;
     }
-    return cluster_map_keep(map, from->name, &to->name) && cluster_map_keep(map, from->host, &to->host);
+    return cluster_map_keep(map, from->name, &to->name) &&
+           cluster_map_keep(map, from->host, &to->host);
 }
 
 /* ---- Rules ---- */
@@ -84,7 +85,8 @@ static bool cluster_map_check_member(const struct cluster_member *member)
            member->state <= CLUSTER_DOWN && member->group_count <= LIMIT_GROUPS;
 }
 
-static bool cluster_map_check_bucket(const struct cluster_map *map, const struct cluster_bucket *bucket)
+static bool cluster_map_check_bucket(const struct cluster_map *map,
+                                     const struct cluster_bucket *bucket)
 {
     if (bucket->generation == 0)
         return false;
@@ -98,13 +100,14 @@ static bool cluster_map_check_bucket(const struct cluster_map *map, const struct
     return bucket->primary == CLUSTER_NONE || cluster_bucket_has(bucket, bucket->primary);
 }
 
-static bool cluster_map_check_region(const struct cluster_map *map, const struct cluster_region *region)
+static bool cluster_map_check_region(const struct cluster_map *map,
+                                     const struct cluster_region *region)
 {
-    if (region->id == 0 || region->id >= map->next_region_id || !cluster_map_is_valid_name(region->name) ||
-        region->type < CLUSTER_PARTITION || region->type > CLUSTER_LOCAL ||
-        region->redundant_copies > LIMIT_MEMBERS || region->bucket_count == 0 ||
-        region->bucket_count > LIMIT_BUCKETS || region->key_constraint > VALUE_CUSTOM ||
-        region->value_constraint > VALUE_CUSTOM)
+    if (region->id == 0 || region->id >= map->next_region_id ||
+        !cluster_map_is_valid_name(region->name) || region->type < CLUSTER_PARTITION ||
+        region->type > CLUSTER_LOCAL || region->redundant_copies > LIMIT_MEMBERS ||
+        region->bucket_count == 0 || region->bucket_count > LIMIT_BUCKETS ||
+        region->key_constraint > VALUE_CUSTOM || region->value_constraint > VALUE_CUSTOM)
         return false;
     if (region->type == CLUSTER_LOCAL)
         return region->buckets == NULL;
@@ -131,8 +134,8 @@ enum error cluster_map_check(const struct cluster_map *map)
     }
     for (uint32_t i = 0; i < map->table_count; i++) {
         if (!cluster_map_is_valid_name(map->tables[i].name) ||
-            !cluster_map_is_valid_name(map->tables[i].region) || !text_is_utf8(map->tables[i].ddl) ||
-            map->tables[i].ddl.len > LIMIT_STATEMENT_BYTES)
+            !cluster_map_is_valid_name(map->tables[i].region) ||
+            !text_is_utf8(map->tables[i].ddl) || map->tables[i].ddl.len > LIMIT_STATEMENT_BYTES)
             return ERROR_INVALID;
     }
     for (uint32_t i = 0; i < map->query_count; i++) {
@@ -166,8 +169,8 @@ struct cluster_names {
     size_t size, offset;
     uint32_t count;
 };
-#define CLUSTER_NAMES(array, number)                                                                         \
-    ((struct cluster_names){(const char *)(array), sizeof *(array),                                          \
+#define CLUSTER_NAMES(array, number)                                                               \
+    ((struct cluster_names){(const char *)(array), sizeof *(array),                                \
                             offsetof(__typeof__(*(array)), name), (number)})
 
 static struct slice cluster_name(const struct cluster_names *names, uint32_t i)
@@ -179,8 +182,8 @@ static struct slice cluster_name(const struct cluster_names *names, uint32_t i)
 }
 
 /* The place of a name in an order, or where it would stand. */
-static uint32_t cluster_place(const struct cluster_names *names, const uint32_t *order, uint32_t count,
-                              struct slice name, bool *found)
+static uint32_t cluster_place(const struct cluster_names *names, const uint32_t *order,
+                              uint32_t count, struct slice name, bool *found)
 {
     uint32_t low = 0, high = count;
 
@@ -202,7 +205,8 @@ static uint32_t cluster_place(const struct cluster_names *names, const uint32_t 
 }
 
 /* ERROR_INVALID when a name comes twice. */
-static enum error cluster_order(struct cluster_map *map, struct cluster_names names, uint32_t **result)
+static enum error cluster_order(struct cluster_map *map, struct cluster_names names,
+                                uint32_t **result)
 {
     uint32_t *order = cluster_map_array(map, names.count, sizeof *order);
 
@@ -241,9 +245,11 @@ enum error cluster_map_finish(struct cluster_map *map)
     enum error error = cluster_map_check(map);
 
     if (error == OK)
-        error = cluster_order(map, CLUSTER_NAMES(map->members, map->member_count), &map->member_order);
+        error =
+            cluster_order(map, CLUSTER_NAMES(map->members, map->member_count), &map->member_order);
     if (error == OK)
-        error = cluster_order(map, CLUSTER_NAMES(map->regions, map->region_count), &map->region_order);
+        error =
+            cluster_order(map, CLUSTER_NAMES(map->regions, map->region_count), &map->region_order);
     if (error == OK)
         error = cluster_order(map, CLUSTER_NAMES(map->tables, map->table_count), &map->table_order);
     if (error == OK)
@@ -257,7 +263,8 @@ enum error cluster_map_finish(struct cluster_map *map)
 
 const struct cluster_region *cluster_map_region(const struct cluster_map *map, struct slice name)
 {
-    uint32_t i = cluster_find(CLUSTER_NAMES(map->regions, map->region_count), map->region_order, name);
+    uint32_t i =
+        cluster_find(CLUSTER_NAMES(map->regions, map->region_count), map->region_order, name);
 
     return i == CLUSTER_NONE ? NULL : &map->regions[i];
 }
@@ -318,7 +325,8 @@ bool cluster_bucket_has(const struct cluster_bucket *bucket, uint32_t member)
     return false;
 }
 
-uint32_t cluster_map_wanted_copies(const struct cluster_map *map, const struct cluster_region *region)
+uint32_t cluster_map_wanted_copies(const struct cluster_map *map,
+                                   const struct cluster_region *region)
 {
     uint32_t servers = 0;
 
@@ -329,7 +337,8 @@ uint32_t cluster_map_wanted_copies(const struct cluster_map *map, const struct c
     return servers > 0 ? servers : 1;
 }
 
-uint32_t cluster_map_degraded(const struct cluster_map *map, const struct cluster_region *region, uint32_t *lost)
+uint32_t cluster_map_degraded(const struct cluster_map *map, const struct cluster_region *region,
+                              uint32_t *lost)
 {
     uint32_t wanted = cluster_map_wanted_copies(map, region), degraded = 0, none = 0;
 

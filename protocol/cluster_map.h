@@ -1,11 +1,15 @@
-/* The cluster map: who the members are, which regions there are, and which members hold which bucket.
+/* The cluster map: who the members are, which regions there are, and which members hold which
+ * bucket.
  *
- * One value, changed as a whole: a stored epoch never changes, the next one is a changed copy. In memory a map is sealed, that is
- * immutable, counted, and shared between threads; only the author of the next epoch has one that is still open.
+ * One value, changed as a whole: a stored epoch never changes, the next one is a changed copy. In
+ * memory a map is sealed, that is immutable, counted, and shared between threads; only the author
+ * of the next epoch has one that is still open.
  *
- *   cluster_map_edit(old) --> open --add, remove, set--> cluster_map_seal() --> sealed --> cluster_map_pack() --> stored, sent
+ *   cluster_map_edit(old) --> open --add, remove, set--> cluster_map_seal() --> sealed -->
+ * cluster_map_pack() --> stored, sent
  *
- * Every rule of the format is checked in one place, when a map is sealed or unpacked, so that nobody else has to. */
+ * Every rule of the format is checked in one place, when a map is sealed or unpacked, so that
+ * nobody else has to. */
 #ifndef VUG_PROTOCOL_CLUSTER_MAP_H
 #define VUG_PROTOCOL_CLUSTER_MAP_H
 
@@ -27,7 +31,7 @@ enum cluster_role { CLUSTER_SERVER = 1, CLUSTER_LOCATOR = 2 };
 enum cluster_state {
     CLUSTER_UP = 0,
     CLUSTER_LEAVING = 1, /* hands its buckets over; gets no new ones */
-    CLUSTER_DOWN = 2,    /* dead, and kept because a bucket has no other in-sync copy than its own */
+    CLUSTER_DOWN = 2, /* dead, and kept because a bucket has no other in-sync copy than its own */
 };
 
 struct cluster_member {
@@ -58,13 +62,13 @@ struct cluster_bucket {
 };
 
 struct cluster_region {
-    uint32_t id; /* never used again */
+    uint32_t id;       /* never used again */
     struct slice name; /* without a leading slash */
     enum cluster_region_type type;
     uint32_t redundant_copies;
     uint32_t bucket_count;
     enum value_type key_constraint, value_constraint; /* VALUE_NOT_SET: any */
-    struct cluster_bucket *buckets; /* NULL for LOCAL */
+    struct cluster_bucket *buckets;                   /* NULL for LOCAL */
 };
 
 struct cluster_table {
@@ -83,7 +87,8 @@ struct cluster_query {
     bool is_oql;
 };
 
-/* Everything may be read; everything is changed by the functions below alone. A zero byte follows every text. */
+/* Everything may be read; everything is changed by the functions below alone. A zero byte follows
+ * every text. */
 struct cluster_map {
     _Atomic uint32_t refs;
     bool is_sealed;
@@ -113,33 +118,39 @@ enum error cluster_map_new(const uint8_t cluster_id[CLUSTER_ID_BYTES], struct cl
 /* An open copy with the next epoch. ERROR_MEMORY. */
 enum error cluster_map_edit(const struct cluster_map *base, struct cluster_map **copy);
 
-/* Checks the map and closes it for changes. ERROR_INVALID when a rule is broken (the author's mistake), ERROR_MEMORY; the map stays
- * open then. */
+/* Checks the map and closes it for changes. ERROR_INVALID when a rule is broken (the author's
+ * mistake), ERROR_MEMORY; the map stays open then. */
 enum error cluster_map_seal(struct cluster_map *map);
 
 /* Any thread. */
 struct cluster_map *cluster_map_ref(struct cluster_map *map);
-void cluster_map_unref(struct cluster_map *map); /* NULL is allowed; an open map has one reference */
+void cluster_map_unref(
+    struct cluster_map *map); /* NULL is allowed; an open map has one reference */
 
 /* ---- On the wire and on disk ---- */
 
 /* Appends the packed form of a sealed map. ERROR_MEMORY, ERROR_LIMIT above LIMIT_MAP_BYTES. */
 enum error cluster_map_pack(const struct cluster_map *map, struct buf *out);
 
-/* A sealed map, nothing of which points into `packed`. ERROR_DAMAGED when it is no map or breaks a rule, ERROR_MEMORY. */
+/* A sealed map, nothing of which points into `packed`. ERROR_DAMAGED when it is no map or breaks a
+ * rule, ERROR_MEMORY. */
 enum error cluster_map_unpack(struct slice packed, struct cluster_map **map);
 
 /* ---- Changes, of an open map; what they are given is copied ---- */
 
-/* ERROR_EXISTS: the name is taken. ERROR_LIMIT: too many. ERROR_INVALID: a bad name. ERROR_MEMORY. */
-enum error cluster_map_add_member(struct cluster_map *map, const struct cluster_member *member, uint32_t *index);
-void cluster_map_set_member_state(struct cluster_map *map, uint32_t index, enum cluster_state state);
+/* ERROR_EXISTS: the name is taken. ERROR_LIMIT: too many. ERROR_INVALID: a bad name. ERROR_MEMORY.
+ */
+enum error cluster_map_add_member(struct cluster_map *map, const struct cluster_member *member,
+                                  uint32_t *index);
+void cluster_map_set_member_state(struct cluster_map *map, uint32_t index,
+                                  enum cluster_state state);
 /* ERROR_BUSY while a bucket names it. The members behind it move up by one, in the buckets too. */
 enum error cluster_map_remove_member(struct cluster_map *map, uint32_t index);
 
-/* Takes name, type, copies, bucket count and constraints from `region`; the buckets start with generation 1, term 0 and no copies.
- * The id is told. Errors as cluster_map_add_member(). */
-enum error cluster_map_add_region(struct cluster_map *map, const struct cluster_region *region, uint32_t *id);
+/* Takes name, type, copies, bucket count and constraints from `region`; the buckets start with
+ * generation 1, term 0 and no copies. The id is told. Errors as cluster_map_add_member(). */
+enum error cluster_map_add_region(struct cluster_map *map, const struct cluster_region *region,
+                                  uint32_t *id);
 enum error cluster_map_remove_region(struct cluster_map *map, uint32_t id); /* ERROR_NOT_FOUND */
 
 /* Replaces a bucket as a whole. The caller counts terms and versions. */
@@ -148,10 +159,12 @@ enum error cluster_map_set_bucket(struct cluster_map *map, uint32_t region_id, u
 
 enum error cluster_map_add_table(struct cluster_map *map, const struct cluster_table *table);
 enum error cluster_map_remove_table(struct cluster_map *map, struct slice name);
-enum error cluster_map_add_query(struct cluster_map *map, const struct cluster_query *query, uint64_t *id);
+enum error cluster_map_add_query(struct cluster_map *map, const struct cluster_query *query,
+                                 uint64_t *id);
 enum error cluster_map_remove_query(struct cluster_map *map, uint64_t id);
 
-/* ---- Questions; NULL or CLUSTER_NONE when there is none. By name: of a sealed map in log n, of an open one in n ---- */
+/* ---- Questions; NULL or CLUSTER_NONE when there is none. By name: of a sealed map in log n, of an
+ * open one in n ---- */
 
 const struct cluster_region *cluster_map_region(const struct cluster_map *map, struct slice name);
 const struct cluster_region *cluster_map_region_by_id(const struct cluster_map *map, uint32_t id);
@@ -162,11 +175,15 @@ const struct cluster_query *cluster_map_query(const struct cluster_map *map, uin
 
 bool cluster_bucket_has(const struct cluster_bucket *bucket, uint32_t member);
 
-/* How many copies a bucket of the region should have: REPLICATE wants one on each server that is up. */
-uint32_t cluster_map_wanted_copies(const struct cluster_map *map, const struct cluster_region *region);
+/* How many copies a bucket of the region should have: REPLICATE wants one on each server that is
+ * up. */
+uint32_t cluster_map_wanted_copies(const struct cluster_map *map,
+                                   const struct cluster_region *region);
 
-/* Buckets of a region with fewer copies on living members than wanted; *lost, if asked for, counts those with none. */
-uint32_t cluster_map_degraded(const struct cluster_map *map, const struct cluster_region *region, uint32_t *lost);
+/* Buckets of a region with fewer copies on living members than wanted; *lost, if asked for, counts
+ * those with none. */
+uint32_t cluster_map_degraded(const struct cluster_map *map, const struct cluster_region *region,
+                              uint32_t *lost);
 
 const char *cluster_region_type_word(enum cluster_region_type type); /* "PARTITION_REDUNDANT" */
 bool cluster_region_type_of_word(struct slice word, enum cluster_region_type *type);

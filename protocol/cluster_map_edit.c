@@ -1,5 +1,5 @@
-/* Changes of a map that is still open. Arrays are made anew for each change: a map changes a few times a second at most, and the arena
- * that holds it goes as a whole. */
+/* Changes of a map that is still open. Arrays are made anew for each change: a map changes a few
+ * times a second at most, and the arena that holds it goes as a whole. */
 #include "protocol/cluster_map_impl.h"
 
 #include "common/limits.h"
@@ -32,8 +32,8 @@ static void *cluster_map_grow(struct cluster_map *map, const void *old, uint32_t
     return grown;
 }
 
-static bool cluster_map_keep_buckets(struct cluster_map *map, const struct cluster_bucket *from, uint32_t count,
-                                     struct cluster_bucket **to)
+static bool cluster_map_keep_buckets(struct cluster_map *map, const struct cluster_bucket *from,
+                                     uint32_t count, struct cluster_bucket **to)
 {
     struct cluster_bucket *buckets = cluster_map_array(map, count, sizeof *buckets);
     size_t in_sync_count = 0;
@@ -58,7 +58,8 @@ static bool cluster_map_keep_buckets(struct cluster_map *map, const struct clust
 static bool cluster_map_keep_table(struct cluster_map *map, const struct cluster_table *from,
                                    struct cluster_table *to)
 {
-    return cluster_map_keep(map, from->name, &to->name) && cluster_map_keep(map, from->ddl, &to->ddl) &&
+    return cluster_map_keep(map, from->name, &to->name) &&
+           cluster_map_keep(map, from->ddl, &to->ddl) &&
            cluster_map_keep(map, from->region, &to->region);
 }
 
@@ -66,7 +67,8 @@ static bool cluster_map_keep_query(struct cluster_map *map, const struct cluster
                                    struct cluster_query *to)
 {
     *to = *from;
-    return cluster_map_keep(map, from->name, &to->name) && cluster_map_keep(map, from->text, &to->text) &&
+    return cluster_map_keep(map, from->name, &to->name) &&
+           cluster_map_keep(map, from->text, &to->text) &&
            cluster_map_keep(map, from->parameters, &to->parameters) &&
            cluster_map_keep(map, from->owner, &to->owner);
 }
@@ -90,7 +92,8 @@ static bool cluster_map_copy(const struct cluster_map *base, struct cluster_map 
         if (!cluster_map_keep(map, from->name, &map->regions[i].name))
             return false;
         if (from->buckets != NULL &&
-            !cluster_map_keep_buckets(map, from->buckets, from->bucket_count, &map->regions[i].buckets))
+            !cluster_map_keep_buckets(map, from->buckets, from->bucket_count,
+                                      &map->regions[i].buckets))
             return false;
     }
     for (uint32_t i = 0; i < base->table_count; i++) {
@@ -127,7 +130,8 @@ enum error cluster_map_edit(const struct cluster_map *base, struct cluster_map *
     return OK;
 }
 
-enum error cluster_map_add_member(struct cluster_map *map, const struct cluster_member *member, uint32_t *index)
+enum error cluster_map_add_member(struct cluster_map *map, const struct cluster_member *member,
+                                  uint32_t *index)
 {
     struct cluster_member *grown;
 
@@ -199,7 +203,8 @@ static uint32_t cluster_map_region_index(const struct cluster_map *map, uint32_t
     return region == NULL ? CLUSTER_NONE : (uint32_t)(region - map->regions);
 }
 
-enum error cluster_map_add_region(struct cluster_map *map, const struct cluster_region *region, uint32_t *id)
+enum error cluster_map_add_region(struct cluster_map *map, const struct cluster_region *region,
+                                  uint32_t *id)
 {
     struct cluster_region *grown, *added;
 
@@ -208,8 +213,9 @@ enum error cluster_map_add_region(struct cluster_map *map, const struct cluster_
         return ERROR_INVALID;
     if (cluster_map_region(map, region->name) != NULL)
         return ERROR_EXISTS;
-    if (map->region_count == LIMIT_REGIONS || map->next_region_id == UINT32_MAX || region->bucket_count == 0 ||
-        region->bucket_count > LIMIT_BUCKETS || region->redundant_copies > LIMIT_MEMBERS)
+    if (map->region_count == LIMIT_REGIONS || map->next_region_id == UINT32_MAX ||
+        region->bucket_count == 0 || region->bucket_count > LIMIT_BUCKETS ||
+        region->redundant_copies > LIMIT_MEMBERS)
         return ERROR_LIMIT;
     grown = cluster_map_grow(map, map->regions, map->region_count, sizeof *grown);
     if (grown == NULL)
@@ -295,11 +301,13 @@ enum error cluster_map_remove_table(struct cluster_map *map, struct slice name)
     uint32_t index = (uint32_t)(table - map->tables);
 
     map->table_count--;
-    memmove(map->tables + index, map->tables + index + 1, (map->table_count - index) * sizeof *map->tables);
+    memmove(map->tables + index, map->tables + index + 1,
+            (map->table_count - index) * sizeof *map->tables);
     return OK;
 }
 
-enum error cluster_map_add_query(struct cluster_map *map, const struct cluster_query *query, uint64_t *id)
+enum error cluster_map_add_query(struct cluster_map *map, const struct cluster_query *query,
+                                 uint64_t *id)
 {
     struct cluster_query *grown;
 

@@ -1,5 +1,5 @@
-/* The map's packed form: protocol/map.proto. It is written by hand, because a map of ten thousand buckets would need as many small
- * arrays for protobuf-c, and read by protobuf-c. */
+/* The map's packed form: protocol/map.proto. It is written by hand, because a map of ten thousand
+ * buckets would need as many small arrays for protobuf-c, and read by protobuf-c. */
 #include "protocol/cluster_map_impl.h"
 
 #include "common/limits.h"
@@ -59,7 +59,8 @@ static void cluster_pack_member(const struct cluster_member *member, struct buf 
 }
 
 /* One column of the buckets into `column`. */
-static void cluster_pack_column(const struct cluster_region *region, uint32_t field, struct buf *column)
+static void cluster_pack_column(const struct cluster_region *region, uint32_t field,
+                                struct buf *column)
 {
     buf_clear(column);
     for (uint32_t i = 0; i < region->bucket_count; i++) {
@@ -76,7 +77,8 @@ static void cluster_pack_column(const struct cluster_region *region, uint32_t fi
             cluster_put_varint(column, bucket->set_version);
             break;
         case 11:
-            cluster_put_varint(column, bucket->primary == CLUSTER_NONE ? 0 : (uint64_t)bucket->primary + 1);
+            cluster_put_varint(column,
+                               bucket->primary == CLUSTER_NONE ? 0 : (uint64_t)bucket->primary + 1);
             break;
         case 12:
             cluster_put_varint(column, bucket->in_sync_count);
@@ -89,7 +91,8 @@ static void cluster_pack_column(const struct cluster_region *region, uint32_t fi
     }
 }
 
-static void cluster_pack_region(const struct cluster_region *region, struct buf *column, struct buf *out)
+static void cluster_pack_region(const struct cluster_region *region, struct buf *column,
+                                struct buf *out)
 {
     cluster_put_number(out, 1, region->id);
     cluster_put_bytes(out, 2, region->name);
@@ -106,8 +109,8 @@ static void cluster_pack_region(const struct cluster_region *region, struct buf 
 
 static void cluster_pack_query(const struct cluster_query *query, struct buf *out)
 {
-    uint64_t zigzag = (uint64_t)query->start_timestamp_ms << 1 ^
-                      (query->start_timestamp_ms < 0 ? UINT64_MAX : 0);
+    uint64_t zigzag =
+        (uint64_t)query->start_timestamp_ms << 1 ^ (query->start_timestamp_ms < 0 ? UINT64_MAX : 0);
 
     cluster_put_number(out, 1, query->id);
     cluster_put_bytes(out, 2, query->name);
@@ -197,7 +200,8 @@ static bool cluster_columns_fit(const Pb__MapRegion *from)
     for (size_t i = 0; i < from->n_in_sync_count; i++)
         in_sync_count += from->in_sync_count[i];
     return from->n_generation == count && from->n_term == count && from->n_set_version == count &&
-           from->n_primary == count && from->n_in_sync_count == count && from->n_in_sync == in_sync_count;
+           from->n_primary == count && from->n_in_sync_count == count &&
+           from->n_in_sync == in_sync_count;
 }
 
 static enum error cluster_unpack_region(struct cluster_map *map, const Pb__MapRegion *from,
@@ -274,7 +278,8 @@ static enum error cluster_unpack_into(struct cluster_map *map, const Pb__Cluster
     enum error error = OK;
 
     if (from->cluster_id.len != CLUSTER_ID_BYTES || from->n_member > LIMIT_MEMBERS ||
-        from->n_region > LIMIT_REGIONS || from->n_table > LIMIT_TABLES || from->n_query > LIMIT_INSTANCES)
+        from->n_region > LIMIT_REGIONS || from->n_table > LIMIT_TABLES ||
+        from->n_query > LIMIT_INSTANCES)
         return ERROR_DAMAGED;
     memcpy(map->cluster_id, from->cluster_id.data, CLUSTER_ID_BYTES);
     map->epoch = from->epoch;

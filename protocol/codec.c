@@ -125,7 +125,8 @@ enum error codec_message(struct slice frame, uint32_t *number, struct slice *bod
     return OK;
 }
 
-/* Of a field that comes twice protobuf merges the contents: what the later one does not set stays. */
+/* Of a field that comes twice protobuf merges the contents: what the later one does not set stays.
+ */
 static enum error codec_merge_value(struct slice message, struct value *value)
 {
     struct value later;
@@ -270,7 +271,8 @@ enum error codec_keys_request(struct slice body, struct slice *region, uint32_t 
             error = value_decode(field.bytes, &value);
             ++*count;
         } else if (field.number == 3) {
-            error = value_decode(field.bytes, &value); /* the callback argument, which nobody uses */
+            error =
+                value_decode(field.bytes, &value); /* the callback argument, which nobody uses */
         }
     }
     return error;

@@ -1,5 +1,5 @@
-/* Hand-written decoders and encoders of the hot operations, held to protobuf-c by a differential test. Everything points into the
- * message; nothing is allocated. */
+/* Hand-written decoders and encoders of the hot operations, held to protobuf-c by a differential
+ * test. Everything points into the message; nothing is allocated. */
 #ifndef VUG_PROTOCOL_CODEC_H
 #define VUG_PROTOCOL_CODEC_H
 
@@ -17,11 +17,13 @@ struct codec_field {
     uint64_t integer;   /* varint, fixed64, fixed32 */
     struct slice bytes; /* length-delimited */
 };
-/* Takes the next field off `rest`. ERROR_MALFORMED for tag 0, bad wire types, truncation; groups are refused. */
+/* Takes the next field off `rest`. ERROR_MALFORMED for tag 0, bad wire types, truncation; groups
+ * are refused. */
 enum error codec_next_field(struct slice *rest, struct codec_field *field);
 
-/* The member of Message.messageType in a frame: the last one wins; repeated bodies of one member are what protobuf merges, of which the
- * last counts here. *number is 0 if none is set. ERROR_MALFORMED. */
+/* The member of Message.messageType in a frame: the last one wins; repeated bodies of one member
+ * are what protobuf merges, of which the last counts here. *number is 0 if none is set.
+ * ERROR_MALFORMED. */
 enum error codec_message(struct slice frame, uint32_t *number, struct slice *body);
 
 /* GetRequest, RemoveRequest. */
@@ -38,14 +40,15 @@ struct codec_entry_request {
 };
 enum error codec_entry_request(struct slice body, struct codec_entry_request *request);
 
-/* PutAllRequest and GetAllRequest: checks the whole body and finds the region; then walk with codec_next_entry() or codec_next_key()
- * from *walk = body until false. */
+/* PutAllRequest and GetAllRequest: checks the whole body and finds the region; then walk with
+ * codec_next_entry() or codec_next_key() from *walk = body until false. */
 enum error codec_entries_request(struct slice body, struct slice *region, uint32_t *count);
 bool codec_next_entry(struct slice *walk, struct value *key, struct value *value);
 enum error codec_keys_request(struct slice body, struct slice *region, uint32_t *count);
 bool codec_next_key(struct slice *walk, struct value *key);
 
-/* Length-delimited field `number` around `len` bytes: its header, returning the place of the content. */
+/* Length-delimited field `number` around `len` bytes: its header, returning the place of the
+ * content. */
 size_t codec_bytes_field_size(uint32_t number, size_t len);
 uint8_t *codec_put_bytes_header(uint8_t *out, uint32_t number, size_t len);
 

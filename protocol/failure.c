@@ -38,7 +38,8 @@ void failure_set(struct failure *failure, uint32_t code, const char *format, ...
     va_end(args);
 }
 
-/* Errors of ours with a class of Java's that says the same; the rest is the class that Geode itself uses for "should not happen". */
+/* Errors of ours with a class of Java's that says the same; the rest is the class that Geode itself
+ * uses for "should not happen". */
 static const struct {
     enum error error;
     uint32_t code;
@@ -62,7 +63,8 @@ void failure_of_error(struct failure *failure, enum error error)
         if (error == ERROR_NO_SERVER)
             failure_set(failure, failure_rows[i].code, "Unable to find a server");
         else if (failure_rows[i].class_name == NULL)
-            failure_set(failure, failure_rows[i].code, "Unsupported operation:%s", error_text(error));
+            failure_set(failure, failure_rows[i].code, "Unsupported operation:%s",
+                        error_text(error));
         else
             failure_set(failure, failure_rows[i].code, "%s: %s", failure_rows[i].class_name,
                         error_text(error));

@@ -2,8 +2,8 @@
 
 #include <stddef.h>
 
-/* Ranges beyond ASCII, first and last: letters, letter numbers, digits, combining marks, connectors, currency signs and
- * format characters, by the general categories of Unicode 14. */
+/* Ranges beyond ASCII, first and last: letters, letter numbers, digits, combining marks,
+ * connectors, currency signs and format characters, by the general categories of Unicode 14. */
 static const struct {
     uint16_t first, last;
 } java_identifier_ranges[] = {

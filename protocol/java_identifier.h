@@ -1,5 +1,6 @@
-/* Which characters Java takes in an identifier: what an unquoted field name of a JSON document may hold, and how far a word
- * reaches that an error text repeats. By UTF-16 unit, as the reference does: beyond the basic plane there are none. */
+/* Which characters Java takes in an identifier: what an unquoted field name of a JSON document may
+ * hold, and how far a word reaches that an error text repeats. By UTF-16 unit, as the reference
+ * does: beyond the basic plane there are none. */
 #ifndef VUG_PROTOCOL_JAVA_IDENTIFIER_H
 #define VUG_PROTOCOL_JAVA_IDENTIFIER_H
 
@@ -9,8 +10,8 @@
 /* Character.isJavaIdentifierPart(). */
 bool java_is_identifier_part(uint32_t unit);
 
-/* Character.isJavaIdentifierStart(), except that digits and marks beyond ASCII count as letters: only the choice between two
- * error texts depends on it. */
+/* Character.isJavaIdentifierStart(), except that digits and marks beyond ASCII count as letters:
+ * only the choice between two error texts depends on it. */
 bool java_is_identifier_start(uint32_t unit);
 
 #endif

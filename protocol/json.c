@@ -1,5 +1,5 @@
-/* Reading documents that json_validate() has accepted: walking their fields, undoing escapes. Nothing here reads outside of the
- * document whatever it holds. */
+/* Reading documents that json_validate() has accepted: walking their fields, undoing escapes.
+ * Nothing here reads outside of the document whatever it holds. */
 #include "protocol/json_impl.h"
 
 #include "common/text.h"
@@ -21,7 +21,8 @@ static uint32_t json_next_plain(struct slice text, size_t *at)
     uint32_t unit = json_unit_at(text, *at, &len);
 
     if (len == 4)
-        unit = (data[0] & 0x07u) << 18 | (data[1] & 0x3fu) << 12 | (data[2] & 0x3fu) << 6 | (data[3] & 0x3fu);
+        unit = (data[0] & 0x07u) << 18 | (data[1] & 0x3fu) << 12 | (data[2] & 0x3fu) << 6 |
+               (data[3] & 0x3fu);
     *at += len;
     return unit;
 }
@@ -212,7 +213,8 @@ bool json_next_field(struct slice document, size_t *at, struct slice *name, bool
     } else {
         size_t start = *at;
 
-        while (*at < document.len && document.data[*at] != ':' && !json_is_space(document.data[*at]))
+        while (*at < document.len && document.data[*at] != ':' &&
+               !json_is_space(document.data[*at]))
             ++*at;
         *name = slice_of(document.data + start, *at - start);
         *name_escaped = false;

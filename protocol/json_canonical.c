@@ -1,5 +1,5 @@
-/* The form in which Geode returns a document. Geode writes what it stored as fields anew; Vug brings the document into that form
- * once, when it is put, so that a get stays a copy. */
+/* The form in which Geode returns a document. Geode writes what it stored as fields anew; Vug
+ * brings the document into that form once, when it is put, so that a get stays a copy. */
 #include "protocol/json_impl.h"
 
 #include <math.h>
@@ -8,7 +8,8 @@
 
 #include "common/text.h"
 
-/* What is written stays the same as what is read for as long as possible: only from the first difference on is there an `out`. */
+/* What is written stays the same as what is read for as long as possible: only from the first
+ * difference on is there an `out`. */
 struct json_writer {
     struct slice from;
     struct buf *out;
@@ -81,7 +82,8 @@ static size_t json_copy_string(struct json_writer *writer, size_t start)
     if (at >= from.len)
         at = from.len;
     if (!plain)
-        json_write_string(json_start(writer, start), slice_of(from.data + start + 1, at - start - 1));
+        json_write_string(json_start(writer, start),
+                          slice_of(from.data + start + 1, at - start - 1));
     at = at < from.len ? at + 1 : at;
     if (plain)
         json_keep(writer, start, at);
@@ -109,7 +111,8 @@ static size_t json_print_double(struct slice text, char out[TEXT_DOUBLE_BYTES])
         buf_fini(&longer);
     }
     if (isinf(number))
-        return (size_t)snprintf(out, TEXT_DOUBLE_BYTES, number > 0 ? "\"Infinity\"" : "\"-Infinity\"");
+        return (size_t)snprintf(out, TEXT_DOUBLE_BYTES,
+                                number > 0 ? "\"Infinity\"" : "\"-Infinity\"");
     return text_double_java(number, out);
 }
 

@@ -6,8 +6,9 @@
 #include "common/text.h"
 
 enum {
-    JSON_SNIPPET_UNITS = 500,     /* of the document that a text repeats */
-    JSON_STRING_UNITS_MAX = 0x8000, /* a longer document goes through a reader, which has no text to repeat */
+    JSON_SNIPPET_UNITS = 500, /* of the document that a text repeats */
+    JSON_STRING_UNITS_MAX =
+        0x8000, /* a longer document goes through a reader, which has no text to repeat */
 };
 
 uint32_t json_unit_at(struct slice document, size_t at, size_t *len)
@@ -104,8 +105,8 @@ void json_append_start(struct buf *text, struct slice document, size_t at)
     buf_printf(text, "; line: %zu, column: %zu]", line, column);
 }
 
-enum error json_fail_lexical(struct json_error *error, const char *java_class, struct json_place place,
-                             const char *format, ...)
+enum error json_fail_lexical(struct json_error *error, const char *java_class,
+                             struct json_place place, const char *format, ...)
 {
     va_list args;
 
@@ -118,7 +119,8 @@ enum error json_fail_lexical(struct json_error *error, const char *java_class, s
     return error->text.failed ? ERROR_MEMORY : ERROR_INVALID;
 }
 
-enum error json_fail_structure(struct json_error *error, struct json_place place, const char *format, ...)
+enum error json_fail_structure(struct json_error *error, struct json_place place,
+                               const char *format, ...)
 {
     va_list args;
 

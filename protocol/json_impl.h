@@ -4,12 +4,13 @@
 
 #include "protocol/json.h"
 
-/* The UTF-16 unit at `at`: of a character beyond the basic plane the first of its two. *len is the bytes of the character.
- * Bytes that are no UTF-8 count as characters of their own. */
+/* The UTF-16 unit at `at`: of a character beyond the basic plane the first of its two. *len is the
+ * bytes of the character. Bytes that are no UTF-8 count as characters of their own. */
 uint32_t json_unit_at(struct slice document, size_t at, size_t *len);
 
-/* Reads one UTF-16 unit of the content of a string, escapes undone, and moves *at behind it. A character beyond the basic
- * plane that is written as itself comes as its code point. *at must be inside. */
+/* Reads one UTF-16 unit of the content of a string, escapes undone, and moves *at behind it. A
+ * character beyond the basic plane that is written as itself comes as its code point. *at must be
+ * inside. */
 uint32_t json_next_unit(struct slice text, size_t *at);
 
 static inline bool json_is_space(uint8_t byte)
@@ -24,13 +25,14 @@ struct json_place {
     uint32_t units;
 };
 
-/* Both write the whole text and return ERROR_INVALID, or ERROR_MEMORY. `java_class` is Jackson's exception; the reason is
- * followed by its place. */
-enum error json_fail_lexical(struct json_error *error, const char *java_class, struct json_place place,
-                             const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* Both write the whole text and return ERROR_INVALID, or ERROR_MEMORY. `java_class` is Jackson's
+ * exception; the reason is followed by its place. */
+enum error json_fail_lexical(struct json_error *error, const char *java_class,
+                             struct json_place place, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 /* What Geode itself refuses, after Jackson accepted it: the place comes first. */
-enum error json_fail_structure(struct json_error *error, struct json_place place, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+enum error json_fail_structure(struct json_error *error, struct json_place place,
+                               const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* "[Source: (String)"..."; line: 1, column: 1]"; `at` is the byte behind an opening bracket. */
 void json_append_start(struct buf *text, struct slice document, size_t at);

@@ -55,7 +55,8 @@ static uint32_t json_name_point(struct slice text, size_t *at)
     return 0x10000 + ((unit & 0x3ff) << 10 | (low & 0x3ff));
 }
 
-/* By characters, so that one name has one place however it is written. UTF-8 sorts in the order of its characters. */
+/* By characters, so that one name has one place however it is written. UTF-8 sorts in the order of
+ * its characters. */
 static int json_name_compare(const struct json_names *names, const struct json_name *a,
                              const struct json_name *b)
 {
@@ -103,7 +104,8 @@ static int json_name_order(const struct json_names *names, const struct json_nam
     return order != 0 ? order : a->start < b->start ? -1 : 1;
 }
 
-static void json_names_sift(struct json_names *names, struct json_name *heap, size_t root, size_t count)
+static void json_names_sift(struct json_names *names, struct json_name *heap, size_t root,
+                            size_t count)
 {
     struct json_name moved = heap[root];
 

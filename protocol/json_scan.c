@@ -1,4 +1,5 @@
-/* The tokens of a document: white space, strings, numbers, words, with the places and texts of Jackson 2.12.1. */
+/* The tokens of a document: white space, strings, numbers, words, with the places and texts of
+ * Jackson 2.12.1. */
 #include "protocol/json_scan.h"
 
 #include "protocol/java_identifier.h"
@@ -6,14 +7,14 @@
 enum { JSON_TOKEN_UNITS_MAX = 256 };
 
 enum error json_fail_char(struct json_check *check, size_t at, struct json_place place,
-                                 const char *in, const char *why)
+                          const char *in, const char *why)
 {
     char name[JSON_UNIT_NAME_BYTES];
     size_t len;
 
     json_name_unit(name, json_unit_at(check->document, at, &len));
-    return json_fail_lexical(check->error, JSON_PARSE_EXCEPTION, place, "Unexpected character (%s)%s: %s",
-                             name, in, why);
+    return json_fail_lexical(check->error, JSON_PARSE_EXCEPTION, place,
+                             "Unexpected character (%s)%s: %s", name, in, why);
 }
 
 enum error json_fail_end(struct json_check *check, const char *why)
@@ -34,15 +35,17 @@ enum error json_skip_space(struct json_check *check, int *byte)
             return OK;
         }
         if (here == '/')
-            return json_fail_char(check, check->at, json_behind(check, check->at), "",
-                                  "maybe a (non-standard) comment? (not recognized as one since Feature "
-                                  "'ALLOW_COMMENTS' not enabled for parser)");
+            return json_fail_char(
+                check, check->at, json_behind(check, check->at), "",
+                "maybe a (non-standard) comment? (not recognized as one since Feature "
+                "'ALLOW_COMMENTS' not enabled for parser)");
         if (!json_is_space(here)) {
             json_name_unit(name, here);
-            return json_fail_lexical(check->error, JSON_PARSE_EXCEPTION, json_behind(check, check->at),
-                                     "Illegal character (%s): only regular white space (\\r, \\n, \\t) is "
-                                     "allowed between tokens",
-                                     name);
+            return json_fail_lexical(
+                check->error, JSON_PARSE_EXCEPTION, json_behind(check, check->at),
+                "Illegal character (%s): only regular white space (\\r, \\n, \\t) is "
+                "allowed between tokens",
+                name);
         }
         check->at++;
     }
@@ -79,7 +82,7 @@ static enum error json_check_escape(struct json_check *check)
 }
 
 enum error json_check_string(struct json_check *check, const char *what, const char *at_end,
-                                    bool *escaped)
+                             bool *escaped)
 {
     const uint8_t *data = check->document.data;
     char name[JSON_UNIT_NAME_BYTES];
@@ -94,10 +97,11 @@ enum error json_check_string(struct json_check *check, const char *what, const c
         }
         if (byte < ' ') {
             json_name_unit(name, byte);
-            return json_fail_lexical(check->error, JSON_PARSE_EXCEPTION, json_behind(check, check->at),
-                                     "Illegal unquoted character (%s): has to be escaped using backslash "
-                                     "to be included in %s",
-                                     name, what);
+            return json_fail_lexical(
+                check->error, JSON_PARSE_EXCEPTION, json_behind(check, check->at),
+                "Illegal unquoted character (%s): has to be escaped using backslash "
+                "to be included in %s",
+                name, what);
         }
         check->at++;
         if (byte == '\\') {
@@ -131,7 +135,8 @@ static enum error json_fail_token(struct json_check *check, size_t start)
     }
     return json_fail_lexical(check->error, JSON_PARSE_EXCEPTION, json_here(check),
                              "Unrecognized token '%.*s%s': was expecting " JSON_VALUES,
-                             (int)(check->at - start), (const char *)check->document.data + start, more);
+                             (int)(check->at - start), (const char *)check->document.data + start,
+                             more);
 }
 
 enum error json_check_word(struct json_check *check, const char *word)
@@ -180,23 +185,27 @@ static enum error json_fail_sign(struct json_check *check, bool negative)
         if (check->document.data[check->at] == 'N')
             return json_fail_number_word(check, "INF", 1, negative ? "-INF" : "+INF");
         if (check->document.data[check->at] == 'n')
-            return json_fail_number_word(check, "Infinity", 1, negative ? "-Infinity" : "+Infinity");
+            return json_fail_number_word(check, "Infinity", 1,
+                                         negative ? "-Infinity" : "+Infinity");
         after_sign = check->at;
     }
-    return json_fail_char(check, after_sign, json_behind(check, after_sign), " in numeric value", why);
+    return json_fail_char(check, after_sign, json_behind(check, after_sign), " in numeric value",
+                          why);
 }
 
 static size_t json_skip_digits(const struct json_check *check, size_t at)
 {
-    while (at < check->document.len && check->document.data[at] >= '0' && check->document.data[at] <= '9')
+    while (at < check->document.len && check->document.data[at] >= '0' &&
+           check->document.data[at] <= '9')
         at++;
     return at;
 }
 
-/* Fails at `at`, which may be the end. The reference reads numbers in two ways: fast, and again slowly where the number starts with
- * zero or the input ends in it. They report different places. */
-static enum error json_fail_number(struct json_check *check, size_t at, size_t fast_place, bool slow,
-                                   size_t last, const char *why)
+/* Fails at `at`, which may be the end. The reference reads numbers in two ways: fast, and again
+ * slowly where the number starts with zero or the input ends in it. They report different places.
+ */
+static enum error json_fail_number(struct json_check *check, size_t at, size_t fast_place,
+                                   bool slow, size_t last, const char *why)
 {
     if (at == check->document.len) {
         check->at = at;
@@ -282,5 +291,6 @@ enum error json_fail_value(struct json_check *check)
         check->at += len;
         return json_fail_token(check, start);
     }
-    return json_fail_char(check, start, json_behind(check, start), "", "expected a valid value " JSON_VALUES);
+    return json_fail_char(check, start, json_behind(check, start), "",
+                          "expected a valid value " JSON_VALUES);
 }

@@ -1,4 +1,5 @@
-/* Shared by json_validate.c and json_scan.c, for nobody else: the state of a check, and the readers of single tokens. */
+/* Shared by json_validate.c and json_scan.c, for nobody else: the state of a check, and the readers
+ * of single tokens. */
 #ifndef VUG_PROTOCOL_JSON_SCAN_H
 #define VUG_PROTOCOL_JSON_SCAN_H
 
@@ -31,24 +32,26 @@ static inline struct json_place json_here(const struct json_check *check)
     return (struct json_place){check->document, check->at, 0};
 }
 
-/* Behind the first unit of the character at `at`, where the reference stands when it has read it. */
+/* Behind the first unit of the character at `at`, where the reference stands when it has read it.
+ */
 static inline struct json_place json_behind(const struct json_check *check, size_t at)
 {
     return (struct json_place){check->document, at, 1};
 }
 
 /* "Unexpected character ('x' (code 120))", `in`, ": ", `why`: about the character at `at`. */
-enum error json_fail_char(struct json_check *check, size_t at, struct json_place place, const char *in,
-                          const char *why);
+enum error json_fail_char(struct json_check *check, size_t at, struct json_place place,
+                          const char *in, const char *why);
 /* "Unexpected end-of-input" and `why`. */
 enum error json_fail_end(struct json_check *check, const char *why);
 
 /* Skips white space. *byte is the first byte behind it, which `at` still points to, or JSON_END. */
 enum error json_skip_space(struct json_check *check, int *byte);
 
-/* `at` is behind the opening quote; afterwards behind the closing one. `what` is named when a control character stands inside, `at_end` when
- * the document ends. */
-enum error json_check_string(struct json_check *check, const char *what, const char *at_end, bool *escaped);
+/* `at` is behind the opening quote; afterwards behind the closing one. `what` is named when a
+ * control character stands inside, `at_end` when the document ends. */
+enum error json_check_string(struct json_check *check, const char *what, const char *at_end,
+                             bool *escaped);
 
 /* `at` is at the first byte of the token. */
 enum error json_check_word(struct json_check *check, const char *word);

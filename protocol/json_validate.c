@@ -1,5 +1,6 @@
-/* The check of a document: the grammar of Jackson 2.12.1 with unquoted field names and any escaped character, in one pass and
- * without recursion, failing at the same place and with the same text. */
+/* The check of a document: the grammar of Jackson 2.12.1 with unquoted field names and any escaped
+ * character, in one pass and without recursion, failing at the same place and with the same text.
+ */
 #include "protocol/java_identifier.h"
 #include "protocol/json_scan.h"
 
@@ -32,11 +33,12 @@ static enum error json_fail_twice(struct json_check *check, const struct json_na
 
     buf_init(&text);
     json_unescape(slice_of(check->document.data + name->start, name->len), &text);
-    error = text.failed ? ERROR_MEMORY
-                        : json_fail_structure(check->error, place,
-                                              "org.apache.geode.pdx.PdxFieldAlreadyExistsException: The "
-                                              "field \"%.*s\" already exists.",
-                                              SLICE_FMT(buf_slice(&text)));
+    error = text.failed
+                ? ERROR_MEMORY
+                : json_fail_structure(check->error, place,
+                                      "org.apache.geode.pdx.PdxFieldAlreadyExistsException: The "
+                                      "field \"%.*s\" already exists.",
+                                      SLICE_FMT(buf_slice(&text)));
     buf_fini(&text);
     return error;
 }
@@ -62,8 +64,8 @@ static enum error json_check_value(struct json_check *check, int byte)
         return json_open(check, byte == '{');
     case '"':
         check->at++;
-        error = json_check_string(check, "string value", ": was expecting closing quote for a string value",
-                                  &escaped);
+        error = json_check_string(check, "string value",
+                                  ": was expecting closing quote for a string value", &escaped);
         break;
     case 't':
         error = json_check_word(check, "true");
@@ -109,9 +111,10 @@ static enum error json_check_name(struct json_check *check, int *byte)
         error = json_names_push(&check->names, start + 1, check->at - start - 2, escaped);
     } else {
         if (!json_is_name_unit(json_unit_at(check->document, check->at, &len)))
-            return json_fail_char(check, check->at, json_behind(check, check->at), "",
-                                  "was expecting either valid name character (for unquoted name) or "
-                                  "double-quote (for quoted) to start field name");
+            return json_fail_char(
+                check, check->at, json_behind(check, check->at), "",
+                "was expecting either valid name character (for unquoted name) or "
+                "double-quote (for quoted) to start field name");
         do
             check->at += len;
         while (check->at < check->document.len &&
@@ -151,10 +154,10 @@ static enum error json_close(struct json_check *check, int byte)
         buf_init(&start);
         json_append_start(&start, check->document, level == NULL ? 0 : level->after_bracket);
         if (!start.failed)
-            error = json_fail_lexical(check->error, JSON_PARSE_EXCEPTION, json_here(check),
-                                      "Unexpected close marker '%c': expected '%c' (for %s starting at %.*s)",
-                                      byte, is_object ? ']' : '}', json_level_name(check),
-                                      SLICE_FMT(buf_slice(&start)));
+            error = json_fail_lexical(
+                check->error, JSON_PARSE_EXCEPTION, json_here(check),
+                "Unexpected close marker '%c': expected '%c' (for %s starting at %.*s)", byte,
+                is_object ? ']' : '}', json_level_name(check), SLICE_FMT(buf_slice(&start)));
         buf_fini(&start);
         return error;
     }
@@ -196,8 +199,9 @@ static enum error json_check_entry(struct json_check *check)
     if (level->has_entries) {
         if (byte != ',')
             return json_fail_char(check, check->at, json_behind(check, check->at), "",
-                                  level->is_object ? "was expecting comma to separate Object entries"
-                                                   : "was expecting comma to separate Array entries");
+                                  level->is_object
+                                      ? "was expecting comma to separate Object entries"
+                                      : "was expecting comma to separate Array entries");
         check->at++;
         error = json_skip_space(check, &byte);
         if (error != OK)
@@ -228,7 +232,8 @@ static enum error json_check_root(struct json_check *check)
         return error;
     switch (byte) {
     case JSON_END:
-        return json_fail_structure(check->error, json_here(check), "java.lang.NullPointerException");
+        return json_fail_structure(check->error, json_here(check),
+                                   "java.lang.NullPointerException");
     case '{':
         return json_open(check, true);
     case '}':
@@ -266,7 +271,8 @@ static enum error json_check_root(struct json_check *check)
     if (error != OK)
         return error;
     return json_fail_structure(check->error, json_here(check),
-                               "java.lang.IllegalStateException: %s called when state is NONE", what);
+                               "java.lang.IllegalStateException: %s called when state is NONE",
+                               what);
 }
 
 enum error json_validate(struct slice document, size_t *end, struct json_error *json_error)

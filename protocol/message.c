@@ -7,7 +7,8 @@
 
 enum { MESSAGE_DEPTH_MAX = 100 };
 
-/* Requests, with the words of Geode's own operation names. Every other member is a response or a push. */
+/* Requests, with the words of Geode's own operation names. Every other member is a response or a
+ * push. */
 static const struct {
     uint32_t number;
     const char *name;
@@ -52,16 +53,26 @@ static const struct {
     const ProtobufCMessageDescriptor *descriptor;
     uint32_t number;
 } message_binary_fields[] = {
-    {&pb__encoded_value__descriptor, 8},          {&pb__encoded_value__descriptor, 12},
-    {&pb__cq_subscribe_request__descriptor, 4},   {&pb__cq_subscribe_request__descriptor, 8},
-    {&pb__cq_subscribe_response__descriptor, 6},  {&pb__cq_subscribe_response__descriptor, 9},
-    {&pb__cq_event_batch__descriptor, 5},         {&pb__cq_ack__descriptor, 2},
-    {&pb__cq_status__descriptor, 6},              {&pb__cq_info__descriptor, 1},
-    {&pb__write_batch_request__descriptor, 1},    {&pb__write_batch_request__descriptor, 5},
-    {&pb__txn_commit_request__descriptor, 1},     {&pb__cluster_status_response__descriptor, 1},
-    {&pb__cluster_map__descriptor, 1},            {&pb__map_query__descriptor, 4},
-    {&pb__peer_hello__descriptor, 1},             {&pb__peer_welcome__descriptor, 1},
-    {&pb__peer_map_push__descriptor, 2},          {&pb__peer_call__descriptor, 3},
+    {&pb__encoded_value__descriptor, 8},
+    {&pb__encoded_value__descriptor, 12},
+    {&pb__cq_subscribe_request__descriptor, 4},
+    {&pb__cq_subscribe_request__descriptor, 8},
+    {&pb__cq_subscribe_response__descriptor, 6},
+    {&pb__cq_subscribe_response__descriptor, 9},
+    {&pb__cq_event_batch__descriptor, 5},
+    {&pb__cq_ack__descriptor, 2},
+    {&pb__cq_status__descriptor, 6},
+    {&pb__cq_info__descriptor, 1},
+    {&pb__write_batch_request__descriptor, 1},
+    {&pb__write_batch_request__descriptor, 5},
+    {&pb__txn_commit_request__descriptor, 1},
+    {&pb__cluster_status_response__descriptor, 1},
+    {&pb__cluster_map__descriptor, 1},
+    {&pb__map_query__descriptor, 4},
+    {&pb__peer_hello__descriptor, 1},
+    {&pb__peer_welcome__descriptor, 1},
+    {&pb__peer_map_push__descriptor, 2},
+    {&pb__peer_call__descriptor, 3},
     {&pb__peer_answer__descriptor, 5},
 };
 
@@ -92,7 +103,8 @@ const ProtobufCMessageDescriptor *message_descriptor(uint32_t number)
 static bool message_is_binary(const ProtobufCMessageDescriptor *descriptor, uint32_t number)
 {
     for (size_t i = 0; i < sizeof message_binary_fields / sizeof message_binary_fields[0]; i++) {
-        if (message_binary_fields[i].descriptor == descriptor && message_binary_fields[i].number == number)
+        if (message_binary_fields[i].descriptor == descriptor &&
+            message_binary_fields[i].number == number)
             return true;
     }
     return false;
@@ -142,7 +154,8 @@ enum message_field {
     MESSAGE_FIELD_NESTED,
 };
 
-static enum message_field message_match(const ProtobufCFieldDescriptor *known, const struct codec_field *field)
+static enum message_field message_match(const ProtobufCFieldDescriptor *known,
+                                        const struct codec_field *field)
 {
     if (known == NULL)
         return MESSAGE_FIELD_UNKNOWN;
@@ -158,11 +171,13 @@ static enum message_field message_match(const ProtobufCFieldDescriptor *known, c
 /* Does a message that comes twice become one? A member of a oneof is replaced instead. */
 static bool message_merges(const ProtobufCFieldDescriptor *known)
 {
-    return known->label != PROTOBUF_C_LABEL_REPEATED && (known->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0;
+    return known->label != PROTOBUF_C_LABEL_REPEATED &&
+           (known->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0;
 }
 
 /* Of fields by their place in the descriptor; beyond the 64th nobody asks. */
-static uint64_t message_bit(const ProtobufCMessageDescriptor *descriptor, const ProtobufCFieldDescriptor *known)
+static uint64_t message_bit(const ProtobufCMessageDescriptor *descriptor,
+                            const ProtobufCFieldDescriptor *known)
 {
     size_t place = (size_t)(known - descriptor->fields);
 
@@ -170,8 +185,8 @@ static uint64_t message_bit(const ProtobufCMessageDescriptor *descriptor, const 
 }
 
 /* *is_plain becomes false where protobuf-c would read something else than the reference does. */
-static enum error message_check_deep(const ProtobufCMessageDescriptor *descriptor, struct slice body,
-                                     uint32_t depth, bool *is_plain)
+static enum error message_check_deep(const ProtobufCMessageDescriptor *descriptor,
+                                     struct slice body, uint32_t depth, bool *is_plain)
 {
     struct codec_field field;
     uint64_t seen = 0;
@@ -205,8 +220,8 @@ static enum error message_check_deep(const ProtobufCMessageDescriptor *descripto
                 (!text_is_utf8(field.bytes) ||
                  (field.bytes.len > 0 && memchr(field.bytes.data, 0, field.bytes.len) != NULL)))
                 error = ERROR_MALFORMED;
-            else if (known->type == PROTOBUF_C_TYPE_BYTES && !message_is_binary(descriptor, field.number) &&
-                     !text_is_utf8(field.bytes))
+            else if (known->type == PROTOBUF_C_TYPE_BYTES &&
+                     !message_is_binary(descriptor, field.number) && !text_is_utf8(field.bytes))
                 error = ERROR_MALFORMED;
             break;
         }
@@ -230,7 +245,8 @@ enum error message_check_member(uint32_t number, struct slice body)
     return descriptor == NULL ? OK : message_check(descriptor, body);
 }
 
-/* An arena that remembers whether it ever had to say no: protobuf-c answers NULL for that and for bad input alike. */
+/* An arena that remembers whether it ever had to say no: protobuf-c answers NULL for that and for
+ * bad input alike. */
 struct message_allocator {
     ProtobufCAllocator allocator;
     struct arena *arena;
@@ -253,8 +269,8 @@ static void message_free(void *data, void *piece)
     (void)piece;
 }
 
-enum error message_unpack(const ProtobufCMessageDescriptor *descriptor, struct arena *arena, struct slice body,
-                          ProtobufCMessage **message)
+enum error message_unpack(const ProtobufCMessageDescriptor *descriptor, struct arena *arena,
+                          struct slice body, ProtobufCMessage **message)
 {
     struct message_allocator allocator = {
         .allocator = {.alloc = message_alloc, .free = message_free, .allocator_data = &allocator},
@@ -273,7 +289,8 @@ enum error message_unpack(const ProtobufCMessageDescriptor *descriptor, struct a
         return OK;
     if (allocator.failed)
         return ERROR_MEMORY;
-    /* Well formed for the reference and not for protobuf-c: tags and lengths that are written too long, or not plain. */
+    /* Well formed for the reference and not for protobuf-c: tags and lengths that are written too
+     * long, or not plain. */
     buf_init(&plain);
     error = message_rewrite(descriptor, body, false, &plain);
     if (error != OK)
@@ -314,7 +331,8 @@ static void message_put_field(struct buf *out, const struct codec_field *field)
     }
 }
 
-/* The last field of a truncated body: its header is whole, its content is not. False if it is no length-delimited field. */
+/* The last field of a truncated body: its header is whole, its content is not. False if it is no
+ * length-delimited field. */
 static bool message_cut_field(struct slice body, struct codec_field *field)
 {
     const uint8_t *at = body.data, *end = body.data + body.len;
@@ -334,7 +352,8 @@ static bool message_cut_field(struct slice body, struct codec_field *field)
 }
 
 /* The next field, or the one that was cut short. ERROR_MALFORMED. */
-static enum error message_take_field(struct slice *body, bool truncated, struct codec_field *field, bool *is_cut)
+static enum error message_take_field(struct slice *body, bool truncated, struct codec_field *field,
+                                     bool *is_cut)
 {
     *is_cut = false;
     if (codec_next_field(body, field) == OK)
@@ -346,10 +365,10 @@ static enum error message_take_field(struct slice *body, bool truncated, struct 
     return OK;
 }
 
-/* All contents of field `number` one behind the other: the merge of a message that comes more than once. (protobuf-c fails to
- * merge messages with a oneof.) */
-static enum error message_collect(struct slice body, uint32_t number, bool truncated, struct buf *content,
-                                  bool *is_cut)
+/* All contents of field `number` one behind the other: the merge of a message that comes more than
+ * once. (protobuf-c fails to merge messages with a oneof.) */
+static enum error message_collect(struct slice body, uint32_t number, bool truncated,
+                                  struct buf *content, bool *is_cut)
 {
     struct codec_field field;
 
@@ -368,13 +387,14 @@ static enum error message_collect(struct slice body, uint32_t number, bool trunc
     return content->failed ? ERROR_MEMORY : OK;
 }
 
-static enum error message_rewrite_deep(const ProtobufCMessageDescriptor *descriptor, struct slice body,
-                                       bool truncated, struct buf *out, uint32_t depth);
+static enum error message_rewrite_deep(const ProtobufCMessageDescriptor *descriptor,
+                                       struct slice body, bool truncated, struct buf *out,
+                                       uint32_t depth);
 
 /* `rest` begins with the field. */
-static enum error message_rewrite_nested(const ProtobufCFieldDescriptor *known, struct codec_field *field,
-                                         bool is_cut, struct slice rest, bool truncated, struct buf *out,
-                                         uint32_t depth)
+static enum error message_rewrite_nested(const ProtobufCFieldDescriptor *known,
+                                         struct codec_field *field, bool is_cut, struct slice rest,
+                                         bool truncated, struct buf *out, uint32_t depth)
 {
     struct buf all, content;
     enum error error = OK;
@@ -396,8 +416,9 @@ static enum error message_rewrite_nested(const ProtobufCFieldDescriptor *known, 
     return error;
 }
 
-static enum error message_rewrite_deep(const ProtobufCMessageDescriptor *descriptor, struct slice body,
-                                       bool truncated, struct buf *out, uint32_t depth)
+static enum error message_rewrite_deep(const ProtobufCMessageDescriptor *descriptor,
+                                       struct slice body, bool truncated, struct buf *out,
+                                       uint32_t depth)
 {
     uint64_t seen = 0; /* fields by their place in the descriptor */
 
@@ -438,8 +459,8 @@ static enum error message_rewrite_deep(const ProtobufCMessageDescriptor *descrip
     return out->failed ? ERROR_MEMORY : OK;
 }
 
-enum error message_rewrite(const ProtobufCMessageDescriptor *descriptor, struct slice body, bool truncated,
-                           struct buf *out)
+enum error message_rewrite(const ProtobufCMessageDescriptor *descriptor, struct slice body,
+                           bool truncated, struct buf *out)
 {
     return message_rewrite_deep(descriptor, body, truncated, out, 0);
 }

@@ -5,7 +5,8 @@
 
 enum {
     SESSION_SWEEP_US = 1000 * 1000,
-    SESSION_LENGTH_BYTES_MAX = 10, /* of a frame's length, which may be written longer than needed */
+    SESSION_LENGTH_BYTES_MAX =
+        10, /* of a frame's length, which may be written longer than needed */
 };
 
 /* ---- Host ---- */
@@ -187,19 +188,42 @@ void session_finish(struct session *session)
     session_leave(session);
 }
 
+/* Calls `act` for each session, which may end it and, through its owner, others: the next one is
+ * held meanwhile. */
+static void session_for_each(struct session_host *host, void (*act)(struct session *session))
+{
+    struct session *session = host->sessions;
+
+    if (session != NULL)
+        session_enter(session);
+    while (session != NULL) {
+        struct session *next;
+
+        act(session);
+        next = session->next;
+        if (next != NULL)
+            session_enter(next);
+        session_leave(session);
+        session = next;
+    }
+}
+
+static void session_act_finish(struct session *session)
+{
+    session->is_ending = true;
+    if (session->depth == 1 && session->conn != NULL)
+        session_flush(session);
+}
+
 void session_host_finish(struct session_host *host)
 {
-    struct session *next;
-
-    for (struct session *session = host->sessions; session != NULL; session = next) {
-        next = session->next;
-        session_finish(session);
-    }
+    session_for_each(host, session_act_finish);
 }
 
 /* ---- Stop and go ---- */
 
-/* May the next request start? CqAck may always: it has no reply, and credit must not wait for replies. */
+/* May the next request start? CqAck may always: it has no reply, and credit must not wait for
+ * replies. */
 static bool session_may_start(struct session *session, uint32_t flags)
 {
     if ((flags & OPERATION_PASSES) != 0)
@@ -233,12 +257,15 @@ static void session_go_on(struct session *session)
     net_conn_resume(session->conn);
 }
 
+static void session_act_recheck(struct session *session)
+{
+    if (session->depth == 1 && session->conn != NULL)
+        session_after_flush(session);
+}
+
 static void session_on_recheck(void *arg)
 {
-    struct session_host *host = arg;
-
-    for (struct session *session = host->sessions; session != NULL; session = session->next)
-        session_go_on(session);
+    session_for_each(arg, session_act_recheck);
 }
 
 static void session_on_drain(void *arg)
@@ -258,7 +285,8 @@ static const struct operation *session_operation(const struct session_host *host
 {
     static const struct operation handshake = {22, "handshake", OPERATION_UNAUTHENTICATED, NULL,
                                                session_handshake};
-    static const struct operation disconnect = {30, "disconnectClient", 0, NULL, session_disconnect};
+    static const struct operation disconnect = {30, "disconnectClient", 0, NULL,
+                                                session_disconnect};
     const struct operation *row = host->operations;
 
     if (number < SESSION_FAST_ROWS && host->rows[number] != NULL)
@@ -267,11 +295,13 @@ static const struct operation *session_operation(const struct session_host *host
         row++;
     if (row->number != 0)
         return row;
-    return number == handshake.number ? &handshake : number == disconnect.number ? &disconnect : NULL;
+    return number == handshake.number    ? &handshake
+           : number == disconnect.number ? &disconnect
+                                         : NULL;
 }
 
-static void session_answer(struct session *session, uint32_t number, const struct operation *operation,
-                           struct slice body)
+static void session_answer(struct session *session, uint32_t number,
+                           const struct operation *operation, struct slice body)
 {
     struct session_host *host = session->host;
     struct failure failure;
@@ -302,7 +332,8 @@ static void session_answer(struct session *session, uint32_t number, const struc
     }
 }
 
-/* Executes one frame; false if it is not its turn yet, which the last one of a connection does not ask. */
+/* Executes one frame; false if it is not its turn yet, which the last one of a connection does not
+ * ask. */
 static bool session_execute(struct session *session, struct slice frame, bool is_last)
 {
     const struct operation *operation;
@@ -403,7 +434,8 @@ static size_t session_on_data(void *arg, const uint8_t *data, size_t len)
 
 /* ---- The peer's end ---- */
 
-/* A frame that announced more than came: what came counts, if it ends at a boundary between fields. */
+/* A frame that announced more than came: what came counts, if it ends at a boundary between fields.
+ */
 static void session_execute_cut(struct session *session, struct slice rest)
 {
     struct buf whole;
@@ -412,8 +444,8 @@ static void session_execute_cut(struct session *session, struct slice rest)
     if (session_frame_length(session, rest, &header, &len) != SESSION_LENGTH_WHOLE)
         return;
     buf_init(&whole);
-    if (message_rewrite(&pb__message__descriptor, slice_of(rest.data + header, rest.len - header), true,
-                        &whole) == OK)
+    if (message_rewrite(&pb__message__descriptor, slice_of(rest.data + header, rest.len - header),
+                        true, &whole) == OK)
         (void)session_execute(session, buf_slice(&whole), true);
     buf_fini(&whole);
 }
@@ -453,7 +485,8 @@ static void session_on_eof(void *arg, struct slice rest)
         session_version_cut(session, rest);
         break;
     default:
-        /* It is executed when the earlier requests are answered: it is the last one, so nothing is lost by that. */
+        /* It is executed when the earlier requests are answered: it is the last one, so nothing is
+         * lost by that. */
         buf_append_slice(&session->eof_rest, rest);
         session->has_eof = true;
         break;
@@ -477,25 +510,17 @@ static bool session_is_idle(const struct session *session, uint64_t now_us)
     return now_us - session->last_message_us > (uint64_t)host->idle_ms * 1000;
 }
 
+static void session_act_sweep(struct session *session)
+{
+    if (session_is_idle(session, loop_now_us(session->host->loop)))
+        session_close(session);
+}
+
 static void session_on_sweep(void *arg)
 {
     struct session_host *host = arg;
-    uint64_t now_us = loop_now_us(host->loop);
-    struct session *session = host->sessions;
 
-    if (session != NULL)
-        session_enter(session);
-    while (session != NULL) {
-        struct session *next;
-
-        if (session_is_idle(session, now_us))
-            session_close(session);
-        next = session->next;
-        if (next != NULL)
-            session_enter(next); /* it must not go with this one */
-        session_leave(session);
-        session = next;
-    }
+    session_for_each(host, session_act_sweep);
     loop_timer_set(&host->sweep, SESSION_SWEEP_US);
 }
 

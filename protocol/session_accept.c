@@ -22,17 +22,22 @@ enum session_foreign {
     SESSION_TOO_MANY,
 };
 
-/* What a person reads in the log: what happened and what to do. A %s of the advice is the HTTP port. */
+/* What a person reads in the log: what happened and what to do. A %s of the advice is the HTTP
+ * port. */
 static const struct {
     const char *code, *what, *advice;
 } session_foreign_rows[SESSION_FOREIGN_KINDS] = {
-    [SESSION_FOREIGN_TLS] = {"VG1311", "speaks TLS, but this port is plain",
-                             "connect without TLS, or start this member with --tls-cert and --tls-key"},
-    [SESSION_FOREIGN_HTTP] = {"VG1312", "speaks HTTP, but this port serves clients of the Geode protocol",
+    [SESSION_FOREIGN_TLS] =
+        {"VG1311", "speaks TLS, but this port is plain",
+         "connect without TLS, or start this member with --tls-cert and --tls-key"},
+    [SESSION_FOREIGN_HTTP] = {"VG1312",
+                              "speaks HTTP, but this port serves clients of the Geode protocol",
                               "ask the HTTP port of this member, which its start-up names"},
-    [SESSION_FOREIGN_CLASSIC] = {"VG1313", "speaks Geode's classic client protocol, which is not supported",
+    [SESSION_FOREIGN_CLASSIC] = {"VG1313",
+                                 "speaks Geode's classic client protocol, which is not supported",
                                  "use a client of the protobuf protocol"},
-    [SESSION_FOREIGN_PEER] = {"VG1314", "speaks as a member of a cluster, which this process does not expect",
+    [SESSION_FOREIGN_PEER] = {"VG1314",
+                              "speaks as a member of a cluster, which this process does not expect",
                               "check the addresses in --locators"},
     [SESSION_FOREIGN_UNKNOWN] = {"VG1315", "speaks a protocol that is not known here",
                                  "check the port that it connects to"},
@@ -51,12 +56,14 @@ static void session_log_foreign(struct session *session, enum session_foreign ki
         return;
     if (suppressed > 0)
         snprintf(more, sizeof more, " (%u more like it were not logged)", suppressed);
-    log_line(host->log, LOG_WARN, "session", session_foreign_rows[kind].code, "%s:%u %s: %s%s", peer.host,
-             peer.port, session_foreign_rows[kind].what, session_foreign_rows[kind].advice, more);
+    log_line(host->log, LOG_WARN, "session", session_foreign_rows[kind].code, "%s:%u %s: %s%s",
+             peer.host, peer.port, session_foreign_rows[kind].what,
+             session_foreign_rows[kind].advice, more);
 }
 
 /* Says one thing and ends. Without memory it says nothing. */
-static void session_turn_away(struct session *session, enum session_foreign kind, struct slice answer)
+static void session_turn_away(struct session *session, enum session_foreign kind,
+                              struct slice answer)
 {
     session_log_foreign(session, kind);
     (void)net_conn_write(session->conn, answer.data, answer.len);
@@ -92,7 +99,8 @@ static void session_turn_unknown_away(struct session *session)
     static const char text[] = "unknown protocol version";
 
     session_turn_away(session, SESSION_FOREIGN_UNKNOWN,
-                      session->host->role == SESSION_LOCATOR ? slice_text(text) : slice_of(NULL, 0));
+                      session->host->role == SESSION_LOCATOR ? slice_text(text)
+                                                             : slice_of(NULL, 0));
 }
 
 enum session_word { SESSION_WORD_NONE, SESSION_WORD_PART, SESSION_WORD_WHOLE };
@@ -168,8 +176,9 @@ size_t session_first_byte(struct session *session, struct slice data)
         return 0;
     case 100 ... 107:
         session_turn_away(session, SESSION_FOREIGN_CLASSIC,
-                          session->host->role == SESSION_LOCATOR ? slice_of(is_locator, sizeof is_locator)
-                                                                 : slice_of(NULL, 0));
+                          session->host->role == SESSION_LOCATOR
+                              ? slice_of(is_locator, sizeof is_locator)
+                              : slice_of(NULL, 0));
         return 0;
     default:
         break;
@@ -233,7 +242,8 @@ static void session_answer_version(struct session *session, struct slice message
     session->last_message_us = loop_now_us(session->host->loop);
     if (!is_accepted)
         session_close(session);
-    session->state = session->host->requires_authentication ? SESSION_AUTHENTICATION : SESSION_READY;
+    session->state =
+        session->host->requires_authentication ? SESSION_AUTHENTICATION : SESSION_READY;
 }
 
 size_t session_version(struct session *session, struct slice data)

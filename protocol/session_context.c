@@ -1,5 +1,6 @@
-/* Requests that the host's table has no row for. A server says that it does not support them. A locator refuses what belongs to a server as
- * Geode's does: it looks at the values of some requests first, and whoever asks for a bad one may stay. */
+/* Requests that the host's table has no row for. A server says that it does not support them. A
+ * locator refuses what belongs to a server as Geode's does: it looks at the values of some requests
+ * first, and whoever asks for a bad one may stay. */
 #include "protocol/session_impl.h"
 
 #include "protocol/codec.h"
@@ -13,8 +14,8 @@ static enum error session_fail_context(struct session *session)
 }
 
 /* Every value of the fields listed must be usable. ERROR_INVALID with the failure set. */
-static enum error session_check_values(struct slice body, uint32_t first_field, uint32_t second_field,
-                                       struct failure *failure)
+static enum error session_check_values(struct slice body, uint32_t first_field,
+                                       uint32_t second_field, struct failure *failure)
 {
     struct codec_field field;
     struct value value;
@@ -83,7 +84,8 @@ enum error session_no_operation(struct session *session, uint32_t number, struct
         if (number == SESSION_GET_SERVER)
             return session_fail_context(session);
         return session_failf(session, FAILURE_UNSUPPORTED_OPERATION,
-                             "Unsupported operation:%s is not supported yet", message_request_name(number));
+                             "Unsupported operation:%s is not supported yet",
+                             message_request_name(number));
     }
     error = session_check_request(number, body, &failure);
     if (error == ERROR_INVALID)

@@ -1,5 +1,5 @@
-/* Handshake and disconnect, which every host answers alike. Without users a handshake changes nothing: credentials are taken and
- * ignored. */
+/* Handshake and disconnect, which every host answers alike. Without users a handshake changes
+ * nothing: credentials are taken and ignored. */
 #include "protocol/session_impl.h"
 
 /* HandshakeResponse{1 authenticated}. */
@@ -45,7 +45,8 @@ enum error session_handshake(struct session *session, struct slice body)
     return session_reply_handshake(session, authenticated);
 }
 
-enum error session_refuse_unauthenticated(struct session *session, uint32_t number, struct slice body)
+enum error session_refuse_unauthenticated(struct session *session, uint32_t number,
+                                          struct slice body)
 {
     enum error error = message_check_member(number, body);
 
@@ -60,14 +61,14 @@ enum error session_disconnect(struct session *session, struct slice body)
 {
     struct net_address peer = session_peer(session);
     ProtobufCMessage *message;
-    enum error error =
-        message_unpack(&pb__disconnect_client_request__descriptor, session_arena(session), body, &message);
+    enum error error = message_unpack(&pb__disconnect_client_request__descriptor,
+                                      session_arena(session), body, &message);
     if (error != OK)
         return error;
     struct slice reason = message_slice(((const Pb__DisconnectClientRequest *)message)->reason);
 
-    log_line(session->host->log, LOG_INFO, "session", NULL, "client %s:%u disconnected: %.*s", peer.host,
-             peer.port, SLICE_FMT(reason));
+    log_line(session->host->log, LOG_INFO, "session", NULL, "client %s:%u disconnected: %.*s",
+             peer.host, peer.port, SLICE_FMT(reason));
     if (session_reply_begin(session, 31, 0) == NULL)
         return ERROR_MEMORY;
     session_reply_end(session, SESSION_NO_WAIT);

@@ -25,7 +25,8 @@ enum { SESSION_SLOT_INLINE_BYTES = 64, SESSION_SPARE_SLOTS_MAX = 1024 };
 /* CqAck has no reply. */
 enum { SESSION_CQ_ACK = 1004 };
 
-/* One place in the order of replies. While it is open it belongs to its operation, and to the FIFO as long as the session lives. */
+/* One place in the order of replies. While it is open it belongs to its operation, and to the FIFO
+ * as long as the session lives. */
 struct session_slot {
     struct session *session; /* NULL once that is gone */
     struct session_slot *next;
@@ -71,7 +72,8 @@ struct session {
     void (*on_drain)(void *attachment);
 };
 
-/* Around everything that may end the session: session_leave() frees it when it is gone and nobody else is inside. */
+/* Around everything that may end the session: session_leave() frees it when it is gone and nobody
+ * else is inside. */
 static inline void session_enter(struct session *session)
 {
     session->depth++;
@@ -91,19 +93,22 @@ void session_drop_slots(struct session *session);
 
 static inline bool session_wait_settled(struct session_wait wait)
 {
-    return wait.gate == NULL || atomic_load_explicit(&wait.gate->committed, memory_order_acquire) >= wait.seq;
+    return wait.gate == NULL ||
+           atomic_load_explicit(&wait.gate->committed, memory_order_acquire) >= wait.seq;
 }
 
 /* session_accept.c: what was consumed. */
 size_t session_first_byte(struct session *session, struct slice data);
 size_t session_version(struct session *session, struct slice data);
-void session_version_cut(struct session *session, struct slice rest); /* the peer ended inside of it */
+void session_version_cut(struct session *session,
+                         struct slice rest); /* the peer ended inside of it */
 void session_first_byte_cut(struct session *session, struct slice rest);
 
 /* session_handshake.c */
 enum error session_handshake(struct session *session, struct slice body);
 enum error session_disconnect(struct session *session, struct slice body);
-enum error session_refuse_unauthenticated(struct session *session, uint32_t number, struct slice body);
+enum error session_refuse_unauthenticated(struct session *session, uint32_t number,
+                                          struct slice body);
 
 /* session_context.c */
 enum error session_no_operation(struct session *session, uint32_t number, struct slice body);

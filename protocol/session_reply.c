@@ -1,7 +1,8 @@
 /* Replies in the order of requests.
  *
  *   FIFO empty, nothing to wait for:  straight into the connection, no allocation
- *   otherwise:                        a slot  ->  [slot][slot][slot]  ->  leaves from the front when it is done and its gate has moved */
+ *   otherwise:                        a slot  ->  [slot][slot][slot]  ->  leaves from the front
+ * when it is done and its gate has moved */
 #include "protocol/session_impl.h"
 
 #include <stdio.h>
@@ -248,8 +249,8 @@ void session_reply_end(struct session *session, struct session_wait wait)
     session_slot_append(session, slot);
 }
 
-enum error session_reply_message(struct session *session, uint32_t number, const ProtobufCMessage *body,
-                                 struct session_wait wait)
+enum error session_reply_message(struct session *session, uint32_t number,
+                                 const ProtobufCMessage *body, struct session_wait wait)
 {
     size_t len = protobuf_c_message_get_packed_size(body);
     uint8_t *place = session_reply_begin(session, number, len);
@@ -278,7 +279,8 @@ static void session_error_write(const struct failure *failure, uint8_t *out)
     memcpy(out, failure->text, len);
 }
 
-enum error session_fail(struct session *session, const struct failure *failure, struct session_wait wait)
+enum error session_fail(struct session *session, const struct failure *failure,
+                        struct session_wait wait)
 {
     uint8_t *place =
         session_reply_begin(session, 1, codec_bytes_field_size(1, session_error_size(failure)));
@@ -369,7 +371,8 @@ static void session_slot_end(struct session_slot *slot, enum session_slot_state 
     session_poke(session);
 }
 
-void session_slot_reply(struct session_slot *slot, uint32_t number, struct slice body, struct session_wait wait)
+void session_slot_reply(struct session_slot *slot, uint32_t number, struct slice body,
+                        struct session_wait wait)
 {
     uint8_t *place = session_slot_begin(slot, number, body.len);
 
@@ -381,8 +384,8 @@ void session_slot_reply(struct session_slot *slot, uint32_t number, struct slice
     session_slot_end(slot, SESSION_SLOT_DONE);
 }
 
-void session_slot_reply_message(struct session_slot *slot, uint32_t number, const ProtobufCMessage *body,
-                                struct session_wait wait)
+void session_slot_reply_message(struct session_slot *slot, uint32_t number,
+                                const ProtobufCMessage *body, struct session_wait wait)
 {
     uint8_t *place = session_slot_begin(slot, number, protobuf_c_message_get_packed_size(body));
 
@@ -395,7 +398,8 @@ void session_slot_reply_message(struct session_slot *slot, uint32_t number, cons
 
 void session_slot_fail(struct session_slot *slot, const struct failure *failure)
 {
-    uint8_t *place = session_slot_begin(slot, 1, codec_bytes_field_size(1, session_error_size(failure)));
+    uint8_t *place =
+        session_slot_begin(slot, 1, codec_bytes_field_size(1, session_error_size(failure)));
 
     if (place == NULL)
         return;
@@ -419,17 +423,23 @@ void session_slot_drop(struct session_slot *slot)
 uint8_t *session_push_begin(struct session *session, uint32_t number, size_t body_len)
 {
     size_t frame_len = session_frame_size(number, body_len);
+    bool gone = session->conn == NULL;
     uint8_t *frame;
 
     PRE(session->push_len == 0);
     /* An answer that was given before the push, in this very request perhaps, goes first. */
-    session_enter(session);
-    session_send_done(session);
-    if (session->conn == NULL) {
+    if (!gone && session->first_slot != NULL) {
+        session_enter(session);
+        session_send_done(session);
+        /* What the answers held back goes on in a turn of its own: the caller still needs the
+         * session. */
+        if (session->conn != NULL && session->first_slot == NULL)
+            loop_timer_set(&session->host->recheck, 0);
+        gone = session->conn == NULL;
         session_leave(session);
-        return NULL;
     }
-    session_leave(session);
+    if (gone)
+        return NULL;
     frame = net_conn_reserve(session->conn, frame_len);
     if (frame == NULL) {
         session_enter(session);

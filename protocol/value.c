@@ -266,7 +266,8 @@ static uint32_t value_hash_text(struct slice text)
             at += 2;
             continue;
         }
-        point = (lead & 0x07) << 18 | (at[0] & 0x3fu) << 12 | (at[1] & 0x3fu) << 6 | (at[2] & 0x3fu);
+        point =
+            (lead & 0x07) << 18 | (at[0] & 0x3fu) << 12 | (at[1] & 0x3fu) << 6 | (at[2] & 0x3fu);
         at += 3;
         point -= 0x10000;
         hash = hash * 31 + (0xd800 | point >> 10);
@@ -346,7 +347,8 @@ bool value_equal(const struct value *a, const struct value *b)
     }
 }
 
-/* Float.toString(): the fewest digits that read back to the same float, with an exponent outside of 10^-3 to 10^7. */
+/* Float.toString(): the fewest digits that read back to the same float, with an exponent outside of
+ * 10^-3 to 10^7. */
 static void value_text_float(float number, struct buf *text)
 {
     char digits[32];

@@ -1,7 +1,8 @@
 /* A value or key of a region: one of the EncodedValue variants, immutable.
  *
- * On the wire it is a protobuf EncodedValue; stored it is one type byte and its bytes, so that a get is a copy. The type
- * is part of a key's identity: int 1, long 1 and "1" are three keys (captured from a real Geode). */
+ * On the wire it is a protobuf EncodedValue; stored it is one type byte and its bytes, so that a
+ * get is a copy. The type is part of a key's identity: int 1, long 1 and "1" are three keys
+ * (captured from a real Geode). */
 #ifndef VUG_PROTOCOL_VALUE_H
 #define VUG_PROTOCOL_VALUE_H
 
@@ -36,36 +37,43 @@ struct value {
     };
 };
 
-/* Reads the content of an EncodedValue message (without its own tag and length); the last member wins, unknown fields are skipped.
- * Invalid UTF-8 in STRING or JSON, a bad wire type or a truncated field: ERROR_MALFORMED (the connection is closed).
- * No member: OK and VALUE_NOT_SET. Points into `message`. JSON is not validated here. */
+/* Reads the content of an EncodedValue message (without its own tag and length); the last member
+ * wins, unknown fields are skipped. Invalid UTF-8 in STRING or JSON, a bad wire type or a truncated
+ * field: ERROR_MALFORMED (the connection is closed). No member: OK and VALUE_NOT_SET. Points into
+ * `message`. JSON is not validated here. */
 enum error value_decode(struct slice message, struct value *value);
 
-/* Bytes of the EncodedValue message, and writing it; returns the end. `out` has value_encoded_size() bytes of room. */
+/* Bytes of the EncodedValue message, and writing it; returns the end. `out` has
+ * value_encoded_size() bytes of room. */
 size_t value_encoded_size(const struct value *value);
 uint8_t *value_encode(const struct value *value, uint8_t *out);
 
-/* The stored form: a type byte, then the payload (integers and floats little-endian of their width, else the bytes). */
+/* The stored form: a type byte, then the payload (integers and floats little-endian of their width,
+ * else the bytes). */
 size_t value_stored_size(const struct value *value);
 uint8_t *value_store(const struct value *value, uint8_t *out);
 /* Reads a stored form that value_store() made; points into it. */
 struct value value_load(struct slice stored);
 
-/* Java's hashCode of the key (String, Integer, Long, Double bits, Boolean 1231/1237, ...; BINARY and JSON by content: Arrays.hashCode and
- * the hash of its text as a String), which routes: bucket = |hash mod buckets|. The hash of the minimum integer stays non-negative. */
+/* Java's hashCode of the key (String, Integer, Long, Double bits, Boolean 1231/1237, ...; BINARY
+ * and JSON by content: Arrays.hashCode and the hash of its text as a String), which routes: bucket
+ * = |hash mod buckets|. The hash of the minimum integer stays non-negative. */
 int32_t value_java_hash(const struct value *key);
 uint32_t value_bucket(const struct value *key, uint32_t bucket_count);
 
-/* Gives a key its one form: every NaN becomes the same NaN. Afterwards two keys are equal exactly when their stored forms are. */
+/* Gives a key its one form: every NaN becomes the same NaN. Afterwards two keys are equal exactly
+ * when their stored forms are. */
 void value_make_key(struct value *key);
 
 /* Equal as keys: same type, same bytes (doubles by bits, all NaN equal). */
 bool value_equal(const struct value *a, const struct value *b);
 
-/* For texts of errors and of the command line: Java's toString for scalars (5, 5.0, true), strings as they are, bytes in lower-case hex. */
+/* For texts of errors and of the command line: Java's toString for scalars (5, 5.0, true), strings
+ * as they are, bytes in lower-case hex. */
 void value_text(const struct value *value, struct buf *text);
 
-/* "java.lang.Integer" and so on, as key and value constraints name them; and the word of the command line's --type ("int"). */
+/* "java.lang.Integer" and so on, as key and value constraints name them; and the word of the
+ * command line's --type ("int"). */
 const char *value_java_class(enum value_type type);
 const char *value_type_word(enum value_type type);
 enum value_type value_type_of_word(const char *word); /* VALUE_NOT_SET if unknown */

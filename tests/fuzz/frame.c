@@ -71,6 +71,11 @@ static void on_eof(void *arg, struct slice rest)
     (void)rest;
 }
 
+static void on_drain(void *arg)
+{
+    (void)arg;
+}
+
 static void on_close(void *arg, enum error why)
 {
     struct world *world = arg;
@@ -79,7 +84,7 @@ static void on_close(void *arg, enum error why)
 }
 
 static const struct net_conn_events client_events = {
-    .on_data = on_data, .on_eof = on_eof, .on_close = on_close};
+    .on_data = on_data, .on_eof = on_eof, .on_drain = on_drain, .on_close = on_close};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -60,8 +60,7 @@ static void evaluate(struct query_plan *plan, struct arena *arena)
 {
     static const char *const documents[] = {
         "{\"id\":\"a\",\"timestamp\":1,\"temperature\":20.5,\"small\":127,\"price\":1.25}",
-        "{\"id\":\"a\",\"timestamp\":null,\"temperature\":1e308,\"small\":-128,\"price\":"
-        "\"99999999.99\"}",
+        "{\"id\":\"a\",\"timestamp\":null,\"temperature\":1e308,\"small\":-128,\"price\":9999.99}",
         "{\"id\":\"b\",\"timestamp\":9223372036854775807,\"temperature\":-0.0}",
         "{\"id\":5,\"timestamp\":\"x\",\"temperature\":[1]}",
         "{}",

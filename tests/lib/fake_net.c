@@ -158,8 +158,9 @@ static const struct loop_ops fake_loop_ops = {
 
 /* ---- Connections ---- */
 
-static enum error fake_adopt(struct net *net, struct net_socket *socket, const struct net_conn_events *events,
-                             void *arg, struct net_conn **result)
+static enum error fake_adopt(struct net *net, struct net_socket *socket,
+                             const struct net_conn_events *events, void *arg,
+                             struct net_conn **result)
 {
     struct fake_conn *conn = &socket->conn;
 
@@ -338,7 +339,8 @@ struct net_socket *fake_conn_socket(struct fake_conn *conn)
 
 /* ---- Turns ---- */
 
-/* Gives what is there to the owner; the input is a copy of its own, so that a read beyond it or after its end is seen. */
+/* Gives what is there to the owner; the input is a copy of its own, so that a read beyond it or
+ * after its end is seen. */
 static void fake_deliver(struct fake_conn *conn)
 {
     size_t len = conn->in.len, consumed;
@@ -418,7 +420,8 @@ void fake_net_advance(struct fake_net *fake, uint64_t us)
         struct fake_timer *first = NULL;
 
         for (struct fake_timer *timer = fake->timers; timer != NULL; timer = timer->next) {
-            if (timer->is_set && timer->at_us <= until_us && (first == NULL || timer->at_us < first->at_us))
+            if (timer->is_set && timer->at_us <= until_us &&
+                (first == NULL || timer->at_us < first->at_us))
                 first = timer;
         }
         if (first == NULL)

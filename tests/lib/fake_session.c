@@ -15,7 +15,8 @@ static struct fake_session *fake_of(struct session *session)
 
 static struct session_wait fake_wait(struct fake_session *fake)
 {
-    return fake->wait_seq == 0 ? SESSION_NO_WAIT : (struct session_wait){&fake->gate, fake->wait_seq};
+    return fake->wait_seq == 0 ? SESSION_NO_WAIT
+                               : (struct session_wait){&fake->gate, fake->wait_seq};
 }
 
 static enum error fake_names(struct session *session, struct slice body)

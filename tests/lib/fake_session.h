@@ -1,4 +1,5 @@
-/* A session host on a fake network, with operations that a test steers: some answer at once, some wait for a gate, some take a slot. */
+/* A session host on a fake network, with operations that a test steers: some answer at once, some
+ * wait for a gate, some take a slot. */
 #ifndef VUG_TESTS_LIB_FAKE_SESSION_H
 #define VUG_TESTS_LIB_FAKE_SESSION_H
 

@@ -27,7 +27,8 @@ static uint32_t add_member(struct cluster_map *map, const char *name, enum clust
     return index;
 }
 
-static uint32_t add_region(struct cluster_map *map, const char *name, enum cluster_region_type type, uint32_t copies)
+static uint32_t add_region(struct cluster_map *map, const char *name, enum cluster_region_type type,
+                           uint32_t copies)
 {
     struct cluster_region region = {
         .name = slice_text(name), .type = type, .redundant_copies = copies, .bucket_count = 4};
@@ -51,7 +52,8 @@ static struct cluster_map *make_map(void)
 static void names_and_numbers_are_found(void **state)
 {
     struct cluster_map *map = make_map();
-    struct cluster_table table = {slice_text("T"), slice_text("CREATE TABLE T"), slice_text("zebra")};
+    struct cluster_table table = {slice_text("T"), slice_text("CREATE TABLE T"),
+                                  slice_text("zebra")};
     struct cluster_query query = {.text = slice_text("SELECT 1")};
     uint32_t zebra = add_region(map, "zebra", CLUSTER_PARTITION, 0);
     uint32_t ant = add_region(map, "ant", CLUSTER_REPLICATE, 0);
@@ -65,7 +67,8 @@ static void names_and_numbers_are_found(void **state)
         assert_int_equal(cluster_map_region(map, slice_text("ant"))->id, ant);
         assert_null(cluster_map_region(map, slice_text("Ant")));
         assert_null(cluster_map_region(map, slice_text("")));
-        assert_ptr_equal(cluster_map_region_by_id(map, ant), cluster_map_region(map, slice_text("ant")));
+        assert_ptr_equal(cluster_map_region_by_id(map, ant),
+                         cluster_map_region(map, slice_text("ant")));
         assert_null(cluster_map_region_by_id(map, 77));
         assert_int_equal(cluster_map_member(map, slice_text("server1")), 2);
         assert_int_equal(cluster_map_member(map, slice_text("server2")), 1);
@@ -87,8 +90,12 @@ static void names_and_numbers_are_found(void **state)
 static void set_bucket(struct cluster_map *map, uint32_t region, uint32_t bucket, uint32_t primary,
                        const uint32_t *in_sync, uint32_t count)
 {
-    struct cluster_bucket value = {
-        .generation = 1, .term = 1, .set_version = 1, .primary = primary, .in_sync = in_sync, .in_sync_count = count};
+    struct cluster_bucket value = {.generation = 1,
+                                   .term = 1,
+                                   .set_version = 1,
+                                   .primary = primary,
+                                   .in_sync = in_sync,
+                                   .in_sync_count = count};
 
     assert_int_equal(cluster_map_set_bucket(map, region, bucket, &value), OK);
 }
@@ -207,9 +214,10 @@ static void break_constraint(struct cluster_map *map)
 static void a_map_that_breaks_a_rule_is_not_sealed(void **state)
 {
     static void (*const breaks[])(struct cluster_map *) = {
-        break_primary,     break_generation, break_order,   break_repeat, break_member,  break_locator,
-        break_name,        break_region_name, break_slash,  break_control, break_id,     break_next_id,
-        break_type,        break_role,       break_epoch,   break_constraint,
+        break_primary, break_generation, break_order, break_repeat,
+        break_member,  break_locator,    break_name,  break_region_name,
+        break_slash,   break_control,    break_id,    break_next_id,
+        break_type,    break_role,       break_epoch, break_constraint,
     };
     static const uint32_t one[] = {1};
 
@@ -234,12 +242,13 @@ static void words_are_those_of_the_command_line(void **state)
 
     (void)state;
     for (int i = CLUSTER_PARTITION; i <= CLUSTER_LOCAL; i++) {
-        assert_true(
-            cluster_region_type_of_word(slice_text(cluster_region_type_word((enum cluster_region_type)i)), &type));
+        assert_true(cluster_region_type_of_word(
+            slice_text(cluster_region_type_word((enum cluster_region_type)i)), &type));
         assert_int_equal(type, i);
     }
     assert_false(cluster_region_type_of_word(slice_text("partition"), &type));
-    assert_string_equal(cluster_region_type_word(CLUSTER_PARTITION_REDUNDANT), "PARTITION_REDUNDANT");
+    assert_string_equal(cluster_region_type_word(CLUSTER_PARTITION_REDUNDANT),
+                        "PARTITION_REDUNDANT");
     assert_string_equal(cluster_role_word(CLUSTER_LOCATOR), "locator");
     assert_string_equal(cluster_state_word(CLUSTER_DOWN), "down");
 }

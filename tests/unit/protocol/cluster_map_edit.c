@@ -19,18 +19,25 @@ static struct cluster_member server(const char *name)
 
 static struct cluster_region partition(const char *name)
 {
-    return (struct cluster_region){.name = slice_text(name), .type = CLUSTER_PARTITION, .bucket_count = 3};
+    return (struct cluster_region){
+        .name = slice_text(name), .type = CLUSTER_PARTITION, .bucket_count = 3};
 }
 
-/* Three servers, two regions, bucket 0 of the first on servers 0 and 2. The errors of a failing heap come back. */
+/* Three servers, two regions, bucket 0 of the first on servers 0 and 2. The errors of a failing
+ * heap come back. */
 static enum error build(struct cluster_map **result)
 {
     static const char *const names[] = {"a", "b", "c"};
     static const uint32_t in_sync[] = {0, 2};
-    struct cluster_bucket bucket = {
-        .generation = 1, .term = 4, .set_version = 7, .primary = 2, .in_sync = in_sync, .in_sync_count = 2};
+    struct cluster_bucket bucket = {.generation = 1,
+                                    .term = 4,
+                                    .set_version = 7,
+                                    .primary = 2,
+                                    .in_sync = in_sync,
+                                    .in_sync_count = 2};
     struct cluster_table table = {slice_text("t"), slice_text("ddl"), slice_text("r")};
-    struct cluster_query query = {.text = slice_text("q"), .name = slice_text("n"), .owner = slice_text("o")};
+    struct cluster_query query = {
+        .text = slice_text("q"), .name = slice_text("n"), .owner = slice_text("o")};
     struct cluster_map *map;
     uint32_t index, region_id = 0;
     uint64_t query_id;
@@ -66,7 +73,8 @@ static enum error build(struct cluster_map **result)
 static void an_edit_leaves_the_old_map_alone_and_counts_the_epoch(void **state)
 {
     static const uint32_t in_sync[] = {1};
-    struct cluster_bucket bucket = {.generation = 2, .term = 5, .primary = 1, .in_sync = in_sync, .in_sync_count = 1};
+    struct cluster_bucket bucket = {
+        .generation = 2, .term = 5, .primary = 1, .in_sync = in_sync, .in_sync_count = 1};
     struct cluster_region region = partition("u");
     struct cluster_map *map, *copy;
     uint32_t region_id;
@@ -137,7 +145,8 @@ static void a_member_goes_when_no_bucket_names_it_and_the_others_move_up(void **
 static void tables_and_queries_come_and_go(void **state)
 {
     struct cluster_table table = {slice_text("t"), slice_text("ddl"), slice_text("r")};
-    struct cluster_query query = {.text = slice_text("q"), .name = slice_text("n"), .owner = slice_text("o")};
+    struct cluster_query query = {
+        .text = slice_text("q"), .name = slice_text("n"), .owner = slice_text("o")};
     struct cluster_map *map, *copy;
     uint64_t query_id;
 
@@ -177,7 +186,8 @@ static void limits_are_kept(void **state)
 
         snprintf(name, sizeof name, "m%u", i);
         member = server(name);
-        assert_int_equal(cluster_map_add_member(map, &member, &index), i < LIMIT_MEMBERS ? OK : ERROR_LIMIT);
+        assert_int_equal(cluster_map_add_member(map, &member, &index),
+                         i < LIMIT_MEMBERS ? OK : ERROR_LIMIT);
     }
     cluster_map_unref(map);
 }

@@ -13,7 +13,8 @@ static struct cluster_map *make_map(uint32_t buckets)
     static const uint8_t id[CLUSTER_ID_BYTES] = {7, 0, 255};
     static const uint32_t sets[][3] = {{1, 2, 3}, {1, 3, 0}, {2, 0, 0}};
     struct slice groups[] = {slice_text("g1"), slice_text("gr\xc3\xbcn")};
-    struct cluster_table table = {slice_text("T"), slice_text("CREATE TABLE T (a STRING)"), slice_text("r1")};
+    struct cluster_table table = {slice_text("T"), slice_text("CREATE TABLE T (a STRING)"),
+                                  slice_text("r1")};
     struct cluster_query query = {
         .text = slice_text("SELECT a FROM T"),
         .name = slice_text("n"),
@@ -89,7 +90,8 @@ static void assert_same(const struct cluster_map *a, const struct cluster_map *b
         const struct cluster_member *m = &a->members[i], *n = &b->members[i];
 
         assert_true(slice_equal(m->name, n->name) && slice_equal(m->host, n->host));
-        assert_true(m->incarnation == n->incarnation && m->port == n->port && m->http_port == n->http_port);
+        assert_true(m->incarnation == n->incarnation && m->port == n->port &&
+                    m->http_port == n->http_port);
         assert_true(m->role == n->role && m->state == n->state && m->group_count == n->group_count);
         for (uint32_t j = 0; j < m->group_count; j++)
             assert_true(slice_equal(m->groups[j], n->groups[j]));
@@ -99,13 +101,16 @@ static void assert_same(const struct cluster_map *a, const struct cluster_map *b
         const struct cluster_region *r = &a->regions[i], *s = &b->regions[i];
 
         assert_true(r->id == s->id && r->type == s->type && slice_equal(r->name, s->name));
-        assert_true(r->redundant_copies == s->redundant_copies && r->bucket_count == s->bucket_count);
-        assert_true(r->key_constraint == s->key_constraint && r->value_constraint == s->value_constraint);
+        assert_true(r->redundant_copies == s->redundant_copies &&
+                    r->bucket_count == s->bucket_count);
+        assert_true(r->key_constraint == s->key_constraint &&
+                    r->value_constraint == s->value_constraint);
         assert_int_equal(r->buckets == NULL, s->buckets == NULL);
         for (uint32_t j = 0; r->buckets != NULL && j < r->bucket_count; j++) {
             const struct cluster_bucket *p = &r->buckets[j], *q = &s->buckets[j];
 
-            assert_true(p->generation == q->generation && p->term == q->term && p->set_version == q->set_version);
+            assert_true(p->generation == q->generation && p->term == q->term &&
+                        p->set_version == q->set_version);
             assert_true(p->primary == q->primary && p->in_sync_count == q->in_sync_count);
             for (uint32_t k = 0; k < p->in_sync_count; k++)
                 assert_int_equal(p->in_sync[k], q->in_sync[k]);

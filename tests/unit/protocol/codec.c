@@ -1,4 +1,5 @@
-/* The hand-written codec: captured exchanges, and agreement with protobuf-c on what is random and mutated. */
+/* The hand-written codec: captured exchanges, and agreement with protobuf-c on what is random and
+ * mutated. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +23,8 @@ static size_t unhex(const char *hex, uint8_t *bytes)
 
 static void varints_are_written_and_read(void **state)
 {
-    static const uint64_t values[] = {0, 1, 127, 128, 16383, 16384, UINT32_MAX, 1ull << 63, UINT64_MAX};
+    static const uint64_t values[] = {0,     1,          127,        128,       16383,
+                                      16384, UINT32_MAX, 1ull << 63, UINT64_MAX};
     uint8_t bytes[11];
     uint64_t again;
 
@@ -44,8 +46,10 @@ static void varints_are_written_and_read(void **state)
 
 static void fields_that_are_malformed_are_refused(void **state)
 {
-    static const char *const malformed[] = {"00", "0200", "77", "76", "0b", "0c", "08", "0880", "0a", "0a01",
-                                            "0d000000", "0900000000000000", "80", "0affffffff7f", "0affffffff0f"};
+    static const char *const malformed[] = {"00", "0200",         "77",          "76",
+                                            "0b", "0c",           "08",          "0880",
+                                            "0a", "0a01",         "0d000000",    "0900000000000000",
+                                            "80", "0affffffff7f", "0affffffff0f"};
     uint8_t bytes[16];
 
     (void)state;
@@ -76,7 +80,8 @@ static void captured_requests_are_decoded(void **state)
     uint32_t number, count;
 
     (void)state;
-    assert_int_equal(codec_message(frame_of("0b22090a022f5212034a016b", bytes), &number, &body), OK); /* G08 */
+    assert_int_equal(codec_message(frame_of("0b22090a022f5212034a016b", bytes), &number, &body),
+                     OK); /* G08 */
     assert_int_equal(number, 4);
     assert_int_equal(codec_key_request(body, &key), OK);
     assert_true(slice_equal(key.region, slice_text("/R")));
@@ -85,7 +90,8 @@ static void captured_requests_are_decoded(void **state)
 
     /* G29 */
     assert_int_equal(
-        codec_message(frame_of("1312110a0152120c0a034a017412053d0000c03f", bytes), &number, &body), OK);
+        codec_message(frame_of("1312110a0152120c0a034a017412053d0000c03f", bytes), &number, &body),
+        OK);
     assert_int_equal(number, 2);
     assert_int_equal(codec_entry_request(body, &entry), OK);
     assert_true(slice_equal(entry.region, slice_text("R")));
@@ -94,9 +100,11 @@ static void captured_requests_are_decoded(void **state)
     assert_true(entry.value.float32 == 1.5f);
 
     /* G37 */
-    assert_int_equal(codec_message(frame_of("1d321b0a0152120a0a034a016112034a0131120a0a034a016212034a0132", bytes),
-                                   &number, &body),
-                     OK);
+    assert_int_equal(
+        codec_message(
+            frame_of("1d321b0a0152120a0a034a016112034a0131120a0a034a016212034a0132", bytes),
+            &number, &body),
+        OK);
     assert_int_equal(number, 6);
     assert_int_equal(codec_entries_request(body, &region, &count), OK);
     assert_int_equal(count, 2);
@@ -107,7 +115,9 @@ static void captured_requests_are_decoded(void **state)
     assert_true(slice_equal(k.bytes, slice_text("b")) && slice_equal(v.bytes, slice_text("2")));
     assert_false(codec_next_entry(&walk, &k, &v));
 
-    assert_int_equal(codec_message(frame_of("10420e0a015212034a016112044a027a7a", bytes), &number, &body), OK); /* G40 */
+    assert_int_equal(
+        codec_message(frame_of("10420e0a015212034a016112044a027a7a", bytes), &number, &body),
+        OK); /* G40 */
     assert_int_equal(codec_keys_request(body, &region, &count), OK);
     assert_true(slice_equal(region, slice_text("R")));
     assert_int_equal(count, 2);
@@ -116,7 +126,9 @@ static void captured_requests_are_decoded(void **state)
     assert_true(codec_next_key(&walk, &k) && slice_equal(k.bytes, slice_text("zz")));
     assert_false(codec_next_key(&walk, &k));
 
-    assert_int_equal(codec_message(frame_of("1292020f0a0152120a0a034a017012034a0131", bytes), &number, &body), OK);
+    assert_int_equal(
+        codec_message(frame_of("1292020f0a0152120a0a034a017012034a0131", bytes), &number, &body),
+        OK);
     assert_int_equal(number, 34); /* G43 */
 }
 
@@ -145,10 +157,12 @@ static void of_several_members_the_last_counts_and_all_are_checked(void **state)
     (void)state;
     assert_int_equal(codec_message(slice_of(bytes, unhex("72001a00", bytes)), &number, &body), OK);
     assert_int_equal(number, 3);
-    assert_int_equal(codec_message(slice_of(bytes, unhex("9a06007001", bytes)), &number, &body), OK);
+    assert_int_equal(codec_message(slice_of(bytes, unhex("9a06007001", bytes)), &number, &body),
+                     OK);
     assert_int_equal(number, 0);
     assert_int_equal(codec_message(slice_of(bytes, unhex("220172", bytes)), &number, &body), OK);
-    assert_int_equal(codec_message(slice_of(bytes, unhex("2201727200", bytes)), &number, &body), ERROR_MALFORMED);
+    assert_int_equal(codec_message(slice_of(bytes, unhex("2201727200", bytes)), &number, &body),
+                     ERROR_MALFORMED);
     assert_int_equal(codec_message(slice_of(bytes, 0), &number, &body), OK);
     assert_int_equal(number, 0);
 }
@@ -191,7 +205,8 @@ static void put_nested(struct buf *out, uint32_t number, const struct buf *conte
 
 static void put_value(struct buf *out)
 {
-    static const char *const texts[] = {"", "k", "caf\xc3\xa9", "\xf0\x9f\x98\x80", "{\"a\":1}", "\xff", "a\0b"};
+    static const char *const texts[] = {"",          "k",    "caf\xc3\xa9", "\xf0\x9f\x98\x80",
+                                        "{\"a\":1}", "\xff", "a\0b"};
     struct value value = {.type = (enum value_type)pick(13)};
     uint8_t *end;
 
@@ -327,7 +342,8 @@ static bool same_value(struct value a, const Pb__EncodedValue *b)
 }
 
 /* Does the codec say what protobuf-c says? Fills *error with the codec's verdict. */
-static bool agrees(uint32_t number, struct slice body, const ProtobufCMessage *message, enum error *error)
+static bool agrees(uint32_t number, struct slice body, const ProtobufCMessage *message,
+                   enum error *error)
 {
     struct codec_entry_request entry;
     struct codec_key_request key;
@@ -350,7 +366,8 @@ static bool agrees(uint32_t number, struct slice body, const ProtobufCMessage *m
 
         *error = codec_key_request(body, &key);
         return *error != OK || get == NULL ||
-               (slice_equal(key.region, message_slice(get->region_name)) && same_value(key.key, get->key));
+               (slice_equal(key.region, message_slice(get->region_name)) &&
+                same_value(key.key, get->key));
     }
     case 6: {
         const Pb__PutAllRequest *put = (const Pb__PutAllRequest *)message;
@@ -359,10 +376,12 @@ static bool agrees(uint32_t number, struct slice body, const ProtobufCMessage *m
         if (*error != OK || put == NULL)
             return true;
         for (; codec_next_entry(&walk, &k, &v); i++) {
-            if (i >= put->n_entry || !same_value(k, put->entry[i]->key) || !same_value(v, put->entry[i]->value))
+            if (i >= put->n_entry || !same_value(k, put->entry[i]->key) ||
+                !same_value(v, put->entry[i]->value))
                 return false;
         }
-        return i == count && count == put->n_entry && slice_equal(region, message_slice(put->region_name));
+        return i == count && count == put->n_entry &&
+               slice_equal(region, message_slice(put->region_name));
     }
     default: {
         const Pb__GetAllRequest *get = (const Pb__GetAllRequest *)message;
@@ -374,15 +393,17 @@ static bool agrees(uint32_t number, struct slice body, const ProtobufCMessage *m
             if (i >= get->n_key || !same_value(k, get->key[i]))
                 return false;
         }
-        return i == count && count == get->n_key && slice_equal(region, message_slice(get->region_name));
+        return i == count && count == get->n_key &&
+               slice_equal(region, message_slice(get->region_name));
     }
     }
 }
 
 /* 250,000 messages. Where the codec and protobuf-c differ, the reason must be one of these:
- *   only the codec refuses    a string is no UTF-8, or a field has number 0: the reference refuses too
- *   only protobuf-c refuses   a known field of another wire type, or a tag or length that is written too long: the reference accepts,
- *                             and protobuf-c does when the message is written again without them */
+ *   only the codec refuses    a string is no UTF-8, or a field has number 0: the reference refuses
+ * too only protobuf-c refuses   a known field of another wire type, or a tag or length that is
+ * written too long: the reference accepts, and protobuf-c does when the message is written again
+ * without them */
 static void the_codec_agrees_with_protobuf_c(void **state)
 {
     static const uint32_t numbers[] = {2, 4, 6, 8};
@@ -423,8 +444,8 @@ static void the_codec_agrees_with_protobuf_c(void **state)
         stricter += error != OK && plain != NULL;
         laxer += error == OK && plain == NULL;
     }
-    print_message("# %u accepted by both, %u refused by both, %u by the codec, %u by protobuf-c\n", accepted, refused,
-                  stricter, laxer);
+    print_message("# %u accepted by both, %u refused by both, %u by the codec, %u by protobuf-c\n",
+                  accepted, refused, stricter, laxer);
     assert_true(accepted > 50000 && refused > 10000 && stricter > 1000 && laxer > 1000);
     arena_fini(&arena);
     buf_fini(&bytes);

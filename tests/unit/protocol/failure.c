@@ -44,11 +44,13 @@ static void every_error_has_a_failure(void **state)
     (void)state;
     for (size_t i = 1; i < sizeof errors / sizeof errors[0]; i++) {
         failure_of_error(&failure, errors[i]);
-        assert_true(failure.code == 20 || failure.code == 60 || failure.code == 100 || failure.code == 101);
+        assert_true(failure.code == 20 || failure.code == 60 || failure.code == 100 ||
+                    failure.code == 101);
         assert_true(strlen(failure.text) > 10);
     }
     failure_of_error(&failure, ERROR_IO);
-    assert_string_equal(failure.text, "org.apache.geode.InternalGemFireException: input or output error");
+    assert_string_equal(failure.text,
+                        "org.apache.geode.InternalGemFireException: input or output error");
     failure_of_error(&failure, ERROR_NO_SERVER);
     assert_int_equal(failure.code, 101);
     assert_string_equal(failure.text, "Unable to find a server");
@@ -62,26 +64,33 @@ static void values_that_cannot_be_used_have_geodes_texts(void **state)
     (void)state;
     assert_int_equal(failure_check_value(&value, &failure), ERROR_INVALID);
     assert_int_equal(failure.code, 100);
-    assert_string_equal(failure.text,
-                        "org.apache.geode.internal.protocol.protobuf.v1.serialization.exception.DecodingException: "
-                        "Unknown Protobuf encoding type: VALUE_NOT_SET");
+    assert_string_equal(
+        failure.text,
+        "org.apache.geode.internal.protocol.protobuf.v1.serialization.exception.DecodingException: "
+        "Unknown Protobuf encoding type: VALUE_NOT_SET");
     value = (struct value){.type = VALUE_CUSTOM, .bytes = slice_text("x")};
-    assert_int_equal(failure_check_value(&value, &failure), ERROR_INVALID);
-    assert_string_equal(failure.text, "java.lang.IllegalStateException: Received a custom value, but did not set the "
-                                      "valueFormat in the handshakeMessage");
-    value = (struct value){.type = VALUE_JSON, .bytes = slice_text("{\"a\":1,}")};
     assert_int_equal(failure_check_value(&value, &failure), ERROR_INVALID);
     assert_string_equal(
         failure.text,
-        "org.apache.geode.internal.protocol.protobuf.v1.serialization.exception.DecodingException: Could not decode "
-        "JSON-encoded object  Caused by: org.apache.geode.pdx.JSONFormatterException: Could not parse JSON document  "
-        "Caused by: com.fasterxml.jackson.core.JsonParseException: Unexpected character ('}' (code 125)): was expecting "
-        "either valid name character (for unquoted name) or double-quote (for quoted) to start field name\n at [Source: "
-        "(String)\"{\"a\":1,}\"; line: 1, column: 9]");
+        "java.lang.IllegalStateException: Received a custom value, but did not set the "
+        "valueFormat in the handshakeMessage");
+    value = (struct value){.type = VALUE_JSON, .bytes = slice_text("{\"a\":1,}")};
+    assert_int_equal(failure_check_value(&value, &failure), ERROR_INVALID);
+    assert_string_equal(
+        failure.text, "org.apache.geode.internal.protocol.protobuf.v1.serialization.exception."
+                      "DecodingException: Could not decode "
+                      "JSON-encoded object  Caused by: "
+                      "org.apache.geode.pdx.JSONFormatterException: Could not parse JSON document  "
+                      "Caused by: com.fasterxml.jackson.core.JsonParseException: Unexpected "
+                      "character ('}' (code 125)): was expecting "
+                      "either valid name character (for unquoted name) or double-quote (for "
+                      "quoted) to start field name\n at [Source: "
+                      "(String)\"{\"a\":1,}\"; line: 1, column: 9]");
     value = (struct value){.type = VALUE_JSON, .bytes = slice_text("[1]")};
     assert_int_equal(failure_check_value(&value, &failure), ERROR_INVALID);
-    assert_non_null(strstr(failure.text, "JSON document: [Source: (String)\"[1]\"; line: 1, column: 2] Caused by: "
-                                         "java.lang.IllegalStateException: "));
+    assert_non_null(strstr(
+        failure.text, "JSON document: [Source: (String)\"[1]\"; line: 1, column: 2] Caused by: "
+                      "java.lang.IllegalStateException: "));
 }
 
 static void usable_values_pass_and_documents_are_cut_at_their_end(void **state)

@@ -8,10 +8,12 @@
 
 static void parts_are_letters_digits_marks_and_signs(void **state)
 {
-    static const uint32_t parts[] = {'a', 'Z', '0', '_', '$', 0, 0x7f, 0xa2, 0xad, 0xe9, 0x416, 0x4e2d, 0x0660, 0x203f,
+    static const uint32_t parts[] = {'a',    'Z',    '0',   '_',    '$',    0,      0x7f,
+                                     0xa2,   0xad,   0xe9,  0x416,  0x4e2d, 0x0660, 0x203f,
                                      0x20ac, 0xfeff, 0x300, 0xac00, 0xffdc};
-    static const uint32_t others[] = {' ', '\t', '.', '-', '"', 0xa0, 0xa7, 0xd7, 0xf7, 0x2014, 0x3000, 0xd83d, 0xde00,
-                                      0xe000, 0xffff, 0x1f600};
+    static const uint32_t others[] = {' ',    '\t',   '.',    '-',    '"',    0xa0,
+                                      0xa7,   0xd7,   0xf7,   0x2014, 0x3000, 0xd83d,
+                                      0xde00, 0xe000, 0xffff, 0x1f600};
 
     (void)state;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {

@@ -13,14 +13,19 @@ static void the_fields_of_the_root_come_in_order(void **state)
         enum json_type type;
         bool escaped;
     } expected[] = {
-        {"i", "-12", JSON_INTEGER, false},   {"r", "1.5e3", JSON_REAL, false},
-        {"s", "a\\\"}b", JSON_STRING, true}, {"o", "{\"x\":\"}\",\"y\":[1]}", JSON_OBJECT, false},
+        {"i", "-12", JSON_INTEGER, false},
+        {"r", "1.5e3", JSON_REAL, false},
+        {"s", "a\\\"}b", JSON_STRING, true},
+        {"o", "{\"x\":\"}\",\"y\":[1]}", JSON_OBJECT, false},
         {"l", "[1,{\"a\":2},\"]\"]", JSON_ARRAY, false},
-        {"t", "true", JSON_TRUE, false},     {"f", "false", JSON_FALSE, false},
-        {"n", "null", JSON_NULL, false},     {"", "", JSON_STRING, false},
+        {"t", "true", JSON_TRUE, false},
+        {"f", "false", JSON_FALSE, false},
+        {"n", "null", JSON_NULL, false},
+        {"", "", JSON_STRING, false},
     };
-    struct slice document = slice_text(" { \"i\" : -12 ,\"r\":1.5e3,s:\"a\\\"}b\",\"o\":{\"x\":\"}\",\"y\":[1]},"
-                                       "l : [1,{\"a\":2},\"]\"] ,\"t\":true,\"f\":false,\n\"n\":null,\"\":\"\"} x:1}");
+    struct slice document =
+        slice_text(" { \"i\" : -12 ,\"r\":1.5e3,s:\"a\\\"}b\",\"o\":{\"x\":\"}\",\"y\":[1]},"
+                   "l : [1,{\"a\":2},\"]\"] ,\"t\":true,\"f\":false,\n\"n\":null,\"\":\"\"} x:1}");
     struct json_token value;
     struct slice name;
     size_t at = 0, i = 0;
@@ -57,8 +62,10 @@ static void an_empty_document_has_no_fields(void **state)
 
 static void a_walk_over_what_is_no_document_stays_inside(void **state)
 {
-    static const char *const broken[] = {"", "{", "{\"", "{\"a", "{\"a\"", "{\"a\":", "{\"a\":\"", "{\"a\":\"\\", "{\"a\":[", "{a",
-                                         "{\"a\":{\"", "{,,", "{\"a\":[\"\\", "]", "{\"a\":]"};
+    static const char *const broken[] = {
+        "",           "{",         "{\"",          "{\"a",     "{\"a\"",
+        "{\"a\":",    "{\"a\":\"", "{\"a\":\"\\",  "{\"a\":[", "{a",
+        "{\"a\":{\"", "{,,",       "{\"a\":[\"\\", "]",        "{\"a\":]"};
 
     (void)state;
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {

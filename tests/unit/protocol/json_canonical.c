@@ -10,7 +10,8 @@
 static const struct {
     const char *document, *canonical; /* NULL: stays as it is */
 } rows[] = {
-    {"{\"name\":\"Charlemagne\",\"age\":1276,\"nationality\":\"french\",\"emailAddress\":\"none\"}", NULL},
+    {"{\"name\":\"Charlemagne\",\"age\":1276,\"nationality\":\"french\",\"emailAddress\":\"none\"}",
+     NULL},
     {"{}", NULL},
     {"{\"id\":\"EWR\",\"temperature\":39.02,\"true\":true,\"l\":[1,-2,null,{\"a\":1.0E7}]}", NULL},
     {"{\"a\":-0.0,\"b\":4.9E-324,\"c\":\"/\x7f\"}", NULL},
@@ -23,7 +24,8 @@ static const struct {
     {"{\"a\":1,b:2}", "{\"a\":1,\"b\":2}"},
     {"{\"a\":\"\xc3\xa9\xf0\x9f\x98\x80\"}", "{\"a\":\"\\u00E9\\uD83D\\uDE00\"}"},
     {"{\"a\":\"\\u00e9\\ud83d\\ude00\\ud800\"}", "{\"a\":\"\\u00E9\\uD83D\\uDE00\\uD800\"}"},
-    {"{\"\xc3\xa9\":\"\\/\\q\\u0041\\u0001\\u000b\\n\\\"\\\\\"}", "{\"\\u00E9\":\"/qA\\u0001\\u000B\\n\\\"\\\\\"}"},
+    {"{\"\xc3\xa9\":\"\\/\\q\\u0041\\u0001\\u000b\\n\\\"\\\\\"}",
+     "{\"\\u00E9\":\"/qA\\u0001\\u000B\\n\\\"\\\\\"}"},
     {"{\"a\":-0,\"b\":0}", "{\"a\":0,\"b\":0}"},
     {"{\"a\":{\"b\":[\n]}}", "{\"a\":{\"b\":[]}}"},
 };

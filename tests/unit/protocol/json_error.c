@@ -33,7 +33,8 @@ static void five_hundred_units_are_repeated(void **state)
 
     (void)state;
     fill(&document, "x", 500);
-    check_text(buf_slice(&document), ": [Source: (String)\"xxxx", "x\"; line: 1, column: 501] Caused by: X");
+    check_text(buf_slice(&document), ": [Source: (String)\"xxxx",
+               "x\"; line: 1, column: 501] Caused by: X");
     buf_append_text(&document, "yz");
     check_text(buf_slice(&document), ": [Source: (String)\"xxxx",
                "x\"[truncated 2 chars]; line: 1, column: 503] Caused by: X");
@@ -55,7 +56,8 @@ static void a_document_beyond_32768_units_is_not_repeated(void **state)
 
     (void)state;
     fill(&document, "x", 0x8001);
-    check_text(buf_slice(&document), ": [Source: (StringReader); line: 1, column: 32770]", " Caused by: X");
+    check_text(buf_slice(&document), ": [Source: (StringReader); line: 1, column: 32770]",
+               " Caused by: X");
     buf_fini(&document);
 }
 

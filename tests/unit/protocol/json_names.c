@@ -7,7 +7,8 @@
 #include "common/limits.h"
 #include "protocol/json_names.h"
 
-/* The names of one object, separated by spaces, the last of which may be a repeat; returns the place of the repeat, or -1. */
+/* The names of one object, separated by spaces, the last of which may be a repeat; returns the
+ * place of the repeat, or -1. */
 static int find_twice(const char *text)
 {
     struct slice document = slice_text(text);
@@ -21,7 +22,9 @@ static int find_twice(const char *text)
 
         while (at < document.len && text[at] != ' ')
             at++;
-        assert_int_equal(json_names_push(&names, start, at - start, memchr(text + start, '\\', at - start) != NULL), OK);
+        assert_int_equal(json_names_push(&names, start, at - start,
+                                         memchr(text + start, '\\', at - start) != NULL),
+                         OK);
         if (json_names_set(&names, 0, at))
             found = (int)start;
         at++;

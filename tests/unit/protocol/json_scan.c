@@ -16,7 +16,7 @@ static void numbers_end_where_they_cannot_go_on(void **state)
     static const struct {
         const char *document;
         size_t end;
-    } rows[] = {{"0,", 1},    {"-0]", 2},      {"10.50}", 5}, {"1e5 ", 3},  {"1E-05,", 5},
+    } rows[] = {{"0,", 1},      {"-0]", 2}, {"10.50}", 5}, {"1e5 ", 3}, {"1E-05,", 5},
                 {"0.1e+2,", 6}, {"123", 3}, {"0", 1},      {"-1.5", 4}, {"12a", 2}};
 
     (void)state;
@@ -30,13 +30,15 @@ static void numbers_end_where_they_cannot_go_on(void **state)
 
 static void words_end_where_a_letter_cannot_follow(void **state)
 {
-    static const char *const good[] = {"true", "true,", "true}", "true]", "true ", "true$", "true:"};
+    static const char *const good[] = {"true",  "true,", "true}", "true]",
+                                       "true ", "true$", "true:"};
 
     (void)state;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         struct json_check check = check_of(good[i]);
 
-        /* The dollar is below the digits, so the reference does not look at it; what follows will fail. */
+        /* The dollar is below the digits, so the reference does not look at it; what follows will
+         * fail. */
         assert_int_equal(json_check_word(&check, "true"), OK);
         assert_int_equal(check.at, 4);
     }
@@ -48,8 +50,13 @@ static void strings_end_at_their_quote(void **state)
         const char *document;
         size_t end;
         bool escaped;
-    } rows[] = {{"\"", 1, false}, {"a\"b\"", 2, false}, {"\\\"\"", 3, true}, {"\\\\\"\"", 3, true}, {"\\u0022\"x", 7, true},
-                {"\xc3\xa9\"", 3, false}, {"\\\xf0\x9f\x98\x80\"", 6, true}};
+    } rows[] = {{"\"", 1, false},
+                {"a\"b\"", 2, false},
+                {"\\\"\"", 3, true},
+                {"\\\\\"\"", 3, true},
+                {"\\u0022\"x", 7, true},
+                {"\xc3\xa9\"", 3, false},
+                {"\\\xf0\x9f\x98\x80\"", 6, true}};
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

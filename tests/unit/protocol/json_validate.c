@@ -39,11 +39,13 @@ static void documents_end_at_the_brace_of_the_root(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof accepted / sizeof accepted[0]; i++) {
         struct json_error error;
-        size_t end, expected = accepted[i].end != 0 ? accepted[i].end : strlen(accepted[i].document);
+        size_t end,
+            expected = accepted[i].end != 0 ? accepted[i].end : strlen(accepted[i].document);
 
         buf_init(&error.text);
         if (json_validate(slice_text(accepted[i].document), &end, &error) != OK || end != expected)
-            fail_msg("%s: end %zu, %.*s", accepted[i].document, end, SLICE_FMT(buf_slice(&error.text)));
+            fail_msg("%s: end %zu, %.*s", accepted[i].document, end,
+                     SLICE_FMT(buf_slice(&error.text)));
         buf_fini(&error.text);
     }
 }
@@ -58,93 +60,126 @@ static const struct {
     unsigned column;
 } lexical[] = {
     {"{\"a\":1,}", PARSE,
-     "Unexpected character ('}' (code 125)): was expecting either valid name character (for unquoted name) or "
+     "Unexpected character ('}' (code 125)): was expecting either valid name character (for "
+     "unquoted name) or "
      "double-quote (for quoted) to start field name",
      9},
     {"{\"a\":01}", PARSE, "Invalid numeric value: Leading zeroes not allowed", 7},
     {"{\"a\":00}", PARSE, "Invalid numeric value: Leading zeroes not allowed", 7},
     {"{\"a\":-01}", PARSE, "Invalid numeric value: Leading zeroes not allowed", 8},
-    {"{\"a\":.5}", PARSE, "Unexpected character ('.' (code 46)): expected a valid value " VALUES, 7},
+    {"{\"a\":.5}", PARSE, "Unexpected character ('.' (code 46)): expected a valid value " VALUES,
+     7},
     {"{\"a\":1.}", PARSE,
-     "Unexpected character ('}' (code 125)) in numeric value: Decimal point not followed by a digit", 8},
+     "Unexpected character ('}' (code 125)) in numeric value: Decimal point not followed by a "
+     "digit",
+     8},
     {"{\"a\":0.}", PARSE,
-     "Unexpected character ('}' (code 125)) in numeric value: Decimal point not followed by a digit", 9},
+     "Unexpected character ('}' (code 125)) in numeric value: Decimal point not followed by a "
+     "digit",
+     9},
     {"{\"a\":1e}", PARSE,
-     "Unexpected character ('}' (code 125)) in numeric value: Exponent indicator not followed by a digit", 8},
+     "Unexpected character ('}' (code 125)) in numeric value: Exponent indicator not followed by a "
+     "digit",
+     8},
     {"{\"a\":1", EOF_,
-     "Unexpected end-of-input: expected close marker for Object (start marker at [Source: (String)\"{\"a\":1\"; "
+     "Unexpected end-of-input: expected close marker for Object (start marker at [Source: "
+     "(String)\"{\"a\":1\"; "
      "line: 1, column: 1])",
      7},
     {"{\"a\":1.", PARSE,
-     "Unexpected character ('.' (code 46)) in numeric value: Decimal point not followed by a digit", 8},
+     "Unexpected character ('.' (code 46)) in numeric value: Decimal point not followed by a digit",
+     8},
     {"{\"a\":1e", EOF_, "Unexpected end-of-inputexpected a digit for number exponent", 8},
     {"{\"a\":-", EOF_, "Unexpected end-of-inputNo digit following minus sign", 7},
     {"{\"a\":-x}", PARSE,
-     "Unexpected character ('x' (code 120)) in numeric value: expected digit (0-9) to follow minus sign, for valid "
+     "Unexpected character ('x' (code 120)) in numeric value: expected digit (0-9) to follow minus "
+     "sign, for valid "
      "numeric value",
      8},
     {"{\"a\":+1}", PARSE,
-     "Unexpected character ('1' (code 49)) in numeric value: expected digit (0-9) to follow minus sign, for valid "
+     "Unexpected character ('1' (code 49)) in numeric value: expected digit (0-9) to follow minus "
+     "sign, for valid "
      "numeric value",
      8},
     {"{\"a\":-Infinity}", PARSE,
-     "Non-standard token '-Infinity': enable JsonParser.Feature.ALLOW_NON_NUMERIC_NUMBERS to allow", 15},
+     "Non-standard token '-Infinity': enable JsonParser.Feature.ALLOW_NON_NUMERIC_NUMBERS to allow",
+     15},
     {"{\"a\":NaN}", PARSE,
      "Non-standard token 'NaN': enable JsonParser.Feature.ALLOW_NON_NUMERIC_NUMBERS to allow", 9},
     {"{\"a\":Infinity}", PARSE,
-     "Non-standard token 'Infinity': enable JsonParser.Feature.ALLOW_NON_NUMERIC_NUMBERS to allow", 14},
+     "Non-standard token 'Infinity': enable JsonParser.Feature.ALLOW_NON_NUMERIC_NUMBERS to allow",
+     14},
     {"{\"a\":tru}", PARSE, "Unrecognized token 'tru': was expecting " VALUES, 9},
     {"{\"a\":truex}", PARSE, "Unrecognized token 'truex': was expecting " VALUES, 11},
     {"{\"a\":nul", PARSE, "Unrecognized token 'nul': was expecting " VALUES, 9},
     {"{\"a\":abc}", PARSE, "Unrecognized token 'abc': was expecting " VALUES, 9},
-    {"{a b:1}", PARSE, "Unexpected character ('b' (code 98)): was expecting a colon to separate field name and value",
+    {"{a b:1}", PARSE,
+     "Unexpected character ('b' (code 98)): was expecting a colon to separate field name and value",
      5},
-    {"{a.b:1}", PARSE, "Unexpected character ('.' (code 46)): was expecting a colon to separate field name and value",
+    {"{a.b:1}", PARSE,
+     "Unexpected character ('.' (code 46)): was expecting a colon to separate field name and value",
      4},
     {"{'a':1}", PARSE,
-     "Unexpected character (''' (code 39)): was expecting either valid name character (for unquoted name) or "
+     "Unexpected character (''' (code 39)): was expecting either valid name character (for "
+     "unquoted name) or "
      "double-quote (for quoted) to start field name",
      3},
     {"{\"a\":1 \"b\":2}", PARSE,
      "Unexpected character ('\"' (code 34)): was expecting comma to separate Object entries", 9},
-    {"{\"a\":[1 2]}", PARSE, "Unexpected character ('2' (code 50)): was expecting comma to separate Array entries", 10},
-    {"{\"a\":[1,]}", PARSE, "Unexpected character (']' (code 93)): expected a valid value " VALUES, 10},
+    {"{\"a\":[1 2]}", PARSE,
+     "Unexpected character ('2' (code 50)): was expecting comma to separate Array entries", 10},
+    {"{\"a\":[1,]}", PARSE, "Unexpected character (']' (code 93)): expected a valid value " VALUES,
+     10},
     {"{\"a\":}", PARSE, "Unexpected character ('}' (code 125)): expected a value", 7},
     {"{\"a\":\"x\ty\"}", PARSE,
-     "Illegal unquoted character ((CTRL-CHAR, code 9)): has to be escaped using backslash to be included in string "
+     "Illegal unquoted character ((CTRL-CHAR, code 9)): has to be escaped using backslash to be "
+     "included in string "
      "value",
      9},
     {"{\"a\nb\":1}", PARSE,
-     "Illegal unquoted character ((CTRL-CHAR, code 10)): has to be escaped using backslash to be included in name", 5},
+     "Illegal unquoted character ((CTRL-CHAR, code 10)): has to be escaped using backslash to be "
+     "included in name",
+     5},
     {"{\x01\"a\":1}", PARSE,
-     "Illegal character ((CTRL-CHAR, code 1)): only regular white space (\\r, \\n, \\t) is allowed between tokens", 3},
+     "Illegal character ((CTRL-CHAR, code 1)): only regular white space (\\r, \\n, \\t) is allowed "
+     "between tokens",
+     3},
     {"{/**/}", PARSE,
-     "Unexpected character ('/' (code 47)): maybe a (non-standard) comment? (not recognized as one since Feature "
+     "Unexpected character ('/' (code 47)): maybe a (non-standard) comment? (not recognized as one "
+     "since Feature "
      "'ALLOW_COMMENTS' not enabled for parser)",
      3},
     {"{\"a\":\"\\u12x4\"}", PARSE,
-     "Unexpected character ('x' (code 120)): expected a hex-digit for character escape sequence", 12},
-    {"{\"a\":\"x", EOF_, "Unexpected end-of-input: was expecting closing quote for a string value", 8},
+     "Unexpected character ('x' (code 120)): expected a hex-digit for character escape sequence",
+     12},
+    {"{\"a\":\"x", EOF_, "Unexpected end-of-input: was expecting closing quote for a string value",
+     8},
     {"{\"a\":\"\\", EOF_, "Unexpected end-of-input in character escape sequence", 8},
     {"{\"a", EOF_, "Unexpected end-of-input in field name", 4},
     {"{\"a\"", EOF_, "Unexpected end-of-input within/between Object entries", 5},
     {"{\"a\":", EOF_, "Unexpected end-of-input within/between Object entries", 6},
     {"{\"a\":1,", PARSE, "Unexpected end-of-input within/between Object entries", 8},
     {"{\"name\":\"Johan\"]", PARSE,
-     "Unexpected close marker ']': expected '}' (for Object starting at [Source: (String)\"{\"name\":\"Johan\"]\"; line: "
+     "Unexpected close marker ']': expected '}' (for Object starting at [Source: "
+     "(String)\"{\"name\":\"Johan\"]\"; line: "
      "1, column: 1])",
      17},
     {"{\"a\":[}", PARSE,
-     "Unexpected close marker '}': expected ']' (for Array starting at [Source: (String)\"{\"a\":[}\"; line: 1, column: "
+     "Unexpected close marker '}': expected ']' (for Array starting at [Source: "
+     "(String)\"{\"a\":[}\"; line: 1, column: "
      "6])",
      8},
     {"]", PARSE,
-     "Unexpected close marker ']': expected '}' (for root starting at [Source: (String)\"]\"; line: 1, column: 0])", 2},
+     "Unexpected close marker ']': expected '}' (for root starting at [Source: (String)\"]\"; "
+     "line: 1, column: 0])",
+     2},
     {"\xef\xbb\xbf{}", PARSE,
-     "Unexpected character ('\xef\xbb\xbf' (code 65279 / 0xfeff)): expected a valid value " VALUES, 2},
+     "Unexpected character ('\xef\xbb\xbf' (code 65279 / 0xfeff)): expected a valid value " VALUES,
+     2},
     {"{\"\xf0\x9f\x98\x80\":\xf0\x9f\x98\x80}", PARSE,
      "Unexpected character ('?' (code 55357 / 0xd83d)): expected a valid value " VALUES, 8},
-    {"12x", PARSE, "Unexpected character ('x' (code 120)): Expected space separating root-level values", 4},
+    {"12x", PARSE,
+     "Unexpected character ('x' (code 120)): Expected space separating root-level values", 4},
 };
 
 static void check_refusal(const char *document, const char *expected)
@@ -157,7 +192,8 @@ static void check_refusal(const char *document, const char *expected)
     result = json_validate(slice_text(document), &end, &error);
     buf_append_byte(&error.text, 0);
     if (result != ERROR_INVALID || strcmp((char *)error.text.data, expected) != 0)
-        fail_msg("%s: %d\n  gives    %s\n  expected %s", document, result, (char *)error.text.data, expected);
+        fail_msg("%s: %d\n  gives    %s\n  expected %s", document, result, (char *)error.text.data,
+                 expected);
     buf_fini(&error.text);
 }
 
@@ -167,8 +203,9 @@ static void lexical_errors_have_jacksons_texts_and_places(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof lexical / sizeof lexical[0]; i++) {
-        snprintf(expected, sizeof expected, "%s%s\n at [Source: (String)\"%s\"; line: 1, column: %u]",
-                 lexical[i].class_name, lexical[i].reason, lexical[i].document, lexical[i].column);
+        snprintf(expected, sizeof expected,
+                 "%s%s\n at [Source: (String)\"%s\"; line: 1, column: %u]", lexical[i].class_name,
+                 lexical[i].reason, lexical[i].document, lexical[i].column);
         check_refusal(lexical[i].document, expected);
     }
 }
@@ -178,8 +215,10 @@ static const struct {
     unsigned column;
     const char *cause;
 } structural[] = {
-    {"{\"a\":1,\"a\":2}", 13, "org.apache.geode.pdx.PdxFieldAlreadyExistsException: The field \"a\" already exists."},
-    {"{\"a\":1,a:\"x\"}", 13, "org.apache.geode.pdx.PdxFieldAlreadyExistsException: The field \"a\" already exists."},
+    {"{\"a\":1,\"a\":2}", 13,
+     "org.apache.geode.pdx.PdxFieldAlreadyExistsException: The field \"a\" already exists."},
+    {"{\"a\":1,a:\"x\"}", 13,
+     "org.apache.geode.pdx.PdxFieldAlreadyExistsException: The field \"a\" already exists."},
     {"{\"\\u0061\":{},\"a\":[1]}", 21,
      "org.apache.geode.pdx.PdxFieldAlreadyExistsException: The field \"a\" already exists."},
     {"{\"x\":{\"b\":1,\"b\":true}}", 21,
@@ -200,7 +239,8 @@ static void what_geode_refuses_itself_names_its_place_first(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof structural / sizeof structural[0]; i++) {
-        snprintf(expected, sizeof expected, ": [Source: (String)\"%s\"; line: 1, column: %u] Caused by: %s",
+        snprintf(expected, sizeof expected,
+                 ": [Source: (String)\"%s\"; line: 1, column: %u] Caused by: %s",
                  structural[i].document, structural[i].column, structural[i].cause);
         check_refusal(structural[i].document, expected);
     }
@@ -209,11 +249,14 @@ static void what_geode_refuses_itself_names_its_place_first(void **state)
 static void lines_and_columns_count_utf_16_units(void **state)
 {
     (void)state;
-    check_refusal("{\n\"\xf0\x9f\x98\x80\":\r\n1,\r\"b\" x}",
-                  PARSE "Unexpected character ('x' (code 120)): was expecting a colon to separate field name and value\n "
-                        "at [Source: (String)\"{\n\"\xf0\x9f\x98\x80\":\r\n1,\r\"b\" x}\"; line: 4, column: 6]");
+    check_refusal(
+        "{\n\"\xf0\x9f\x98\x80\":\r\n1,\r\"b\" x}", PARSE
+        "Unexpected character ('x' (code 120)): was expecting a colon to separate field name and "
+        "value\n "
+        "at [Source: (String)\"{\n\"\xf0\x9f\x98\x80\":\r\n1,\r\"b\" x}\"; line: 4, column: 6]");
     check_refusal("{\"\xf0\x9f\x98\x80\" x}",
-                  PARSE "Unexpected character ('x' (code 120)): was expecting a colon to separate field name and value\n "
+                  PARSE "Unexpected character ('x' (code 120)): was expecting a colon to separate "
+                        "field name and value\n "
                         "at [Source: (String)\"{\"\xf0\x9f\x98\x80\" x}\"; line: 1, column: 8]");
 }
 
@@ -280,7 +323,8 @@ static void depth_is_bounded(void **state)
 
 static void failed_allocations_are_told_and_leak_nothing(void **state)
 {
-    static const char *const documents[] = {"{\"a\":1,\"a\":2}", "{\"a\":{\"b\":[1,{\"c\":1}]}}", "{\"a\":[}", "{\"a\":1"};
+    static const char *const documents[] = {"{\"a\":1,\"a\":2}", "{\"a\":{\"b\":[1,{\"c\":1}]}}",
+                                            "{\"a\":[}", "{\"a\":1"};
 
     (void)state;
     for (size_t i = 0; i < sizeof documents / sizeof documents[0]; i++) {

@@ -51,8 +51,9 @@ static void strings_and_bytes_are_told_apart(void **state)
 {
     static const char *const files[] = {"value", "geode", "vug", "admin", "map", "peer"};
     static const ProtobufCMessageDescriptor *const more[] = {
-        &pb__encoded_value__descriptor, &pb__cq_info__descriptor, &pb__cq_event__descriptor,
-        &pb__peer_hello__descriptor,    &pb__peer_welcome__descriptor, &pb__peer_map_push__descriptor,
+        &pb__encoded_value__descriptor, &pb__cq_info__descriptor,
+        &pb__cq_event__descriptor,      &pb__peer_hello__descriptor,
+        &pb__peer_welcome__descriptor,  &pb__peer_map_push__descriptor,
         &pb__peer_call__descriptor,     &pb__peer_answer__descriptor,
     };
     uint8_t body[] = {0, 0, 1, 0xff};
@@ -80,7 +81,8 @@ static void strings_and_bytes_are_told_apart(void **state)
                 (strcmp(kind, "bytes") != 0 && strcmp(kind, "string") != 0))
                 continue;
             for (uint32_t member = 1; member < 1034; member++) {
-                if (message_is_member(member) && strcmp(message_descriptor(member)->short_name, message) == 0)
+                if (message_is_member(member) &&
+                    strcmp(message_descriptor(member)->short_name, message) == 0)
                     descriptor = message_descriptor(member);
             }
             for (size_t j = 0; j < sizeof more / sizeof more[0]; j++) {
@@ -92,7 +94,9 @@ static void strings_and_bytes_are_told_apart(void **state)
             /* The field with a byte that is no UTF-8. */
             body[0] = (uint8_t)((number << 3 | 2) & 0x7f) | (number > 15 ? 0x80 : 0);
             body[1] = (uint8_t)(number >> 4);
-            if (message_check(descriptor, number > 15 ? slice_of(body, 4) : slice_of((uint8_t[]){body[0], 1, 0xff}, 3)) !=
+            if (message_check(descriptor, number > 15
+                                              ? slice_of(body, 4)
+                                              : slice_of((uint8_t[]){body[0], 1, 0xff}, 3)) !=
                 (strcmp(kind, "bytes") == 0 ? OK : ERROR_MALFORMED))
                 fail_msg("%s.%s", message, name);
             checked++;
@@ -130,18 +134,20 @@ static void bodies_are_checked_as_the_reference_does(void **state)
         struct arena arena;
         ProtobufCMessage *message;
 
-        if ((message_check(&pb__cq_subscribe_request__descriptor, slice_of(bytes, len)) == OK) != checks[i].accepted)
+        if ((message_check(&pb__cq_subscribe_request__descriptor, slice_of(bytes, len)) == OK) !=
+            checks[i].accepted)
             fail_msg("%s", checks[i].what);
         arena_init(&arena, 1 << 20);
-        assert_int_equal(
-            message_unpack(&pb__cq_subscribe_request__descriptor, &arena, slice_of(bytes, len), &message),
-            checks[i].accepted ? OK : ERROR_MALFORMED);
+        assert_int_equal(message_unpack(&pb__cq_subscribe_request__descriptor, &arena,
+                                        slice_of(bytes, len), &message),
+                         checks[i].accepted ? OK : ERROR_MALFORMED);
         arena_fini(&arena);
     }
     assert_int_equal(message_check_member(16, slice_of("\x0a\x01\xff", 3)), ERROR_MALFORMED);
     assert_int_equal(message_check_member(99, slice_of("\x0a\x01\xff", 3)), OK);
     /* Between members strings end with NUL, so none may stand inside. */
-    assert_int_equal(message_check(&pb__peer_hello__descriptor, slice_of("\x12\x02x\0", 4)), ERROR_MALFORMED);
+    assert_int_equal(message_check(&pb__peer_hello__descriptor, slice_of("\x12\x02x\0", 4)),
+                     ERROR_MALFORMED);
     assert_int_equal(message_check(&pb__peer_hello__descriptor, slice_of("\x12\x02xy", 4)), OK);
 }
 
@@ -155,17 +161,21 @@ static void what_protobuf_c_reads_otherwise_is_unpacked_as_the_reference_does(vo
     arena_init(&arena, 1 << 20);
     /* A boolean with a length (unknown, so unset), a tag of seven bytes, a length of six. */
     assert_int_equal(message_unpack(&pb__cq_pause_request__descriptor, &arena,
-                                    slice_of(bytes, unhex("1201018880808080800005", bytes)), &message),
+                                    slice_of(bytes, unhex("1201018880808080800005", bytes)),
+                                    &message),
                      OK);
     assert_false(((Pb__CqPauseRequest *)message)->pause);
     assert_int_equal(((Pb__CqPauseRequest *)message)->subscription_id, 5);
     assert_int_equal(message_unpack(&pb__get_size_request__descriptor, &arena,
-                                    slice_of(bytes, unhex("0a818080808000520a0158", bytes)), &message),
+                                    slice_of(bytes, unhex("0a818080808000520a0158", bytes)),
+                                    &message),
                      OK);
-    assert_true(slice_equal(message_slice(((Pb__GetSizeRequest *)message)->region_name), slice_text("X")));
+    assert_true(
+        slice_equal(message_slice(((Pb__GetSizeRequest *)message)->region_name), slice_text("X")));
     /* A function's arguments twice, the first without a value. */
     assert_int_equal(message_unpack(&pb__execute_function_on_region_request__descriptor, &arena,
-                                    slice_of(bytes, unhex("1a001a0208011a001a020802", bytes)), &message),
+                                    slice_of(bytes, unhex("1a001a0208011a001a020802", bytes)),
+                                    &message),
                      OK);
     assert_int_equal(((Pb__ExecuteFunctionOnRegionRequest *)message)->arguments->int_result, 2);
     arena_fini(&arena);
@@ -214,10 +224,12 @@ static void a_body_that_was_cut_between_fields_is_made_whole(void **state)
 
         buf_init(&out);
         if (cuts[i].whole == NULL) {
-            assert_int_equal(message_rewrite(&pb__message__descriptor, slice_of(bytes, len), true, &out),
-                             ERROR_MALFORMED);
+            assert_int_equal(
+                message_rewrite(&pb__message__descriptor, slice_of(bytes, len), true, &out),
+                ERROR_MALFORMED);
         } else {
-            assert_int_equal(message_rewrite(&pb__message__descriptor, slice_of(bytes, len), true, &out), OK);
+            assert_int_equal(
+                message_rewrite(&pb__message__descriptor, slice_of(bytes, len), true, &out), OK);
             if (!slice_equal(buf_slice(&out), slice_of(whole, unhex(cuts[i].whole, whole))))
                 fail_msg("%s", cuts[i].hex);
         }

@@ -18,8 +18,9 @@
 #define CLEAR   "068202030a0152"
 #define R_CLEAR "038a0200"
 #define ACK     "03e23e00"
-#define CONTEXT                                                                                              \
-    "360a340a320832122e496e76616c696420657865637574696f6e20636f6e7465787420666f756e6420666f72206f7065726174" \
+#define CONTEXT                                                                                    \
+    "360a340a320832122e496e76616c696420657865637574696f6e20636f6e7465787420666f756e6420666f72206f" \
+    "7065726174"                                                                                   \
     "696f6e2e"
 
 struct row {
@@ -77,8 +78,7 @@ static void check_row(const struct row *row, size_t split)
     fake_session_feed(conn, row->input + split * 2);
     if (row->half)
         fake_conn_eof(conn);
-    if (!fake_session_sent(conn, row->answer) ||
-        (fake_conn_state(conn) == FAKE_OPEN) != row->stays)
+    if (!fake_session_sent(conn, row->answer) || (fake_conn_state(conn) == FAKE_OPEN) != row->stays)
         fail_msg("%s, split at %zu: state %d", row->what, split, fake_conn_state(conn));
     fake_session_fini(&fake);
 }
@@ -357,7 +357,8 @@ static int run_conversation(unsigned long fail_at)
     if (session_accept(&fake.host, fake_net_net(fake.net), fake_conn_socket(conn)) == OK) {
         fake.wait_seq = 1;
         fake_session_feed(conn, "0a0d010000001501000000"
-                                "03b20100" NAMES GET NAMES SIZE NAMES "0552030a0152" KEYS "08f201050a03627965");
+                                "03b20100" NAMES GET NAMES SIZE NAMES "0552030a0152" KEYS
+                                "08f201050a03627965");
         fake.gate.committed = 1;
         session_host_poke(&fake.host);
         fake_net_turn(fake.net);

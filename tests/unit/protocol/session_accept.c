@@ -105,8 +105,9 @@ static void strangers_get_an_answer_that_they_can_read_and_a_line_in_the_log(voi
 
 static void http_is_told_the_right_port(void **state)
 {
-    static const char *const requests[] = {"GET / HTTP/1.1\r\n", "HEAD /", "POST /", "PUT /",  "DELETE /",
-                                           "OPTIONS *",          "CONNECT ", "TRACE /", "PATCH /"};
+    static const char *const requests[] = {
+        "GET / HTTP/1.1\r\n", "HEAD /",   "POST /",  "PUT /",  "DELETE /",
+        "OPTIONS *",          "CONNECT ", "TRACE /", "PATCH /"};
 
     (void)state;
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
@@ -152,7 +153,8 @@ static void the_connection_after_the_last_is_closed_without_a_byte(void **state)
         for (int i = 0; i < 16; i++)
             conns[i] = fake_session_hello(&fake);
         conns[16] = fake_session_connect(&fake);
-        assert_int_equal(fake_conn_state(conns[16]), FAKE_OPEN); /* the limit is asked with the first byte */
+        assert_int_equal(fake_conn_state(conns[16]),
+                         FAKE_OPEN); /* the limit is asked with the first byte */
         fake_session_feed(conns[16], "0a");
         assert_int_equal(fake_conn_state(conns[16]), FAKE_FINISHED);
         assert_true(fake_session_sent(conns[16], ""));
@@ -180,7 +182,8 @@ static void peer_on_close(void *arg, enum error why)
     (void)why;
 }
 
-static const struct net_conn_events peer_events = {.on_data = peer_on_data, .on_close = peer_on_close};
+static const struct net_conn_events peer_events = {.on_data = peer_on_data,
+                                                   .on_close = peer_on_close};
 
 static void on_peer(void *owner, struct net_conn *conn, struct slice data)
 {

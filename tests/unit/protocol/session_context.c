@@ -6,13 +6,15 @@
 
 #include "tests/lib/fake_session.h"
 
-#define CONTEXT                                                                                              \
-    "360a340a320832122e496e76616c696420657865637574696f6e20636f6e7465787420666f756e6420666f72206f7065726174" \
+#define CONTEXT                                                                                    \
+    "360a340a320832122e496e76616c696420657865637574696f6e20636f6e7465787420666f756e6420666f72206f" \
+    "7065726174"                                                                                   \
     "696f6e2e"
-#define NOT_SET  "Unknown Protobuf encoding type: VALUE_NOT_SET"
-#define CUSTOM   "Received a custom value, but did not set the valueFormat"
-#define BAD_JSON "Could not decode JSON-encoded object  Caused by: org.apache.geode.pdx.JSONFormatterException"
-#define REFUSED  "Invalid execution context found for operation."
+#define NOT_SET "Unknown Protobuf encoding type: VALUE_NOT_SET"
+#define CUSTOM  "Received a custom value, but did not set the valueFormat"
+#define BAD_JSON                                                                                   \
+    "Could not decode JSON-encoded object  Caused by: org.apache.geode.pdx.JSONFormatterException"
+#define REFUSED "Invalid execution context found for operation."
 
 static const struct {
     const char *what, *input;
@@ -37,10 +39,22 @@ static const struct {
     {"query", "08d201050a03312b31", REFUSED, false},
     {"query with a custom parameter", "08d201051203620178", CUSTOM, true},
     {"function without arguments", "0c9201090a046563686f120152", REFUSED, false},
-    {"function with a custom argument", "08920105" "1a03620178", CUSTOM, true},
-    {"function with a custom filter", "08920105" "2203620178", CUSTOM, true},
-    {"function on a member with an unset argument", "05a20102" "1a00", NOT_SET, true},
-    {"function on a group with a custom argument", "08c20105" "1a03620178", CUSTOM, true},
+    {"function with a custom argument",
+     "08920105"
+     "1a03620178",
+     CUSTOM, true},
+    {"function with a custom filter",
+     "08920105"
+     "2203620178",
+     CUSTOM, true},
+    {"function on a member with an unset argument",
+     "05a20102"
+     "1a00",
+     NOT_SET, true},
+    {"function on a group with a custom argument",
+     "08c20105"
+     "1a03620178",
+     CUSTOM, true},
     {"subscribe", "03ca3e00", REFUSED, false},
     {"a malformed size", "058201020aff", "", false},
     {"a size that is no UTF-8", "068201030a01ff", "", false},
@@ -68,9 +82,10 @@ static void a_locator_refuses_what_belongs_to_servers_as_geode_does(void **state
         conn = fake_session_hello(&fake);
         strip(locator_rows[i].input, input);
         fake_session_feed(conn, input);
-        if (locator_rows[i].text[0] == '\0' ? fake_session_frames(conn) != 0
-                                            : fake_session_frames(conn) != 1 ||
-                                                  !fake_session_sent_text(conn, locator_rows[i].text))
+        if (locator_rows[i].text[0] == '\0'
+                ? fake_session_frames(conn) != 0
+                : fake_session_frames(conn) != 1 ||
+                      !fake_session_sent_text(conn, locator_rows[i].text))
             fail_msg("%s: %.*s", locator_rows[i].what, SLICE_FMT(fake_conn_sent(conn)));
         if ((fake_conn_state(conn) == FAKE_OPEN) != locator_rows[i].stays)
             fail_msg("%s: state %d", locator_rows[i].what, fake_conn_state(conn));
@@ -105,7 +120,8 @@ static void a_server_names_the_operation_that_it_does_not_support(void **state)
                             "027200");
     assert_int_equal(fake_session_frames(conn), 2);
     assert_true(fake_session_sent_text(conn, "\x08\x3c\x12")); /* code 60 */
-    assert_true(fake_session_sent_text(conn, "Unsupported operation:oqlQuery is not supported yet"));
+    assert_true(
+        fake_session_sent_text(conn, "Unsupported operation:oqlQuery is not supported yet"));
     fake_session_feed(conn, "08d2010512036201"); /* cut short inside */
     fake_session_feed(conn, "ff");
     fake_conn_take(conn);

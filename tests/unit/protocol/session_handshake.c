@@ -6,7 +6,8 @@
 
 #include "tests/lib/fake_session.h"
 
-#define STATE_ERROR "org.apache.geode.internal.protocol.protobuf.v1.state.exception.ConnectionStateException: "
+#define STATE_ERROR                                                                                \
+    "org.apache.geode.internal.protocol.protobuf.v1.state.exception.ConnectionStateException: "
 
 static void without_users_a_handshake_may_be_repeated_and_credentials_are_ignored(void **state)
 {

@@ -9,13 +9,13 @@
 #include "tests/lib/fake_session.h"
 #include "tests/lib/mem_fault.h"
 
-#define NAMES   "027200"
-#define R_NAMES "067a040a022f52"
-#define GET     "0a22080a015212034a016b"
-#define R_GET   "072a050a034a0176"
-#define SIZE    "068201030a0152"
-#define R_SIZE  "038a0100"
-#define REMOVE  "0552030a0152"
+#define NAMES    "027200"
+#define R_NAMES  "067a040a022f52"
+#define GET      "0a22080a015212034a016b"
+#define R_GET    "072a050a034a0176"
+#define SIZE     "068201030a0152"
+#define R_SIZE   "038a0100"
+#define REMOVE   "0552030a0152"
 #define R_REMOVE "025a00"
 
 static struct fake_session fake;
@@ -94,7 +94,8 @@ static void a_slot_may_wait_for_a_gate_after_it_is_filled(void **state)
 {
     (void)state;
     fake_session_feed(conn, SIZE);
-    session_slot_reply(fake.slots[0], 17, slice_of("\x08\x01", 2), (struct session_wait){&fake.gate, 9});
+    session_slot_reply(fake.slots[0], 17, slice_of("\x08\x01", 2),
+                       (struct session_wait){&fake.gate, 9});
     fake_net_turn(fake.net);
     assert_true(fake_session_sent(conn, ""));
     move_gate(9);
@@ -142,8 +143,7 @@ static void slots_outlive_their_session(void **state)
     reply_size(0);
     session_slot_fail(fake.slots[1], &failure);
     session_slot_drop(fake.slots[2]);
-    session_slot_reply_message(fake.slots[3], 17, &response.base,
-                               SESSION_NO_WAIT);
+    session_slot_reply_message(fake.slots[3], 17, &response.base, SESSION_NO_WAIT);
     assert_null(fake.host.sessions);
 }
 
@@ -189,6 +189,36 @@ static void pushes_pass_answers_that_wait(void **state)
     assert_true(fake_session_sent(conn, "05da3e020807"));
     reply_size(0);
     assert_true(fake_session_sent(conn, R_SIZE R_NAMES));
+}
+
+static void a_push_goes_behind_an_answer_that_no_longer_waits(void **state)
+{
+    (void)state;
+    fake.wait_seq = 4;
+    fake_session_feed(conn, "068202030a0152" NAMES); /* clear, alone: the names wait for it */
+    assert_int_equal(fake.executed, 1);
+    fake.gate.committed = 4; /* nobody has poked yet */
+    assert_non_null(session_push_begin(fake.last, 1003, 0));
+    session_push_end(fake.last);
+    fake_net_turn(fake.net);
+    assert_true(fake_session_sent(conn, "038a0200"
+                                        "03da3e00"));
+    fake_net_advance(fake.net, 1000);
+    assert_true(fake_session_sent(conn, R_NAMES));
+}
+
+static void all_sessions_of_a_host_finish(void **state)
+{
+    struct fake_conn *other = fake_session_hello(&fake);
+
+    (void)state;
+    fake_session_feed(conn, SIZE);
+    session_host_finish(&fake.host);
+    assert_int_equal(fake_conn_state(other), FAKE_FINISHED);
+    assert_int_equal(fake_conn_state(conn), FAKE_OPEN);
+    reply_size(0);
+    assert_true(fake_session_sent(conn, R_SIZE));
+    assert_int_equal(fake_conn_state(conn), FAKE_FINISHED);
 }
 
 static void a_push_without_memory_loses_the_connection_and_nothing_else(void **state)
@@ -241,7 +271,8 @@ static void the_owner_is_told_when_sends_have_drained(void **state)
     assert_int_equal(drains, 1);
 }
 
-/* Replies on many connections, slots ended in a random order, connections lost in between: nothing is lost or mixed up. */
+/* Replies on many connections, slots ended in a random order, connections lost in between: nothing
+ * is lost or mixed up. */
 static void a_random_storm_keeps_every_connection_in_order(void **state)
 {
     struct fake_conn *conns[8];
@@ -306,22 +337,32 @@ static void a_random_storm_keeps_every_connection_in_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(an_answer_leaves_when_its_gate_has_moved_far_enough, setup, teardown),
-        cmocka_unit_test_setup_teardown(answers_behind_one_that_waits_wait_too, setup, teardown),
-        cmocka_unit_test_setup_teardown(slots_that_are_filled_out_of_order_leave_in_order, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_slot_may_wait_for_a_gate_after_it_is_filled, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_answer_over_several_buckets_waits_for_each, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_dropped_slot_ends_the_connection_after_the_answers_before_it, setup,
+        cmocka_unit_test_setup_teardown(an_answer_leaves_when_its_gate_has_moved_far_enough, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(answers_behind_one_that_waits_wait_too, setup, teardown),
+        cmocka_unit_test_setup_teardown(slots_that_are_filled_out_of_order_leave_in_order, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_slot_may_wait_for_a_gate_after_it_is_filled, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(an_answer_over_several_buckets_waits_for_each, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            a_dropped_slot_ends_the_connection_after_the_answers_before_it, setup, teardown),
         cmocka_unit_test_setup_teardown(slots_outlive_their_session, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failure_in_a_slot_is_an_error_response, setup, teardown),
-        cmocka_unit_test_setup_teardown(finish_leaves_after_the_answers_that_are_due, setup, teardown),
-        cmocka_unit_test_setup_teardown(pushes_pass_answers_that_wait, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_push_without_memory_loses_the_connection_and_nothing_else, setup,
+        cmocka_unit_test_setup_teardown(finish_leaves_after_the_answers_that_are_due, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(a_slot_without_memory_loses_the_connection, setup, teardown),
+        cmocka_unit_test_setup_teardown(pushes_pass_answers_that_wait, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_push_goes_behind_an_answer_that_no_longer_waits, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(all_sessions_of_a_host_finish, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_push_without_memory_loses_the_connection_and_nothing_else,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_slot_without_memory_loses_the_connection, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(the_owner_is_told_when_sends_have_drained, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_random_storm_keeps_every_connection_in_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_random_storm_keeps_every_connection_in_order, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

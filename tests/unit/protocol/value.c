@@ -41,10 +41,10 @@ static const struct {
     {"288002", VALUE_BOOLEAN, 1, "2801"},
     {"5800", VALUE_NULL, 0, NULL},
     {"5805", VALUE_NULL, 0, "5800"},
-    {"08011002", VALUE_LONG, 2, "1002"},               /* the last member wins */
-    {"0801980601", VALUE_INT, 1, "0801"},              /* an unknown field is skipped */
-    {"08010a0178", VALUE_INT, 1, "0801"},              /* a known number of another wire type as well */
-    {"880100", VALUE_NOT_SET, 0, ""},                  /* field 17 */
+    {"08011002", VALUE_LONG, 2, "1002"},  /* the last member wins */
+    {"0801980601", VALUE_INT, 1, "0801"}, /* an unknown field is skipped */
+    {"08010a0178", VALUE_INT, 1, "0801"}, /* a known number of another wire type as well */
+    {"880100", VALUE_NOT_SET, 0, ""},     /* field 17 */
     {"", VALUE_NOT_SET, 0, ""},
     {"8880808080808080800001", VALUE_INT, 1, "0801"}, /* a tag that is written too long */
 };
@@ -55,7 +55,8 @@ static void integers_are_cut_to_their_width(void **state)
     for (size_t i = 0; i < sizeof integers / sizeof integers[0]; i++) {
         uint8_t bytes[32], again[32], expected[32], stored[16];
         size_t len = unhex(integers[i].hex, bytes);
-        size_t expected_len = unhex(integers[i].again != NULL ? integers[i].again : integers[i].hex, expected);
+        size_t expected_len =
+            unhex(integers[i].again != NULL ? integers[i].again : integers[i].hex, expected);
         struct value value, loaded;
 
         if (value_decode(slice_of(bytes, len), &value) != OK)
@@ -77,10 +78,14 @@ static const struct {
     enum value_type type;
     const char *bytes;
 } texts[] = {
-    {"420200ff", VALUE_BINARY, "00ff"},        {"4200", VALUE_BINARY, ""},
-    {"4a0176", VALUE_STRING, "76"},            {"4a00", VALUE_STRING, ""},
-    {"4a04f09f9880", VALUE_STRING, "f09f9880"}, {"52027b7d", VALUE_JSON, "7b7d"},
-    {"52017b", VALUE_JSON, "7b"},              {"620178", VALUE_CUSTOM, "78"},
+    {"420200ff", VALUE_BINARY, "00ff"},
+    {"4200", VALUE_BINARY, ""},
+    {"4a0176", VALUE_STRING, "76"},
+    {"4a00", VALUE_STRING, ""},
+    {"4a04f09f9880", VALUE_STRING, "f09f9880"},
+    {"52027b7d", VALUE_JSON, "7b7d"},
+    {"52017b", VALUE_JSON, "7b"},
+    {"620178", VALUE_CUSTOM, "78"},
     {"6201ff", VALUE_CUSTOM, "ff"},
 };
 
@@ -107,8 +112,9 @@ static void bytes_and_texts_are_kept_as_they_are(void **state)
 
 static void floating_numbers_keep_their_bits(void **state)
 {
-    static const char *const doubles[] = {"31000000000000f03f", "310000000000000080", "31010000000000f87f",
-                                          "31000000000000f0ff", "310100000000000000"};
+    static const char *const doubles[] = {"31000000000000f03f", "310000000000000080",
+                                          "31010000000000f87f", "31000000000000f0ff",
+                                          "310100000000000000"};
     static const char *const floats[] = {"3d0000c03f", "3d00000080", "3d0100c07f", "3d0000807f"};
 
     (void)state;
@@ -133,9 +139,27 @@ static void floating_numbers_keep_their_bits(void **state)
 static void malformed_values_are_refused(void **state)
 {
     static const char *const malformed[] = {
-        "08",           "0880",   "08ffffffffffffffffffff01", "31000000",   "3d0000",   "4201", "4a0261",
-        "4a01ff",       "4a02c0af", "4a03eda080",             "4a04f4908080", "5201ff", "0f",   "0e",
-        "0b",           "0c",     "00",                       "0200",       "4a8080808008", "80", "6202ff",
+        "08",
+        "0880",
+        "08ffffffffffffffffffff01",
+        "31000000",
+        "3d0000",
+        "4201",
+        "4a0261",
+        "4a01ff",
+        "4a02c0af",
+        "4a03eda080",
+        "4a04f4908080",
+        "5201ff",
+        "0f",
+        "0e",
+        "0b",
+        "0c",
+        "00",
+        "0200",
+        "4a8080808008",
+        "80",
+        "6202ff",
         "4affffffffff7f",
     };
 
@@ -278,10 +302,21 @@ static void texts_are_those_of_javas_to_string(void **state)
         float number;
         const char *text;
     } floats[] = {
-        {1.5f, "1.5"},        {0.0f, "0.0"},          {-0.0f, "-0.0"},     {100.0f, "100.0"},
-        {1e7f, "1.0E7"},      {12345678.0f, "1.2345678E7"}, {0.001f, "0.001"},   {0.0001f, "1.0E-4"},
-        {3.4028235e38f, "3.4028235E38"}, {0.1f, "0.1"}, {9999999.0f, "9999999.0"}, {INFINITY, "Infinity"},
-        {NAN, "NaN"},         {1.17549435e-38f, "1.1754944E-38"}, {16777216.0f, "1.6777216E7"},
+        {1.5f, "1.5"},
+        {0.0f, "0.0"},
+        {-0.0f, "-0.0"},
+        {100.0f, "100.0"},
+        {1e7f, "1.0E7"},
+        {12345678.0f, "1.2345678E7"},
+        {0.001f, "0.001"},
+        {0.0001f, "1.0E-4"},
+        {3.4028235e38f, "3.4028235E38"},
+        {0.1f, "0.1"},
+        {9999999.0f, "9999999.0"},
+        {INFINITY, "Infinity"},
+        {NAN, "NaN"},
+        {1.17549435e-38f, "1.1754944E-38"},
+        {16777216.0f, "1.6777216E7"},
         {123456.79f, "123456.79"},
     };
 
@@ -294,7 +329,8 @@ static void texts_are_those_of_javas_to_string(void **state)
     check_text((struct value){.type = VALUE_BINARY, .bytes = slice_of("\x00\xfe", 2)}, "00fe");
     check_text((struct value){.type = VALUE_NULL}, "null");
     for (size_t i = 0; i < sizeof floats / sizeof floats[0]; i++)
-        check_text((struct value){.type = VALUE_FLOAT, .float32 = floats[i].number}, floats[i].text);
+        check_text((struct value){.type = VALUE_FLOAT, .float32 = floats[i].number},
+                   floats[i].text);
 }
 
 static void types_have_words_and_classes(void **state)
@@ -306,7 +342,8 @@ static void types_have_words_and_classes(void **state)
     assert_int_equal(value_type_of_word("text"), VALUE_NOT_SET);
     assert_string_equal(value_java_class(VALUE_BINARY), "[B");
     assert_string_equal(value_java_class(VALUE_FLOAT), "java.lang.Float");
-    assert_string_equal(value_java_class(VALUE_JSON), "org.apache.geode.pdx.internal.PdxInstanceImpl");
+    assert_string_equal(value_java_class(VALUE_JSON),
+                        "org.apache.geode.pdx.internal.PdxInstanceImpl");
 }
 
 int main(void)
