@@ -5,7 +5,7 @@
 #include "protocol/message.h"
 #include "server/server.h"
 
-#define LOAD_FRESH_US 1000000
+#define LOAD_FRESH_US 200000
 
 struct server_load {
     uint64_t made_us;

@@ -59,7 +59,7 @@ class Cut(unittest.TestCase):
             cluster.ok('sql', DDL)
             query = 'SELECT id, COUNT(*) OVER (PARTITION BY id) FROM SensorReadings'
             with Subscription(cluster.port, query) as sub, \
-                    Proxy(cluster.port, [source.randrange(8, 400) for _ in range(30)]) as proxy:
+                    Proxy(cluster.port, [source.randrange(8, 60) for _ in range(30)]) as proxy:
                 cluster.ok('--server', f'127.0.0.1:{proxy.port}', 'import', 'my_region', READINGS, '--key', 'id')
                 self.assertGreater(proxy.cuts, 3, 'the line was cut')
                 counts = {}
