@@ -34,15 +34,16 @@ struct child {
 bool child_parse_port(const char *line, char name[16], struct text_host_port *address)
 {
     char place[300];
-    if (line[0] != ' ' || sscanf(line, " %15[a-z] %299s", name, place) != 2 || strrchr(place, ':') == NULL)
+    if (line[0] != ' ' || sscanf(line, " %15[a-z] %299s", name, place) != 2 ||
+        strrchr(place, ':') == NULL)
         return false;
     return text_parse_host_port(slice_text(place), 0, address) == OK && address->port != 0;
 }
 
 static bool is_for_people(const char *line)
 {
-    return strstr(line, " WARN ") != NULL || strstr(line, " ERROR ") != NULL || strncmp(line, "error:", 6) == 0 ||
-           strncmp(line, "  hint:", 7) == 0;
+    return strstr(line, " WARN ") != NULL || strstr(line, " ERROR ") != NULL ||
+           strncmp(line, "error:", 6) == 0 || strncmp(line, "  hint:", 7) == 0;
 }
 
 static void *read_lines(void *arg)
@@ -98,8 +99,8 @@ static _Noreturn void become(char *const *argv, int banner, pid_t parent)
     _exit(127);
 }
 
-enum error child_start(struct loop *loop, char *const *argv, const struct child_events *events, void *arg,
-                       struct child **out)
+enum error child_start(struct loop *loop, char *const *argv, const struct child_events *events,
+                       void *arg, struct child **out)
 {
     int pipe_fds[2];
     struct child *child = mem_zalloc(sizeof *child);

@@ -10,27 +10,65 @@
 #include <unistd.h>
 
 const struct option_row cli_global_rows[] = {
-    {.name = "locator", .kind = OPTION_STRING, .default_text = "localhost[10334]", .value_name = "HOST[PORT]",
-     .help = "where to ask for a server; several with commas", .offset = offsetof(struct cli_globals, locator)},
-    {.name = "server", .kind = OPTION_STRING, .value_name = "HOST:PORT",
-     .help = "go straight to this server, without a locator", .offset = offsetof(struct cli_globals, server)},
-    {.name = "timeout", .kind = OPTION_DURATION, .min = 1, .max = 3600000, .default_text = "10s", .value_name = "DURATION",
-     .help = "for each attempt to connect and each answer", .offset = offsetof(struct cli_globals, timeout_ms)},
-    {.name = "output", .letter = 'o', .kind = OPTION_STRING, .value_name = "FORMAT",
-     .help = "table, json, ndjson or csv, where the command has it", .offset = offsetof(struct cli_globals, output)},
-    {.name = "config", .kind = OPTION_STRING, .value_name = "FILE",
-     .help = "a file with options, one `name = value` on a line", .offset = offsetof(struct cli_globals, config)},
-    {.name = "user", .kind = OPTION_STRING, .value_name = "NAME",
-     .help = "comes with a later version: users", .offset = offsetof(struct cli_globals, user)},
-    {.name = "password-file", .kind = OPTION_STRING, .value_name = "FILE",
-     .help = "comes with a later version: users", .offset = offsetof(struct cli_globals, password_file)},
-    {.name = "tls-ca", .kind = OPTION_STRING, .value_name = "FILE",
-     .help = "comes with a later version: TLS", .offset = offsetof(struct cli_globals, tls_ca)},
-    {.name = "tls-cert", .kind = OPTION_STRING, .value_name = "FILE",
-     .help = "comes with a later version: TLS", .offset = offsetof(struct cli_globals, tls_cert)},
-    {.name = "tls-key", .kind = OPTION_STRING, .value_name = "FILE",
-     .help = "comes with a later version: TLS", .offset = offsetof(struct cli_globals, tls_key)},
-    {.name = "help", .letter = 'h', .kind = OPTION_BOOL, .help = "this text",
+    {.name = "locator",
+     .kind = OPTION_STRING,
+     .default_text = "localhost[10334]",
+     .value_name = "HOST[PORT]",
+     .help = "where to ask for a server; several with commas",
+     .offset = offsetof(struct cli_globals, locator)},
+    {.name = "server",
+     .kind = OPTION_STRING,
+     .value_name = "HOST:PORT",
+     .help = "go straight to this server, without a locator",
+     .offset = offsetof(struct cli_globals, server)},
+    {.name = "timeout",
+     .kind = OPTION_DURATION,
+     .min = 1,
+     .max = 3600000,
+     .default_text = "10s",
+     .value_name = "DURATION",
+     .help = "for each attempt to connect and each answer",
+     .offset = offsetof(struct cli_globals, timeout_ms)},
+    {.name = "output",
+     .letter = 'o',
+     .kind = OPTION_STRING,
+     .value_name = "FORMAT",
+     .help = "table, json, ndjson or csv, where the command has it",
+     .offset = offsetof(struct cli_globals, output)},
+    {.name = "config",
+     .kind = OPTION_STRING,
+     .value_name = "FILE",
+     .help = "a file with options, one `name = value` on a line",
+     .offset = offsetof(struct cli_globals, config)},
+    {.name = "user",
+     .kind = OPTION_STRING,
+     .value_name = "NAME",
+     .help = "comes with a later version: users",
+     .offset = offsetof(struct cli_globals, user)},
+    {.name = "password-file",
+     .kind = OPTION_STRING,
+     .value_name = "FILE",
+     .help = "comes with a later version: users",
+     .offset = offsetof(struct cli_globals, password_file)},
+    {.name = "tls-ca",
+     .kind = OPTION_STRING,
+     .value_name = "FILE",
+     .help = "comes with a later version: TLS",
+     .offset = offsetof(struct cli_globals, tls_ca)},
+    {.name = "tls-cert",
+     .kind = OPTION_STRING,
+     .value_name = "FILE",
+     .help = "comes with a later version: TLS",
+     .offset = offsetof(struct cli_globals, tls_cert)},
+    {.name = "tls-key",
+     .kind = OPTION_STRING,
+     .value_name = "FILE",
+     .help = "comes with a later version: TLS",
+     .offset = offsetof(struct cli_globals, tls_key)},
+    {.name = "help",
+     .letter = 'h',
+     .kind = OPTION_BOOL,
+     .help = "this text",
      .offset = offsetof(struct cli_globals, help)},
 };
 const size_t cli_global_row_count = sizeof cli_global_rows / sizeof cli_global_rows[0];
@@ -72,7 +110,8 @@ void cli_note(struct cli *cli, const char *format, ...)
     buf_fini(&line);
 }
 
-enum exit_status cli_fail(struct cli *cli, enum exit_status status, const char *hint, const char *format, ...)
+enum exit_status cli_fail(struct cli *cli, enum exit_status status, const char *hint,
+                          const char *format, ...)
 {
     struct buf line;
     va_list args;
@@ -121,12 +160,14 @@ static enum exit_status fail_region(struct cli *cli, const char *region, struct 
         }
     }
     if (text_nearest_best(&nearest) != NULL)
-        snprintf(hint, sizeof hint, "did you mean \"%s\"?  (vug region list)", text_nearest_best(&nearest));
+        snprintf(hint, sizeof hint, "did you mean \"%s\"?  (vug region list)",
+                 text_nearest_best(&nearest));
     vug_reply_fini(&reply);
     return cli_fail(cli, EXIT_ABSENT, hint, "no region \"%s\"", region);
 }
 
-enum exit_status cli_fail_vug(struct cli *cli, const struct vug_error *error, const char *region, struct vug_sync *sync)
+enum exit_status cli_fail_vug(struct cli *cli, const struct vug_error *error, const char *region,
+                              struct vug_sync *sync)
 {
     const char *text = NULL, *hint = NULL;
     enum exit_status status = exit_status_of_vug(error, &text);
@@ -135,14 +176,16 @@ enum exit_status cli_fail_vug(struct cli *cli, const struct vug_error *error, co
     if (status == EXIT_ABSENT && region != NULL && strstr(text, "egion") != NULL)
         return fail_region(cli, region, sync);
     if (error->code == 0 && status == EXIT_CONNECT) {
-        hint = cli->globals.server != NULL
-                   ? "is the server running there? --server HOST:PORT names another"
-                   : "is a locator running there? --locator HOST[PORT] or VUG_LOCATOR names another, "
-                     "--server HOST:PORT goes straight to a server";
+        hint =
+            cli->globals.server != NULL
+                ? "is the server running there? --server HOST:PORT names another"
+                : "is a locator running there? --locator HOST[PORT] or VUG_LOCATOR names another, "
+                  "--server HOST:PORT goes straight to a server";
         return cli_fail(cli, status, hint, "cannot reach the cluster: %s", text);
     }
     if (error->code == 101)
-        hint = "the locator runs, but no server has joined it: start one with `vug server --locators ...`";
+        hint = "the locator runs, but no server has joined it: start one with `vug server "
+               "--locators ...`";
     else if (error->code == 0 && status == EXIT_TIMEOUT)
         hint = "--timeout allows more time; `vug status` shows whether all members answer";
     return cli_fail(cli, status, hint, "%s", text);
@@ -158,10 +201,13 @@ const char *cli_argument(const struct cli *cli, size_t index)
     return options_argument(cli->options, index);
 }
 
-static const char *const output_words[] = {
-    [OUTPUT_TABLE] = "table", [OUTPUT_JSON] = "json", [OUTPUT_NDJSON] = "ndjson", [OUTPUT_CSV] = "csv"};
+static const char *const output_words[] = {[OUTPUT_TABLE] = "table",
+                                           [OUTPUT_JSON] = "json",
+                                           [OUTPUT_NDJSON] = "ndjson",
+                                           [OUTPUT_CSV] = "csv"};
 
-enum exit_status cli_output(struct cli *cli, unsigned formats, enum output otherwise, enum output *output)
+enum exit_status cli_output(struct cli *cli, unsigned formats, enum output otherwise,
+                            enum output *output)
 {
     if (cli->globals.output == NULL) {
         *output = cli->out_is_terminal ? OUTPUT_TABLE : otherwise;
@@ -178,8 +224,8 @@ enum exit_status cli_output(struct cli *cli, unsigned formats, enum output other
             size_t len = strlen(hint);
             snprintf(hint + len, sizeof hint - len, " %s", output_words[i]);
         }
-    return cli_fail(cli, EXIT_USAGE, hint, "`vug %s` has no output format \"%s\"", cli->command->name,
-                    cli->globals.output);
+    return cli_fail(cli, EXIT_USAGE, hint, "`vug %s` has no output format \"%s\"",
+                    cli->command->name, cli->globals.output);
 }
 
 static enum exit_status refuse_later(struct cli *cli)
@@ -193,7 +239,8 @@ static enum exit_status refuse_later(struct cli *cli)
                                                           : NULL;
     if (option == NULL)
         return EXIT_OK;
-    return cli_fail(cli, EXIT_USAGE, "leave it out; until then members listen on loopback unless told otherwise",
+    return cli_fail(cli, EXIT_USAGE,
+                    "leave it out; until then members listen on loopback unless told otherwise",
                     "--%s comes with a later version: this one has neither users nor TLS", option);
 }
 
@@ -205,9 +252,11 @@ enum exit_status cli_target(struct cli *cli, struct vug_target *target)
     *target = (struct vug_target){.timeout_ms = (uint32_t)cli->globals.timeout_ms};
     if (cli->globals.server != NULL) {
         target->straight = true;
-        if (text_parse_host_port(slice_text(cli->globals.server), VUG_SERVER_PORT, &target->server) == OK)
+        if (text_parse_host_port(slice_text(cli->globals.server), VUG_SERVER_PORT,
+                                 &target->server) == OK)
             return EXIT_OK;
-        return cli_fail(cli, EXIT_USAGE, "write --server HOST:PORT, for example --server localhost:40404",
+        return cli_fail(cli, EXIT_USAGE,
+                        "write --server HOST:PORT, for example --server localhost:40404",
                         "\"%s\" is not an address", cli->globals.server);
     }
     if (vug_target_locators(target, cli->globals.locator) == OK)
@@ -263,7 +312,8 @@ enum exit_status cli_parameters(struct cli *cli, const struct option_list *items
     for (size_t i = 0; i < items->count; i++) {
         const char *item = items->items[i], *equals = strchr(item, '=');
         if (equals == NULL || equals == item)
-            return cli_fail(cli, EXIT_USAGE, "write --param NAME=VALUE, for example --param start_time=0",
+            return cli_fail(cli, EXIT_USAGE,
+                            "write --param NAME=VALUE, for example --param start_time=0",
                             "\"%s\" is not a parameter", item);
         parameters[i].name = (const char *)names->data + names->len;
         buf_append(names, item, (size_t)(equals - item));

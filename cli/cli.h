@@ -1,5 +1,6 @@
-/* What every command shares: its row in the table of commands, the global options, where output goes, how errors are told, the way to
- * the cluster. Data goes to stdout, everything else to stderr. */
+/* What every command shares: its row in the table of commands, the global options, where output
+ * goes, how errors are told, the way to the cluster. Data goes to stdout, everything else to
+ * stderr. */
 #ifndef VUG_CLI_CLI_H
 #define VUG_CLI_CLI_H
 
@@ -10,7 +11,8 @@
 
 struct cli;
 
-/* One command. --help, the list of commands and the suggestions for unknown words are made from these rows. */
+/* One command. --help, the list of commands and the suggestions for unknown words are made from
+ * these rows. */
 struct command {
     const char *name;  /* "put", "region create" */
     const char *usage; /* behind the name: "REGION KEY VALUE" */
@@ -54,28 +56,32 @@ struct cli {
 bool cli_flush(struct cli *cli);
 
 /* "error: ..." and, unless NULL, "  hint: ..." on stderr. Returns `status`. */
-enum exit_status cli_fail(struct cli *cli, enum exit_status status, const char *hint, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+enum exit_status cli_fail(struct cli *cli, enum exit_status status, const char *hint,
+                          const char *format, ...) __attribute__((format(printf, 4, 5)));
 enum exit_status cli_fail_memory(struct cli *cli);
-/* For an error of the cluster. `region`: the one that was asked for, or NULL. `sync`: asked for the names that
- * exist, to suggest one; NULL allowed. */
-enum exit_status cli_fail_vug(struct cli *cli, const struct vug_error *error, const char *region, struct vug_sync *sync);
+/* For an error of the cluster. `region`: the one that was asked for, or NULL. `sync`: asked for the
+ * names that exist, to suggest one; NULL allowed. */
+enum exit_status cli_fail_vug(struct cli *cli, const struct vug_error *error, const char *region,
+                              struct vug_sync *sync);
 /* A line on stderr. */
 void cli_note(struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 size_t cli_argument_count(const struct cli *cli);
 const char *cli_argument(const struct cli *cli, size_t index);
 
-/* The format of -o, or what suits: a table on a terminal, `otherwise` else. EXIT_USAGE if the command has no such. */
+/* The format of -o, or what suits: a table on a terminal, `otherwise` else. EXIT_USAGE if the
+ * command has no such. */
 #define CLI_FORMAT(output) (1u << (output))
-enum exit_status cli_output(struct cli *cli, unsigned formats, enum output otherwise, enum output *output);
+enum exit_status cli_output(struct cli *cli, unsigned formats, enum output otherwise,
+                            enum output *output);
 
 /* Where the global options say that the cluster is. */
 enum exit_status cli_target(struct cli *cli, struct vug_target *target);
 enum exit_status cli_connect(struct cli *cli, enum vug_client_role role, struct vug_sync **sync);
 
-/* Reads "NAME=VALUE" items of --param. VALUE is a JSON number, true, false or null, else a string. The values point into the items; the
- * names are copied into `names`, which must outlive the parameters. */
+/* Reads "NAME=VALUE" items of --param. VALUE is a JSON number, true, false or null, else a string.
+ * The values point into the items; the names are copied into `names`, which must outlive the
+ * parameters. */
 enum exit_status cli_parameters(struct cli *cli, const struct option_list *items, struct buf *names,
                                 struct vug_parameter parameters[LIMIT_PARAMETERS], uint32_t *count);
 

@@ -45,8 +45,9 @@ static void add_member(struct grid *grid, const struct status_member *member, en
 
 static enum error write_members(struct slice body, enum output output, struct buf *out)
 {
-    static const char *const columns[] = {"name",    "role",  "host",    "port",      "http_port", "groups",  "state",
-                                          "entries", "bytes", "clients", "primaries", "buckets",   "uptime_s"};
+    static const char *const columns[] = {"name",      "role",    "host",    "port",  "http_port",
+                                          "groups",    "state",   "entries", "bytes", "clients",
+                                          "primaries", "buckets", "uptime_s"};
     struct grid grid;
     struct status_member member;
     grid_init(&grid);
@@ -65,7 +66,8 @@ static enum exit_status run_members(struct cli *cli, const void *options)
     struct vug_reply reply;
     enum output output = OUTPUT_TABLE;
     vug_reply_init(&reply);
-    enum exit_status status = cli_output(cli, table_or_json | CLI_FORMAT(OUTPUT_NDJSON), OUTPUT_TABLE, &output);
+    enum exit_status status =
+        cli_output(cli, table_or_json | CLI_FORMAT(OUTPUT_NDJSON), OUTPUT_TABLE, &output);
     if (status == EXIT_OK)
         status = cluster_status_ask(cli, CLUSTER_STATUS_MEMBERS, &reply);
     if (status == EXIT_OK && write_members(buf_slice(&reply.body), output, &cli->out) != OK)
@@ -80,8 +82,8 @@ static void append_hex(struct buf *out, struct slice bytes)
         buf_printf(out, "%02x", bytes.data[i]);
 }
 
-static void write_status_json(struct slice body, const struct status_totals *totals, const char *health,
-                              struct buf *out)
+static void write_status_json(struct slice body, const struct status_totals *totals,
+                              const char *health, struct buf *out)
 {
     struct status_region region;
     struct slice walk = body;
@@ -107,8 +109,8 @@ static void write_status_json(struct slice body, const struct status_totals *tot
     buf_append_text(out, "}\n");
 }
 
-static void write_status_table(struct slice body, const struct status_totals *totals, const char *health,
-                               struct buf *out)
+static void write_status_table(struct slice body, const struct status_totals *totals,
+                               const char *health, struct buf *out)
 {
     struct status_member member;
     struct status_degraded degraded;
@@ -116,14 +118,17 @@ static void write_status_table(struct slice body, const struct status_totals *to
     unsigned members = 0;
     while (cluster_status_next_member(&walk, &member))
         members++;
-    buf_printf(out, "CLUSTER  %s   map %llu   %u members\n", health, (unsigned long long)totals->epoch, members);
+    buf_printf(out, "CLUSTER  %s   map %llu   %u members\n", health,
+               (unsigned long long)totals->epoch, members);
     if (totals->degraded_buckets > 0)
-        buf_printf(out, "         %u buckets have fewer copies than wanted, %u have none that serves\n",
+        buf_printf(out,
+                   "         %u buckets have fewer copies than wanted, %u have none that serves\n",
                    totals->degraded_buckets, totals->lost_buckets);
     walk = body;
-    for (unsigned shown = 0; shown < 10 && cluster_status_next_degraded(&walk, &degraded); shown++) {
-        buf_printf(out, "         %.*s bucket %u: %u of %u copies", SLICE_FMT(degraded.region), degraded.bucket,
-                   degraded.copies, degraded.wanted);
+    for (unsigned shown = 0; shown < 10 && cluster_status_next_degraded(&walk, &degraded);
+         shown++) {
+        buf_printf(out, "         %.*s bucket %u: %u of %u copies", SLICE_FMT(degraded.region),
+                   degraded.bucket, degraded.copies, degraded.wanted);
         if (degraded.waits_for.len > 0)
             buf_printf(out, ", waits for %.*s", SLICE_FMT(degraded.waits_for));
         buf_append_byte(out, '\n');
@@ -146,7 +151,9 @@ static enum exit_status run_status(struct cli *cli, const void *options)
     if (status == EXIT_OK) {
         cluster_status_totals(buf_slice(&reply.body), &totals);
         bool whole = totals.degraded_buckets == 0 && totals.lost_buckets == 0;
-        const char *health = whole ? "healthy" : totals.lost_buckets > 0 ? "partly unavailable" : "degraded";
+        const char *health = whole                     ? "healthy"
+                             : totals.lost_buckets > 0 ? "partly unavailable"
+                                                       : "degraded";
         if (output == OUTPUT_JSON)
             write_status_json(buf_slice(&reply.body), &totals, health, &cli->out);
         else
@@ -161,11 +168,15 @@ struct health_options {
     bool quiet;
 };
 static const struct option_row health_rows[] = {
-    {.name = "quiet", .letter = 'q', .kind = OPTION_BOOL, .help = "no text, only the exit status",
+    {.name = "quiet",
+     .letter = 'q',
+     .kind = OPTION_BOOL,
+     .help = "no text, only the exit status",
      .offset = offsetof(struct health_options, quiet)},
 };
 
-/* A locator is asked for its status, a server for the names of its regions: what a member answers only when it serves. */
+/* A locator is asked for its status, a server for the names of its regions: what a member answers
+ * only when it serves. */
 static enum exit_status run_health(struct cli *cli, const void *into)
 {
     const struct health_options *options = into;
@@ -221,7 +232,8 @@ static enum exit_status run_version(struct cli *cli, const void *options)
     enum exit_status status = cli_output(cli, table_or_json, OUTPUT_TABLE, &output);
     if (status != EXIT_OK)
         return status;
-    buf_append_text(&cli->out, output == OUTPUT_JSON ? "{\"version\":\"" VUG_VERSION "\",\"protocol\":\"1.1\"}\n"
+    buf_append_text(&cli->out, output == OUTPUT_JSON ? "{\"version\":\"" VUG_VERSION
+                                                       "\",\"protocol\":\"1.1\"}\n"
                                                      : "vug " VUG_VERSION "\n");
     return EXIT_OK;
 }

@@ -28,13 +28,15 @@ struct field_row {
     size_t offset;
 };
 
-static void read_fields(struct slice message, const struct field_row *rows, size_t count, void *into)
+static void read_fields(struct slice message, const struct field_row *rows, size_t count,
+                        void *into)
 {
     struct codec_field field;
     while (message.len > 0 && codec_next_field(&message, &field) == OK)
         for (size_t i = 0; i < count; i++) {
             uint8_t *place = (uint8_t *)into + rows[i].offset;
-            if (rows[i].number != field.number || (rows[i].kind == TO_TEXT) != (field.wire_type == 2))
+            if (rows[i].number != field.number ||
+                (rows[i].kind == TO_TEXT) != (field.wire_type == 2))
                 continue;
             if (rows[i].kind == TO_TEXT)
                 memcpy(place, &field.bytes, sizeof field.bytes);

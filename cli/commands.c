@@ -7,11 +7,26 @@
 
 /* In the order in which people meet them. */
 const struct command *const commands[] = {
-    &demo_command,          &locator_command,        &server_command,        &region_create_command,
-    &region_destroy_command, &region_list_command,   &region_describe_command, &region_clear_command,
-    &put_command,           &get_command,            &remove_command,        &keys_command,
-    &size_command,          &import_command,         &sql_command,           &cq_command,
-    &status_command,        &members_command,        &health_command,        &stop_command,
+    &demo_command,
+    &locator_command,
+    &server_command,
+    &region_create_command,
+    &region_destroy_command,
+    &region_list_command,
+    &region_describe_command,
+    &region_clear_command,
+    &put_command,
+    &get_command,
+    &remove_command,
+    &keys_command,
+    &size_command,
+    &import_command,
+    &sql_command,
+    &cq_command,
+    &status_command,
+    &members_command,
+    &health_command,
+    &stop_command,
     &version_command,
 };
 const size_t command_count = sizeof commands / sizeof commands[0];
@@ -20,24 +35,30 @@ const size_t command_count = sizeof commands / sizeof commands[0];
 static const struct {
     const char *word, *text, *hint;
 } later_rows[] = {
-    {"query", "OQL queries come with a later version", "`vug sql 'SELECT ...'` asks once, `vug cq` goes on asking"},
-    {"rebalance", "`vug rebalance` comes with clusters of several servers, in a later version", NULL},
-    {"user", "users come with a later version", "until then members listen on loopback unless told otherwise"},
-    {"top", "`vug top` comes with a later version", "`vug members` shows the numbers once; /metrics has all of them"},
+    {"query", "OQL queries come with a later version",
+     "`vug sql 'SELECT ...'` asks once, `vug cq` goes on asking"},
+    {"rebalance", "`vug rebalance` comes with clusters of several servers, in a later version",
+     NULL},
+    {"user", "users come with a later version",
+     "until then members listen on loopback unless told otherwise"},
+    {"top", "`vug top` comes with a later version",
+     "`vug members` shows the numbers once; /metrics has all of them"},
 };
 
 static void append_overview(struct buf *out)
 {
-    buf_append_text(out, "vug " VUG_VERSION ": a cache cluster that pushes the results of continuous queries\n"
-                         "\n"
-                         "  vug demo                          a cluster on this machine, with data: start here\n"
-                         "  vug locator, vug server           the two processes of a cluster\n"
-                         "  vug region create NAME --type T   ... list, describe, clear, destroy\n"
-                         "  vug put, get, remove, keys, size  the data; vug import reads CSV\n"
-                         "  vug sql STATEMENT                 tables over regions\n"
-                         "  vug cq QUERY                      results as they change; also on a file: --input\n"
-                         "  vug status, members, health, stop the cluster\n"
-                         "  vug help [COMMAND]                every command and every option\n");
+    buf_append_text(
+        out,
+        "vug " VUG_VERSION ": a cache cluster that pushes the results of continuous queries\n"
+        "\n"
+        "  vug demo                          a cluster on this machine, with data: start here\n"
+        "  vug locator, vug server           the two processes of a cluster\n"
+        "  vug region create NAME --type T   ... list, describe, clear, destroy\n"
+        "  vug put, get, remove, keys, size  the data; vug import reads CSV\n"
+        "  vug sql STATEMENT                 tables over regions\n"
+        "  vug cq QUERY                      results as they change; also on a file: --input\n"
+        "  vug status, members, health, stop the cluster\n"
+        "  vug help [COMMAND]                every command and every option\n");
 }
 
 static void append_all(struct buf *out)
@@ -50,8 +71,10 @@ static void append_all(struct buf *out)
         buf_printf(out, "  %-*s  %s\n", (int)width, commands[i]->name, commands[i]->summary);
     buf_append_text(out, "\nOptions of every command, before or after it:\n");
     options_help(cli_global_rows, cli_global_row_count, out);
-    buf_append_text(out, "\nEvery option can stand in the environment (VUG_LOCATOR for --locator) and in a file "
-                         "(--config).\n\nExit status:\n");
+    buf_append_text(
+        out,
+        "\nEvery option can stand in the environment (VUG_LOCATOR for --locator) and in a file "
+        "(--config).\n\nExit status:\n");
 #define X(name, number, meaning) buf_printf(out, "  %3d  %s\n", number, meaning);
     EXIT_LIST(X)
 #undef X
@@ -59,8 +82,8 @@ static void append_all(struct buf *out)
 
 void commands_help(const struct command *command, struct buf *out)
 {
-    buf_printf(out, "vug %s%s%s\n\n%s.\n", command->name, command->usage[0] == '\0' ? "" : " ", command->usage,
-               command->summary);
+    buf_printf(out, "vug %s%s%s\n\n%s.\n", command->name, command->usage[0] == '\0' ? "" : " ",
+               command->usage, command->summary);
     if (command->details != NULL)
         buf_printf(out, "\n%s\n", command->details);
     if (command->row_count > 0) {
@@ -117,7 +140,8 @@ static enum exit_status fail_group(struct cli *cli, const char *group, const cha
     if (second == NULL)
         return cli_fail(cli, EXIT_USAGE, hint, "`vug %s` needs to know what to do", group);
     if (text_nearest_best(&nearest) != NULL)
-        snprintf(hint, sizeof hint, "did you mean `vug %s %s`?", group, text_nearest_best(&nearest));
+        snprintf(hint, sizeof hint, "did you mean `vug %s %s`?", group,
+                 text_nearest_best(&nearest));
     return cli_fail(cli, EXIT_USAGE, hint, "there is no command `vug %s %s`", group, second);
 }
 
@@ -139,7 +163,8 @@ static enum exit_status fail_unknown(struct cli *cli, const char *first, const c
     return cli_fail(cli, EXIT_USAGE, hint, "there is no command `vug %s`", first);
 }
 
-/* Whether this sentence about options is about the options file: it begins with the file's name then. */
+/* Whether this sentence about options is about the options file: it begins with the file's name
+ * then. */
 static bool is_about_file(struct slice why, int argc, char *const *argv, char *const *env)
 {
     const char *path = NULL;
@@ -177,7 +202,8 @@ static enum exit_status run_command(struct cli *cli, int argc, char **argv, char
     }
     if (error != OK) {
         bool in_file = error == ERROR_IO || is_about_file(buf_slice(&why), argc, argv, env);
-        status = cli_fail(cli, in_file ? EXIT_CONFIG : EXIT_USAGE, NULL, "%.*s", SLICE_FMT(buf_slice(&why)));
+        status = cli_fail(cli, in_file ? EXIT_CONFIG : EXIT_USAGE, NULL, "%.*s",
+                          SLICE_FMT(buf_slice(&why)));
         goto err_after_into;
     }
     size_t count = cli_argument_count(cli);

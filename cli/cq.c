@@ -6,37 +6,72 @@
 #include <stdio.h>
 
 static const struct option_row rows[] = {
-    {.name = "param", .kind = OPTION_REPEATED, .value_name = "NAME=VALUE",
-     .help = "a value for a name in the query; may be repeated", .offset = offsetof(struct cq_options, parameters)},
-    {.name = "start", .kind = OPTION_STRING, .default_text = "snapshot", .value_name = "WHERE",
-     .help = "snapshot, latest or earliest-retained", .offset = offsetof(struct cq_options, start)},
-    {.name = "encoding", .kind = OPTION_STRING, .value_name = "HOW",
+    {.name = "param",
+     .kind = OPTION_REPEATED,
+     .value_name = "NAME=VALUE",
+     .help = "a value for a name in the query; may be repeated",
+     .offset = offsetof(struct cq_options, parameters)},
+    {.name = "start",
+     .kind = OPTION_STRING,
+     .default_text = "snapshot",
+     .value_name = "WHERE",
+     .help = "snapshot, latest or earliest-retained",
+     .offset = offsetof(struct cq_options, start)},
+    {.name = "encoding",
+     .kind = OPTION_STRING,
+     .value_name = "HOW",
      .help = "append, upsert or changelog; what suits the query if left out",
      .offset = offsetof(struct cq_options, encoding)},
-    {.name = "resume", .kind = OPTION_STRING, .value_name = "TOKEN",
-     .help = "go on behind the token of an END line", .offset = offsetof(struct cq_options, resume)},
-    {.name = "name", .kind = OPTION_STRING, .value_name = "NAME",
-     .help = "share the query with others that give this name", .offset = offsetof(struct cq_options, name)},
-    {.name = "limit", .kind = OPTION_INT, .min = 0, .max = INT64_MAX, .default_text = "0", .value_name = "N",
-     .help = "end after N events; 0: never", .offset = offsetof(struct cq_options, limit)},
-    {.name = "idle-exit", .kind = OPTION_DURATION, .value_name = "DURATION",
-     .help = "end after that long without an event", .offset = offsetof(struct cq_options, idle_exit_ms)},
-    {.name = "input", .kind = OPTION_STRING, .value_name = "FILE.csv",
-     .help = "compute over a file, without a server; - is stdin", .offset = offsetof(struct cq_options, input)},
-    {.name = "ddl", .kind = OPTION_STRING, .value_name = "FILE.sql",
-     .help = "with --input: the CREATE TABLE of the file's rows", .offset = offsetof(struct cq_options, ddl)},
-    {.name = "key", .kind = OPTION_STRING, .value_name = "COLUMN",
-     .help = "with --input: the region key; the first column if left out", .offset = offsetof(struct cq_options, key)},
+    {.name = "resume",
+     .kind = OPTION_STRING,
+     .value_name = "TOKEN",
+     .help = "go on behind the token of an END line",
+     .offset = offsetof(struct cq_options, resume)},
+    {.name = "name",
+     .kind = OPTION_STRING,
+     .value_name = "NAME",
+     .help = "share the query with others that give this name",
+     .offset = offsetof(struct cq_options, name)},
+    {.name = "limit",
+     .kind = OPTION_INT,
+     .min = 0,
+     .max = INT64_MAX,
+     .default_text = "0",
+     .value_name = "N",
+     .help = "end after N events; 0: never",
+     .offset = offsetof(struct cq_options, limit)},
+    {.name = "idle-exit",
+     .kind = OPTION_DURATION,
+     .value_name = "DURATION",
+     .help = "end after that long without an event",
+     .offset = offsetof(struct cq_options, idle_exit_ms)},
+    {.name = "input",
+     .kind = OPTION_STRING,
+     .value_name = "FILE.csv",
+     .help = "compute over a file, without a server; - is stdin",
+     .offset = offsetof(struct cq_options, input)},
+    {.name = "ddl",
+     .kind = OPTION_STRING,
+     .value_name = "FILE.sql",
+     .help = "with --input: the CREATE TABLE of the file's rows",
+     .offset = offsetof(struct cq_options, ddl)},
+    {.name = "key",
+     .kind = OPTION_STRING,
+     .value_name = "COLUMN",
+     .help = "with --input: the region key; the first column if left out",
+     .offset = offsetof(struct cq_options, key)},
 };
 
 struct word_row {
     const char *word;
     uint32_t number;
 };
-static const struct word_row start_words[] = {
-    {"snapshot", VUG_START_SNAPSHOT}, {"latest", VUG_START_LATEST}, {"earliest-retained", VUG_START_EARLIEST_RETAINED}};
-static const struct word_row encoding_words[] = {
-    {"append", VUG_ENCODING_APPEND}, {"upsert", VUG_ENCODING_UPSERT}, {"changelog", VUG_ENCODING_CHANGELOG}};
+static const struct word_row start_words[] = {{"snapshot", VUG_START_SNAPSHOT},
+                                              {"latest", VUG_START_LATEST},
+                                              {"earliest-retained", VUG_START_EARLIEST_RETAINED}};
+static const struct word_row encoding_words[] = {{"append", VUG_ENCODING_APPEND},
+                                                 {"upsert", VUG_ENCODING_UPSERT},
+                                                 {"changelog", VUG_ENCODING_CHANGELOG}};
 
 static enum exit_status find_word(struct cli *cli, const char *option, const char *word,
                                   const struct word_row *words, size_t count, uint32_t *number)
@@ -118,12 +153,14 @@ static void print_subscribed(struct online *online)
         buf_append_byte(&types, i == 0 ? '[' : ',');
         row_json_string(&types, slice_text(vug_subscription_type(online->subscription, i)));
         if (!online->subscribed)
-            error = cq_print_column(online->print, slice_text(vug_subscription_column(online->subscription, i)));
+            error = cq_print_column(online->print,
+                                    slice_text(vug_subscription_column(online->subscription, i)));
     }
     buf_append_text(&types, count == 0 ? "[]" : "]");
     vug_subscription_token(online->subscription, &token);
     cq_print_subscribed(online->print, buf_slice(&types), buf_slice(&token), online->subscribed);
-    online->cli->out.failed = online->cli->out.failed || error != OK || types.failed || token.failed;
+    online->cli->out.failed =
+        online->cli->out.failed || error != OK || types.failed || token.failed;
     const char *warning = vug_subscription_warning(online->subscription);
     if (!online->subscribed && warning[0] != '\0')
         cli_note(online->cli, "note: %s", warning);
@@ -176,8 +213,10 @@ static enum exit_status report_end(struct online *online)
 static enum exit_status follow(struct online *online, const struct vug_target *target,
                                const struct vug_subscription_options *options)
 {
-    static const struct vug_subscription_events events = {
-        .on_event = on_event, .on_batch_end = on_batch_end, .on_status = on_status, .on_failed = on_failed};
+    static const struct vug_subscription_events events = {.on_event = on_event,
+                                                          .on_batch_end = on_batch_end,
+                                                          .on_status = on_status,
+                                                          .on_failed = on_failed};
     struct net *net = NULL;
     enum exit_status status = EXIT_INTERNAL;
     enum error error = loop_event_new(&online->loop);
@@ -193,7 +232,8 @@ static enum exit_status follow(struct online *online, const struct vug_target *t
     if (error == OK)
         error = loop_event_signal(online->loop, SIGTERM, on_stop, online);
     if (error == OK)
-        error = vug_subscription_new(online->loop, net, target, options, &events, online, &online->subscription);
+        error = vug_subscription_new(online->loop, net, target, options, &events, online,
+                                     &online->subscription);
     if (error != OK)
         goto err_after_timer;
     loop_event_run(online->loop);
@@ -205,16 +245,18 @@ err_after_net:
 err_after_loop:
     loop_event_free(online->loop);
     if (error == ERROR_INVALID)
-        status = cli_fail(online->cli, EXIT_USAGE, "it is the \"token\" of an END or SNAPSHOT_END line",
-                          "the token of --resume cannot be read");
+        status =
+            cli_fail(online->cli, EXIT_USAGE, "it is the \"token\" of an END or SNAPSHOT_END line",
+                     "the token of --resume cannot be read");
     else if (error != OK)
-        status = error == ERROR_MEMORY ? cli_fail_memory(online->cli)
-                                       : cli_fail(online->cli, EXIT_INTERNAL, NULL, "%s", error_text(error));
+        status = error == ERROR_MEMORY
+                     ? cli_fail_memory(online->cli)
+                     : cli_fail(online->cli, EXIT_INTERNAL, NULL, "%s", error_text(error));
     return status;
 }
 
-enum exit_status cq_online(struct cli *cli, const struct cq_options *options, enum vug_encoding encoding,
-                           struct cq_print *print)
+enum exit_status cq_online(struct cli *cli, const struct cq_options *options,
+                           enum vug_encoding encoding, struct cq_print *print)
 {
     struct vug_parameter parameters[LIMIT_PARAMETERS];
     struct online online = {.cli = cli, .options = options, .print = print};
@@ -256,15 +298,17 @@ static enum exit_status run_cq(struct cli *cli, const void *into)
     enum output output = OUTPUT_TABLE;
     uint32_t encoding = VUG_ENCODING_DEFAULT;
     enum exit_status status = cli_output(
-        cli, CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_NDJSON) | CLI_FORMAT(OUTPUT_CSV), OUTPUT_NDJSON, &output);
+        cli, CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_NDJSON) | CLI_FORMAT(OUTPUT_CSV),
+        OUTPUT_NDJSON, &output);
     if (status == EXIT_OK && options->encoding != NULL)
         status = find_word(cli, "encoding", options->encoding, encoding_words,
                            sizeof encoding_words / sizeof encoding_words[0], &encoding);
     if (status != EXIT_OK)
         return status;
     if ((options->input == NULL) != (options->ddl == NULL))
-        return cli_fail(cli, EXIT_USAGE, "vug cq --input FILE.csv --ddl FILE.sql QUERY",
-                        "--input and --ddl belong together: the rows, and the table that says what they are");
+        return cli_fail(
+            cli, EXIT_USAGE, "vug cq --input FILE.csv --ddl FILE.sql QUERY",
+            "--input and --ddl belong together: the rows, and the table that says what they are");
     cq_print_init(&print, cli, output);
     if (options->input != NULL)
         status = cq_offline(cli, options, (enum vug_encoding)encoding, &print);
@@ -278,10 +322,12 @@ const struct command cq_command = {
     .name = "cq",
     .usage = "QUERY [--param NAME=VALUE ...] [--start WHERE] [--limit N] [-o table|ndjson|csv]",
     .summary = "Prints the results of a continuous query as they change",
-    .details = "It ends with Ctrl-C, --limit or --idle-exit; the token of the last line goes on exactly there.\n"
-               "    vug cq 'SELECT id, AVG(temperature) OVER (PARTITION BY id) FROM SensorReadings'\n"
-               "With --input and --ddl the same engine computes over a file, without a server:\n"
-               "    vug cq --input readings.csv --ddl table.sql 'SELECT ...'",
+    .details =
+        "It ends with Ctrl-C, --limit or --idle-exit; the token of the last line goes on exactly "
+        "there.\n"
+        "    vug cq 'SELECT id, AVG(temperature) OVER (PARTITION BY id) FROM SensorReadings'\n"
+        "With --input and --ddl the same engine computes over a file, without a server:\n"
+        "    vug cq --input readings.csv --ddl table.sql 'SELECT ...'",
     .rows = rows,
     .row_count = sizeof rows / sizeof rows[0],
     .options_size = sizeof(struct cq_options),

@@ -6,7 +6,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* The engine of the cluster over the rows of a file: every row is one write, as if a region had taken it. */
+/* The engine of the cluster over the rows of a file: every row is one write, as if a region had
+ * taken it. */
 
 #define OFFLINE_TABLES_MAX 64u
 
@@ -50,7 +51,8 @@ static bool catalog_region(void *arg, struct slice name)
     return false;
 }
 
-static void catalog_each(void *arg, void (*visit)(void *visit_arg, const char *name), void *visit_arg)
+static void catalog_each(void *arg, void (*visit)(void *visit_arg, const char *name),
+                         void *visit_arg)
 {
     const struct offline *offline = arg;
     for (uint32_t i = 0; i < offline->table_count; i++)
@@ -65,8 +67,8 @@ static enum exit_status fail_query(struct offline *offline, const char *where, e
     if (error == ERROR_MEMORY)
         return cli_fail_memory(offline->cli);
     if (why->line > 0)
-        return cli_fail(offline->cli, EXIT_FAILED, NULL, "%s, line %u, column %u: %s", where, why->line, why->column,
-                        why->message);
+        return cli_fail(offline->cli, EXIT_FAILED, NULL, "%s, line %u, column %u: %s", where,
+                        why->line, why->column, why->message);
     return cli_fail(offline->cli, EXIT_FAILED, NULL, "%s: %s", where, why->message);
 }
 
@@ -75,14 +77,16 @@ static enum exit_status read_whole(struct offline *offline, const char *path, st
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     enum exit_status status = EXIT_OK;
     if (fd < 0)
-        return cli_fail(offline->cli, EXIT_FAILED, NULL, "cannot open %s: %s", path, strerror(errno));
+        return cli_fail(offline->cli, EXIT_FAILED, NULL, "cannot open %s: %s", path,
+                        strerror(errno));
     for (;;) {
         uint8_t *room = buf_reserve(text, 16 * 1024);
         ssize_t got = room == NULL ? -1 : read(fd, room, 16 * 1024);
         if (room == NULL)
             status = cli_fail_memory(offline->cli);
         else if (got < 0)
-            status = cli_fail(offline->cli, EXIT_FAILED, NULL, "cannot read %s: %s", path, strerror(errno));
+            status = cli_fail(offline->cli, EXIT_FAILED, NULL, "cannot read %s: %s", path,
+                              strerror(errno));
         if (got <= 0)
             break;
         text->len += (size_t)got;
@@ -101,11 +105,11 @@ static enum exit_status read_ddl(struct offline *offline, struct slice script)
         if (error != OK)
             return fail_query(offline, offline->options->ddl, error, &why);
         if (statement.kind != QUERY_CREATE_TABLE)
-            return cli_fail(offline->cli, EXIT_FAILED, NULL, "%s may hold CREATE TABLE statements only",
-                            offline->options->ddl);
+            return cli_fail(offline->cli, EXIT_FAILED, NULL,
+                            "%s may hold CREATE TABLE statements only", offline->options->ddl);
         if (offline->table_count == OFFLINE_TABLES_MAX)
-            return cli_fail(offline->cli, EXIT_FAILED, NULL, "%s has more than %u tables", offline->options->ddl,
-                            OFFLINE_TABLES_MAX);
+            return cli_fail(offline->cli, EXIT_FAILED, NULL, "%s has more than %u tables",
+                            offline->options->ddl, OFFLINE_TABLES_MAX);
         offline->tables[offline->table_count++] = statement.table;
     }
     if (offline->table_count == 0)
@@ -115,14 +119,17 @@ static enum exit_status read_ddl(struct offline *offline, struct slice script)
 }
 
 static enum exit_status read_parameters(struct offline *offline, struct buf *names,
-                                        struct query_parameter into[LIMIT_PARAMETERS], uint32_t *count)
+                                        struct query_parameter into[LIMIT_PARAMETERS],
+                                        uint32_t *count)
 {
     struct vug_parameter parameters[LIMIT_PARAMETERS];
-    enum exit_status status = cli_parameters(offline->cli, &offline->options->parameters, names, parameters, count);
+    enum exit_status status =
+        cli_parameters(offline->cli, &offline->options->parameters, names, parameters, count);
     for (uint32_t i = 0; status == EXIT_OK && i < *count; i++) {
         into[i].name = slice_text(parameters[i].name);
         if (query_value_from_wire(&parameters[i].value, &into[i].value) != OK)
-            status = cli_fail(offline->cli, EXIT_USAGE, NULL, "the parameter %s cannot be read", parameters[i].name);
+            status = cli_fail(offline->cli, EXIT_USAGE, NULL, "the parameter %s cannot be read",
+                              parameters[i].name);
     }
     return status;
 }
@@ -130,8 +137,10 @@ static enum exit_status read_parameters(struct offline *offline, struct buf *nam
 static enum exit_status make_plan(struct offline *offline)
 {
     struct slice text = slice_text(cli_argument(offline->cli, 0));
-    struct query_catalog catalog = {
-        .table = catalog_table, .region = catalog_region, .name_each = catalog_each, .arg = offline};
+    struct query_catalog catalog = {.table = catalog_table,
+                                    .region = catalog_region,
+                                    .name_each = catalog_each,
+                                    .arg = offline};
     struct query_parameter parameters[LIMIT_PARAMETERS];
     struct query_statement statement;
     struct query_error why = {.message = ""};
@@ -148,7 +157,8 @@ static enum exit_status make_plan(struct offline *offline)
         goto out;
     }
     if (error == OK)
-        error = query_plan_new(text, statement.select, &catalog, parameters, count, QUERY_EXACT, &offline->plan, &why);
+        error = query_plan_new(text, statement.select, &catalog, parameters, count, QUERY_EXACT,
+                               &offline->plan, &why);
     if (error == OK && query_plan_has_state(offline->plan))
         error = query_state_new(offline->plan, &offline->state);
     if (error != OK)
@@ -174,7 +184,8 @@ static enum exit_status print_start(struct offline *offline)
         query_type_name(query_plan_column_type(offline->plan, i), &name);
         buf_append_byte(&types, i == 0 ? '[' : ',');
         row_json_string(&types, buf_slice(&name));
-        error = cq_print_column(offline->print, slice_text(query_plan_column_name(offline->plan, i)));
+        error =
+            cq_print_column(offline->print, slice_text(query_plan_column_name(offline->plan, i)));
     }
     buf_append_byte(&types, ']');
     cq_print_subscribed(offline->print, buf_slice(&types), (struct slice){0}, false);
@@ -219,7 +230,8 @@ static void print_row_error(struct offline *offline, const struct query_error *w
 /* One write: admitted, applied, its results printed. */
 static enum error take_row(struct offline *offline)
 {
-    struct value key = {.type = VALUE_STRING, .bytes = csv_field(&offline->csv, offline->key_column)};
+    struct value key = {.type = VALUE_STRING,
+                        .bytes = csv_field(&offline->csv, offline->key_column)};
     struct query_error why = {.message = ""};
     struct query_row row;
     bool admitted = false;
@@ -237,7 +249,8 @@ static enum error take_row(struct offline *offline)
         if (offline->state == NULL)
             error = on_result(offline, QUERY_INSERT, &row);
         else
-            error = query_state_apply(offline->state, &row, &offline->arena, on_result, offline, &why);
+            error =
+                query_state_apply(offline->state, &row, &offline->arena, on_result, offline, &why);
     }
     if (error != ERROR_INVALID)
         return error;
@@ -252,19 +265,21 @@ static enum exit_status take_header(struct offline *offline)
     enum error error = row_header_take(&offline->header, &offline->csv, &problem, &name);
     offline->has_header = true;
     if (error == ERROR_INVALID)
-        return cli_fail(offline->cli, EXIT_FAILED, NULL, "%s:1: the header has %s: \"%.*s\"", offline->options->input,
-                        problem, SLICE_FMT(name));
+        return cli_fail(offline->cli, EXIT_FAILED, NULL, "%s:1: the header has %s: \"%.*s\"",
+                        offline->options->input, problem, SLICE_FMT(name));
     if (error != OK)
         return cli_fail_memory(offline->cli);
     if (key != NULL && !row_header_find(&offline->header, slice_text(key), &offline->key_column))
-        return cli_fail(offline->cli, EXIT_FAILED, NULL, "%s has no column \"%s\"", offline->options->input, key);
+        return cli_fail(offline->cli, EXIT_FAILED, NULL, "%s has no column \"%s\"",
+                        offline->options->input, key);
     return EXIT_OK;
 }
 
 static void bad_row(struct offline *offline, const char *problem)
 {
     offline->bad++;
-    cli_note(offline->cli, "%s:%llu: %s", offline->options->input, (unsigned long long)offline->csv.row_line, problem);
+    cli_note(offline->cli, "%s:%llu: %s", offline->options->input,
+             (unsigned long long)offline->csv.row_line, problem);
 }
 
 /* Every row that is there. *more: another chunk is needed. */
@@ -285,7 +300,8 @@ static enum exit_status take_rows(struct offline *offline, bool *more)
                 if (error == ERROR_MEMORY)
                     status = cli_fail_memory(offline->cli);
                 else if (error != OK)
-                    status = cli_fail(offline->cli, EXIT_FAILED, NULL, "%s:%llu: %s", offline->options->input,
+                    status = cli_fail(offline->cli, EXIT_FAILED, NULL, "%s:%llu: %s",
+                                      offline->options->input,
                                       (unsigned long long)offline->csv.row_line, error_text(error));
             }
             break;
@@ -315,8 +331,8 @@ static enum exit_status take_file(struct offline *offline, int fd)
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return cli_fail(offline->cli, EXIT_FAILED, NULL, "cannot read %s: %s", offline->options->input,
-                            strerror(errno));
+            return cli_fail(offline->cli, EXIT_FAILED, NULL, "cannot read %s: %s",
+                            offline->options->input, strerror(errno));
         if (got == 0)
             csv_end(&offline->csv);
         else
@@ -328,8 +344,8 @@ static enum exit_status take_file(struct offline *offline, int fd)
     return status;
 }
 
-enum exit_status cq_offline(struct cli *cli, const struct cq_options *options, enum vug_encoding encoding,
-                            struct cq_print *print)
+enum exit_status cq_offline(struct cli *cli, const struct cq_options *options,
+                            enum vug_encoding encoding, struct cq_print *print)
 {
     struct offline offline = {.cli = cli, .options = options, .encoding = encoding, .print = print};
     struct buf script;
@@ -349,8 +365,8 @@ enum exit_status cq_offline(struct cli *cli, const struct cq_options *options, e
     if (status == EXIT_OK) {
         fd = from_stdin ? STDIN_FILENO : open(options->input, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
-            status = cli_fail(cli, EXIT_FAILED, "- reads from stdin", "cannot open %s: %s", options->input,
-                              strerror(errno));
+            status = cli_fail(cli, EXIT_FAILED, "- reads from stdin", "cannot open %s: %s",
+                              options->input, strerror(errno));
     }
     if (status == EXIT_OK)
         status = print_start(&offline);

@@ -13,9 +13,9 @@ struct cq_options {
 };
 
 /* A continuous query over a cluster, or over a file. */
-enum exit_status cq_online(struct cli *cli, const struct cq_options *options, enum vug_encoding encoding,
-                           struct cq_print *print);
-enum exit_status cq_offline(struct cli *cli, const struct cq_options *options, enum vug_encoding encoding,
-                            struct cq_print *print);
+enum exit_status cq_online(struct cli *cli, const struct cq_options *options,
+                           enum vug_encoding encoding, struct cq_print *print);
+enum exit_status cq_offline(struct cli *cli, const struct cq_options *options,
+                            enum vug_encoding encoding, struct cq_print *print);
 
 #endif

@@ -109,8 +109,8 @@ static void print_ndjson(struct cq_print *print, const struct cq_print_event *ev
         buf_append_slice(out, column_key(print, i));
         grid_json_value(out, &event->values[i]);
     }
-    buf_printf(out, "},\"bucket\":%u,\"seq\":%llu,\"sub\":%u", event->bucket, (unsigned long long)event->seq,
-               event->sub);
+    buf_printf(out, "},\"bucket\":%u,\"seq\":%llu,\"sub\":%u", event->bucket,
+               (unsigned long long)event->seq, event->sub);
     if (event->error.len > 0) {
         buf_append_text(out, ",\"error\":");
         row_json_string(out, event->error);
@@ -170,12 +170,13 @@ void cq_print_status(struct cq_print *print, const struct vug_status *status, st
     const char *name = vug_status_text(status->code);
     if (print->output != OUTPUT_NDJSON) {
         cli_flush(print->cli);
-        cli_note(print->cli, "-- %s%s%.*s", name, status->detail.len > 0 ? ": " : "", SLICE_FMT(status->detail));
+        cli_note(print->cli, "-- %s%s%.*s", name, status->detail.len > 0 ? ": " : "",
+                 SLICE_FMT(status->detail));
         return;
     }
     buf_printf(out, "{\"status\":\"%s\"", name);
-    if (status->code == VUG_GAP || status->code == VUG_DATA_LOSS || status->code == VUG_BUCKET_MOVED ||
-        status->code == VUG_RESNAPSHOT)
+    if (status->code == VUG_GAP || status->code == VUG_DATA_LOSS ||
+        status->code == VUG_BUCKET_MOVED || status->code == VUG_RESNAPSHOT)
         buf_printf(out, ",\"bucket\":%u", status->bucket);
     if (status->to_seq > 0)
         buf_printf(out, ",\"from_seq\":%llu,\"to_seq\":%llu", (unsigned long long)status->from_seq,

@@ -29,7 +29,8 @@ void csv_end(struct csv *csv)
     csv->ended = true;
 }
 
-/* Where the row at `at` ends (behind its line end), and how many lines it has. 0: more is needed. */
+/* Where the row at `at` ends (behind its line end), and how many lines it has. 0: more is needed.
+ */
 static size_t find_end(const struct csv *csv, uint64_t *lines, bool *open_quote)
 {
     const uint8_t *data = csv->input.data;

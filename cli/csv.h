@@ -1,8 +1,11 @@
-/* CSV as RFC 4180 has it, read from chunks: quotes, doubled quotes, line ends inside of quotes, CRLF or LF, a byte order mark.
+/* CSV as RFC 4180 has it, read from chunks: quotes, doubled quotes, line ends inside of quotes,
+ * CRLF or LF, a byte order mark.
  *
- *   csv_feed(chunk) ... csv_next() until CSV_MORE ... csv_feed(chunk) ... csv_end() ... csv_next() until CSV_END
+ *   csv_feed(chunk) ... csv_next() until CSV_MORE ... csv_feed(chunk) ... csv_end() ... csv_next()
+ * until CSV_END
  *
- * A bad row is told with its line and skipped; the rows after it are read as if nothing had been. Empty lines are no rows. */
+ * A bad row is told with its line and skipped; the rows after it are read as if nothing had been.
+ * Empty lines are no rows. */
 #ifndef VUG_CLI_CSV_H
 #define VUG_CLI_CSV_H
 
@@ -38,7 +41,8 @@ void csv_fini(struct csv *csv);
 void csv_feed(struct csv *csv, struct slice chunk); /* out of memory shows as CSV_MEMORY */
 void csv_end(struct csv *csv);
 
-/* The next row. CSV_ROW: its fields are valid until the next call. CSV_BAD: `problem`, `row_line`. */
+/* The next row. CSV_ROW: its fields are valid until the next call. CSV_BAD: `problem`, `row_line`.
+ */
 enum csv_result csv_next(struct csv *csv);
 
 static inline struct slice csv_field(const struct csv *csv, uint32_t field)

@@ -9,18 +9,23 @@ struct data_options {
 };
 
 #define KEY_TYPE_ROW                                                                               \
-    {.name = "key-type", .kind = OPTION_STRING, .default_text = "string", .value_name = "TYPE",    \
-     .help = "of KEY: " TYPED_WORDS, .offset = offsetof(struct data_options, key_type)}
+    {                                                                                              \
+        .name = "key-type", .kind = OPTION_STRING, .default_text = "string", .value_name = "TYPE", \
+        .help = "of KEY: " TYPED_WORDS, .offset = offsetof(struct data_options, key_type)          \
+    }
 
 static const struct option_row put_rows[] = {
-    {.name = "type", .kind = OPTION_STRING, .value_name = "TYPE",
-     .help = "of VALUE: " TYPED_WORDS, .offset = offsetof(struct data_options, type)},
+    {.name = "type",
+     .kind = OPTION_STRING,
+     .value_name = "TYPE",
+     .help = "of VALUE: " TYPED_WORDS,
+     .offset = offsetof(struct data_options, type)},
     KEY_TYPE_ROW,
 };
 static const struct option_row key_rows[] = {KEY_TYPE_ROW};
 
-static enum exit_status read_typed(struct cli *cli, const char *word, const char *text, struct buf *bytes,
-                                   struct value *value)
+static enum exit_status read_typed(struct cli *cli, const char *word, const char *text,
+                                   struct buf *bytes, struct value *value)
 {
     const char *problem = NULL;
     enum error error = typed_value(word, text, bytes, value, &problem);
@@ -32,7 +37,8 @@ static enum exit_status read_typed(struct cli *cli, const char *word, const char
 }
 
 /* Sends one request about one region and waits. */
-static enum exit_status ask(struct cli *cli, uint32_t number, const struct buf *body, struct vug_reply *reply)
+static enum exit_status ask(struct cli *cli, uint32_t number, const struct buf *body,
+                            struct vug_reply *reply)
 {
     struct vug_sync *sync = NULL;
     enum exit_status status = cli_connect(cli, VUG_TO_SERVER, &sync);
@@ -55,7 +61,8 @@ static enum exit_status run_put(struct cli *cli, const void *into)
     buf_init(&key_bytes);
     buf_init(&value_bytes);
     vug_reply_init(&reply);
-    enum exit_status status = read_typed(cli, options->key_type, cli_argument(cli, 1), &key_bytes, &key);
+    enum exit_status status =
+        read_typed(cli, options->key_type, cli_argument(cli, 1), &key_bytes, &key);
     if (status != EXIT_OK)
         goto out;
     if (options->type == NULL)
@@ -79,12 +86,13 @@ out:
 /* "no key ..." with what else a key of that text could be, because types are part of a key. */
 static enum exit_status fail_absent(struct cli *cli, const struct data_options *options)
 {
-    return cli_fail(cli, EXIT_ABSENT,
-                    strcmp(options->key_type, "string") == 0
-                        ? "keys have types: --key-type int asks for a number; `vug keys REGION` lists them"
-                        : "keys have types: without --key-type it is a string; `vug keys REGION` lists them",
-                    "no %s key \"%s\" in region \"%s\"", options->key_type, cli_argument(cli, 1),
-                    cli_argument(cli, 0));
+    return cli_fail(
+        cli, EXIT_ABSENT,
+        strcmp(options->key_type, "string") == 0
+            ? "keys have types: --key-type int asks for a number; `vug keys REGION` lists them"
+            : "keys have types: without --key-type it is a string; `vug keys REGION` lists them",
+        "no %s key \"%s\" in region \"%s\"", options->key_type, cli_argument(cli, 1),
+        cli_argument(cli, 0));
 }
 
 static enum exit_status run_get(struct cli *cli, const void *into)
@@ -97,8 +105,8 @@ static enum exit_status run_get(struct cli *cli, const void *into)
     buf_init(&body);
     buf_init(&key_bytes);
     vug_reply_init(&reply);
-    enum exit_status status = cli_output(cli, CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON), OUTPUT_TABLE,
-                                         &output);
+    enum exit_status status =
+        cli_output(cli, CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON), OUTPUT_TABLE, &output);
     if (status == EXIT_OK)
         status = read_typed(cli, options->key_type, cli_argument(cli, 1), &key_bytes, &key);
     if (status != EXIT_OK)
@@ -134,7 +142,8 @@ static enum exit_status run_remove(struct cli *cli, const void *into)
     buf_init(&body);
     buf_init(&key_bytes);
     vug_reply_init(&reply);
-    enum exit_status status = read_typed(cli, options->key_type, cli_argument(cli, 1), &key_bytes, &key);
+    enum exit_status status =
+        read_typed(cli, options->key_type, cli_argument(cli, 1), &key_bytes, &key);
     if (status == EXIT_OK) {
         vug_key_request(&body, cli_argument(cli, 0), &key);
         status = ask(cli, VUG_REMOVE, &body, &reply);
@@ -154,7 +163,8 @@ static enum exit_status run_keys(struct cli *cli, const void *options)
     buf_init(&body);
     vug_reply_init(&reply);
     enum exit_status status = cli_output(
-        cli, CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON) | CLI_FORMAT(OUTPUT_NDJSON), OUTPUT_TABLE, &output);
+        cli, CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON) | CLI_FORMAT(OUTPUT_NDJSON),
+        OUTPUT_TABLE, &output);
     if (status != EXIT_OK)
         goto out;
     vug_region_request(&body, cli_argument(cli, 0));
@@ -207,7 +217,8 @@ const struct command put_command = {
     .name = "put",
     .usage = "REGION KEY VALUE [--type TYPE] [--key-type TYPE]",
     .summary = "Stores one value",
-    .details = "A VALUE that is a JSON object or array is stored as a JSON document, anything else as a string.",
+    .details = "A VALUE that is a JSON object or array is stored as a JSON document, anything else "
+               "as a string.",
     .rows = put_rows,
     .row_count = sizeof put_rows / sizeof put_rows[0],
     .options_size = sizeof(struct data_options),

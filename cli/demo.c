@@ -16,18 +16,21 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* A cluster on this machine, readings going in, averages coming out, and a count of whether any was lost.
+/* A cluster on this machine, readings going in, averages coming out, and a count of whether any was
+ * lost.
  *
- *   locator, server --> region, table --> subscription --> import --> last result --> comparison with the file */
+ *   locator, server --> region, table --> subscription --> import --> last result --> comparison
+ * with the file */
 
 static const char demo_ddl[] =
     "CREATE TABLE SensorReadings (id STRING, timestamp BIGINT, temperature DOUBLE) "
     "WITH ('connector'='geode-region','region'='my_region')";
-static const char demo_query[] = "SELECT id, AVG(temperature) OVER (PARTITION BY id) FROM SensorReadings "
-                                 "WHERE timestamp >= start_time";
+static const char demo_query[] =
+    "SELECT id, AVG(temperature) OVER (PARTITION BY id) FROM SensorReadings "
+    "WHERE timestamp >= start_time";
 
-#define REDRAW_US     (100u * 1000)
-#define PATIENCE_US   (10u * 1000 * 1000) /* for results that have not come when all is written */
+#define REDRAW_US      (100u * 1000)
+#define PATIENCE_US    (10u * 1000 * 1000) /* for results that have not come when all is written */
 #define STATIONS_SHOWN 20u
 
 struct demo_options {
@@ -37,16 +40,36 @@ struct demo_options {
 };
 
 static const struct option_row rows[] = {
-    {.name = "servers", .kind = OPTION_INT, .min = 1, .max = 1, .default_text = "1", .value_name = "N",
-     .help = "servers; more than one come with a later version", .offset = offsetof(struct demo_options, servers)},
-    {.name = "readings", .kind = OPTION_STRING, .value_name = "FILE.csv",
+    {.name = "servers",
+     .kind = OPTION_INT,
+     .min = 1,
+     .max = 1,
+     .default_text = "1",
+     .value_name = "N",
+     .help = "servers; more than one come with a later version",
+     .offset = offsetof(struct demo_options, servers)},
+    {.name = "readings",
+     .kind = OPTION_STRING,
+     .value_name = "FILE.csv",
      .help = "with columns id, timestamp, temperature; the weather of 2013 if left out",
      .offset = offsetof(struct demo_options, readings)},
-    {.name = "rate", .kind = OPTION_INT, .min = 0, .max = 100000000, .default_text = "0", .value_name = "N",
-     .help = "readings a second; 0: as fast as possible", .offset = offsetof(struct demo_options, rate)},
-    {.name = "start-time", .kind = OPTION_INT, .default_text = "0", .value_name = "MS",
-     .help = "start_time of the query, milliseconds since 1970", .offset = offsetof(struct demo_options, start_time)},
-    {.name = "kill", .kind = OPTION_BOOL, .help = "kill a server half way; comes with clusters of several servers",
+    {.name = "rate",
+     .kind = OPTION_INT,
+     .min = 0,
+     .max = 100000000,
+     .default_text = "0",
+     .value_name = "N",
+     .help = "readings a second; 0: as fast as possible",
+     .offset = offsetof(struct demo_options, rate)},
+    {.name = "start-time",
+     .kind = OPTION_INT,
+     .default_text = "0",
+     .value_name = "MS",
+     .help = "start_time of the query, milliseconds since 1970",
+     .offset = offsetof(struct demo_options, start_time)},
+    {.name = "kill",
+     .kind = OPTION_BOOL,
+     .help = "kill a server half way; comes with clusters of several servers",
      .offset = offsetof(struct demo_options, kill)},
 };
 
@@ -102,7 +125,8 @@ static void append_average(struct buf *out, const struct tally_key *key)
 static void draw(struct demo *demo)
 {
     struct buf *out = &demo->cli->out;
-    uint32_t shown = demo->tally.key_count < STATIONS_SHOWN ? demo->tally.key_count : STATIONS_SHOWN;
+    uint32_t shown =
+        demo->tally.key_count < STATIONS_SHOWN ? demo->tally.key_count : STATIONS_SHOWN;
     if (demo->lines_drawn > 0)
         buf_printf(out, "\033[%uA", demo->lines_drawn);
     buf_printf(out, "\033[K%-12s %20s %10s\n", "STATION", "AVG(temperature)", "RESULTS");
@@ -110,7 +134,8 @@ static void draw(struct demo *demo)
         const struct tally_key *key = &demo->tally.keys[i];
         char text[TEXT_DOUBLE_BYTES];
         int len = key->has_average ? (int)text_double(key->average, text) : 0;
-        buf_printf(out, "\033[K%-12.*s %20.*s %10" PRIu64 "\n", SLICE_FMT(key->id), len, text, key->results);
+        buf_printf(out, "\033[K%-12.*s %20.*s %10" PRIu64 "\n", SLICE_FMT(key->id), len, text,
+                   key->results);
     }
     buf_printf(out, "\033[K%" PRIu64 " readings written, %" PRIu64 " results\n", demo->acknowledged,
                demo->tally.results);
@@ -139,7 +164,8 @@ static void print_plain(struct demo *demo)
 
 static void check_done(struct demo *demo)
 {
-    if (demo->done || !demo->imported || demo->tally.results - demo->tally.repeated < demo->admitted)
+    if (demo->done || !demo->imported ||
+        demo->tally.results - demo->tally.repeated < demo->admitted)
         return;
     demo->done = true;
     loop_event_stop(demo->loop);
@@ -157,7 +183,8 @@ static void on_event(void *arg, const struct vug_event *event)
                                                               .seq = event->seq,
                                                               .sub = event->sub,
                                                               .error = event->error});
-    if (event->kind == VUG_ROW_ERROR || event->value_count != 2 || event->values[0].type != VALUE_STRING) {
+    if (event->kind == VUG_ROW_ERROR || event->value_count != 2 ||
+        event->values[0].type != VALUE_STRING) {
         demo->errors++;
         return;
     }
@@ -215,8 +242,8 @@ static void on_read(void *arg, const struct row_header *header, const struct csv
     if (!demo->has_columns &&
         (!row_header_find(header, slice_text("id"), &demo->id_column) ||
          !row_header_find(header, slice_text("timestamp"), &demo->timestamp_column))) {
-        stop(demo, cli_fail(demo->cli, EXIT_FAILED, NULL, "%s needs the columns id, timestamp and temperature",
-                            demo->path));
+        stop(demo, cli_fail(demo->cli, EXIT_FAILED, NULL,
+                            "%s needs the columns id, timestamp and temperature", demo->path));
         return;
     }
     demo->has_columns = true;
@@ -248,16 +275,19 @@ static void on_import_end(void *arg, const struct vug_error *error)
 
 static void start_import(struct demo *demo)
 {
-    static const struct importer_events events = {.on_row = on_row, .on_read = on_read, .on_end = on_import_end};
-    enum error error = importer_new(demo->loop, demo->net, &demo->target,
-                                    &(struct importer_options){.region = "my_region",
-                                                               .name = demo->path,
-                                                               .fd = demo->fd,
-                                                               .key = "id",
-                                                               .rate = (uint64_t)demo->options->rate},
-                                    &events, demo, &demo->importer);
+    static const struct importer_events events = {
+        .on_row = on_row, .on_read = on_read, .on_end = on_import_end};
+    enum error error =
+        importer_new(demo->loop, demo->net, &demo->target,
+                     &(struct importer_options){.region = "my_region",
+                                                .name = demo->path,
+                                                .fd = demo->fd,
+                                                .key = "id",
+                                                .rate = (uint64_t)demo->options->rate},
+                     &events, demo, &demo->importer);
     if (error != OK)
-        stop(demo, cli_fail(demo->cli, EXIT_INTERNAL, NULL, "cannot import: %s", error_text(error)));
+        stop(demo,
+             cli_fail(demo->cli, EXIT_INTERNAL, NULL, "cannot import: %s", error_text(error)));
 }
 
 static void print_subscribed(struct demo *demo)
@@ -268,7 +298,8 @@ static void print_subscribed(struct demo *demo)
     for (uint32_t i = 0; i < vug_subscription_column_count(demo->subscription); i++) {
         buf_append_byte(&types, i == 0 ? '[' : ',');
         row_json_string(&types, slice_text(vug_subscription_type(demo->subscription, i)));
-        if (cq_print_column(&demo->print, slice_text(vug_subscription_column(demo->subscription, i))) != OK)
+        if (cq_print_column(&demo->print,
+                            slice_text(vug_subscription_column(demo->subscription, i))) != OK)
             types.failed = true;
     }
     buf_append_byte(&types, ']');
@@ -311,7 +342,8 @@ static void on_lost(void *arg)
 {
     struct demo *demo = arg;
     demo->lost_member = true;
-    stop(demo, cli_fail(demo->cli, EXIT_FAILED, "the lines above say why", "a member of the demo ended by itself"));
+    stop(demo, cli_fail(demo->cli, EXIT_FAILED, "the lines above say why",
+                        "a member of the demo ended by itself"));
 }
 
 /* RegionCreateRequest: 1 name, 2 type. */
@@ -355,9 +387,9 @@ static void introduce(struct demo *demo)
     const struct demo_cluster *cluster = &demo->cluster;
     cli_note(demo->cli, "vug " VUG_VERSION "  demo cluster (in memory, gone when it ends)\n");
     cli_note(demo->cli, "  locator  %s:%u     server  %s:%u     metrics  http://%s:%u/metrics",
-             cluster->locator_address.host, (unsigned)cluster->locator_address.port, cluster->server_address.host,
-             (unsigned)cluster->server_address.port, cluster->http_address.host,
-             (unsigned)cluster->http_address.port);
+             cluster->locator_address.host, (unsigned)cluster->locator_address.port,
+             cluster->server_address.host, (unsigned)cluster->server_address.port,
+             cluster->http_address.host, (unsigned)cluster->http_address.port);
     cli_note(demo->cli, "  region   my_region  PARTITION, 113 buckets");
     cli_note(demo->cli, "  readings %s", demo->path);
     cli_note(demo->cli, "  query    %s\n", demo_query);
@@ -371,13 +403,14 @@ static enum exit_status run_query(struct demo *demo)
                                                           .on_failed = on_subscription_failed};
     struct vug_parameter start_time = {
         .name = "start_time", .value = {.type = VALUE_LONG, .integer = demo->options->start_time}};
-    enum error error = vug_subscription_new(demo->loop, demo->net, &demo->target,
-                                            &(struct vug_subscription_options){.sql = slice_text(demo_query),
-                                                                               .parameters = &start_time,
-                                                                               .parameter_count = 1,
-                                                                               .start = VUG_START_LATEST,
-                                                                               .progress = true},
-                                            &events, demo, &demo->subscription);
+    enum error error =
+        vug_subscription_new(demo->loop, demo->net, &demo->target,
+                             &(struct vug_subscription_options){.sql = slice_text(demo_query),
+                                                                .parameters = &start_time,
+                                                                .parameter_count = 1,
+                                                                .start = VUG_START_LATEST,
+                                                                .progress = true},
+                             &events, demo, &demo->subscription);
     if (error != OK)
         return cli_fail(demo->cli, EXIT_INTERNAL, NULL, "cannot subscribe: %s", error_text(error));
     if (demo->cli->out_is_terminal && demo->output == OUTPUT_TABLE)
@@ -395,7 +428,8 @@ static uint64_t count_mismatched(const struct demo *demo, const struct demo_chec
     for (uint32_t i = 0; i < demo->tally.key_count; i++) {
         const struct tally_key *key = &demo->tally.keys[i];
         if (key->results > 0)
-            mismatched += !demo_check_matches(check, key->id, key->has_average ? &key->average : NULL);
+            mismatched +=
+                !demo_check_matches(check, key->id, key->has_average ? &key->average : NULL);
     }
     for (uint32_t i = 0; i < demo_check_key_count(check); i++) { /* and those that never came */
         bool found = false;
@@ -422,8 +456,8 @@ static enum exit_status summarize(struct demo *demo)
         keys += demo->tally.keys[i].results > 0;
     demo_check_free(check);
     snprintf(line, sizeof line,
-             "demo: readings=%" PRIu64 " results=%" PRIu64 " keys=%" PRIu64 " lost=%" PRIu64 " duplicated=%" PRIu64
-             " mismatched=%" PRIu64 "\n",
+             "demo: readings=%" PRIu64 " results=%" PRIu64 " keys=%" PRIu64 " lost=%" PRIu64
+             " duplicated=%" PRIu64 " mismatched=%" PRIu64 "\n",
              demo->acknowledged, demo->tally.results, keys, lost, duplicated, mismatched);
     if (demo->output == OUTPUT_NDJSON) { /* stdout is for the events */
         struct buf token;
@@ -448,18 +482,22 @@ static enum exit_status summarize(struct demo *demo)
 /* On a terminal the cluster stays for whoever wants to try it. */
 static void stay(struct demo *demo)
 {
-    cli_note(demo->cli, "\nThe cluster stays until Ctrl-C. In another terminal:\n"
-                        "  vug --locator %s[%u] cq 'SELECT id, AVG(temperature) FROM SensorReadings GROUP BY id'\n"
-                        "  vug --locator %s[%u] put my_region EWR '{\"id\":\"EWR\",\"timestamp\":1,\"temperature\":40}'",
-             demo->cluster.locator_address.host, (unsigned)demo->cluster.locator_address.port,
-             demo->cluster.locator_address.host, (unsigned)demo->cluster.locator_address.port);
+    cli_note(
+        demo->cli,
+        "\nThe cluster stays until Ctrl-C. In another terminal:\n"
+        "  vug --locator %s[%u] cq 'SELECT id, AVG(temperature) FROM SensorReadings GROUP BY id'\n"
+        "  vug --locator %s[%u] put my_region EWR "
+        "'{\"id\":\"EWR\",\"timestamp\":1,\"temperature\":40}'",
+        demo->cluster.locator_address.host, (unsigned)demo->cluster.locator_address.port,
+        demo->cluster.locator_address.host, (unsigned)demo->cluster.locator_address.port);
     while (!demo->interrupted && demo->status == EXIT_OK)
         loop_event_run(demo->loop);
 }
 
 static enum exit_status play(struct demo *demo)
 {
-    enum exit_status status = demo_cluster_start(&demo->cluster, demo->cli, demo->loop, demo->net, on_lost, demo);
+    enum exit_status status =
+        demo_cluster_start(&demo->cluster, demo->cli, demo->loop, demo->net, on_lost, demo);
     if (status == EXIT_OK && !demo->interrupted) {
         demo->target.locators[0] = demo->cluster.locator_address;
         demo->target.locator_count = 1;
@@ -510,7 +548,8 @@ err_after_loop:
     return status;
 }
 
-static struct demo demo_zero(struct cli *cli, const struct demo_options *options, enum output output)
+static struct demo demo_zero(struct cli *cli, const struct demo_options *options,
+                             enum output output)
 {
     return (struct demo){.cli = cli, .options = options, .output = output, .fd = -1};
 }
@@ -519,18 +558,20 @@ static enum exit_status run_demo(struct cli *cli, const void *into)
 {
     const struct demo_options *options = into;
     enum output output = OUTPUT_TABLE;
-    enum exit_status status =
-        cli_output(cli, CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_NDJSON), OUTPUT_TABLE, &output);
+    enum exit_status status = cli_output(cli, CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_NDJSON),
+                                         OUTPUT_TABLE, &output);
     if (status != EXIT_OK)
         return status;
     if (options->kill)
         return cli_fail(cli, EXIT_FAILED, "without --kill the demo runs to its end",
-                        "--kill comes with clusters of several servers: with one, killing it loses what is in memory");
+                        "--kill comes with clusters of several servers: with one, killing it loses "
+                        "what is in memory");
     struct demo demo = demo_zero(cli, options, output);
     if (options->readings != NULL)
         snprintf(demo.path, sizeof demo.path, "%s", options->readings);
     else if (!demo_find_readings(demo.path))
-        return cli_fail(cli, EXIT_FAILED, "--readings FILE.csv names some", "cannot find deploy/data/weather-2013.csv");
+        return cli_fail(cli, EXIT_FAILED, "--readings FILE.csv names some",
+                        "cannot find deploy/data/weather-2013.csv");
     demo.fd = open(demo.path, O_RDONLY | O_CLOEXEC);
     if (demo.fd < 0)
         return cli_fail(cli, EXIT_FAILED, NULL, "cannot open %s: %s", demo.path, strerror(errno));
@@ -546,8 +587,10 @@ static enum exit_status run_demo(struct cli *cli, const void *into)
 const struct command demo_command = {
     .name = "demo",
     .usage = "[--readings FILE.csv] [--rate N] [--start-time MS] [-o table|ndjson]",
-    .summary = "Starts a cluster on this machine, feeds it readings and shows their averages as they change",
-    .details = "It counts every write and every result, and compares the averages with the file. The last line is\n"
+    .summary = "Starts a cluster on this machine, feeds it readings and shows their averages as "
+               "they change",
+    .details = "It counts every write and every result, and compares the averages with the file. "
+               "The last line is\n"
                "    demo: readings=N results=N keys=N lost=0 duplicated=0 mismatched=0\n"
                "On a terminal the cluster stays until Ctrl-C.",
     .rows = rows,

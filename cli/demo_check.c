@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define KEYS_MAX   100000u
-#define FIELD_MAX  256
-#define DIGITS     9 /* behind the point */
+#define KEYS_MAX    100000u
+#define FIELD_MAX   256
+#define DIGITS      9 /* behind the point */
 #define COLUMNS_MAX 64
 
 struct station {
@@ -26,7 +26,8 @@ struct demo_check {
     uint32_t count, cap;
 };
 
-/* One line's fields; quotes are taken off, line ends inside of quotes are not expected in readings. */
+/* One line's fields; quotes are taken off, line ends inside of quotes are not expected in readings.
+ */
 struct line {
     char fields[COLUMNS_MAX][FIELD_MAX];
     int count;
@@ -121,8 +122,8 @@ static enum error add(struct demo_check *check, const char *id, struct station *
     return OK;
 }
 
-static enum error take(struct demo_check *check, const char *id, const char *timestamp, const char *temperature,
-                       int64_t start_time_ms)
+static enum error take(struct demo_check *check, const char *id, const char *timestamp,
+                       const char *temperature, int64_t start_time_ms)
 {
     char *end = NULL;
     struct station *station = find(check, id, strlen(id));
@@ -161,7 +162,8 @@ static int column_of(const struct line *header, const char *name)
     return -1;
 }
 
-static enum error read_file(struct demo_check *check, FILE *file, int64_t start_time_ms, char problem[256])
+static enum error read_file(struct demo_check *check, FILE *file, int64_t start_time_ms,
+                            char problem[256])
 {
     struct line *line = mem_alloc(sizeof *line);
     enum error error = OK;
@@ -170,7 +172,8 @@ static enum error read_file(struct demo_check *check, FILE *file, int64_t start_
         return ERROR_MEMORY;
     if (!read_line(file, line, &good))
         line->count = 0;
-    int id = column_of(line, "id"), time = column_of(line, "timestamp"), degrees = column_of(line, "temperature");
+    int id = column_of(line, "id"), time = column_of(line, "timestamp"),
+        degrees = column_of(line, "temperature");
     int columns = line->count;
     if (!good || id < 0 || time < 0 || degrees < 0) {
         snprintf(problem, 256, "its columns must be id, timestamp and temperature");
@@ -179,9 +182,9 @@ static enum error read_file(struct demo_check *check, FILE *file, int64_t start_
     for (unsigned long number = 2; error == OK && read_line(file, line, &good); number++) {
         if (line->count == 1 && line->fields[0][0] == '\0')
             continue;
-        error = good && line->count == columns
-                    ? take(check, line->fields[id], line->fields[time], line->fields[degrees], start_time_ms)
-                    : ERROR_INVALID;
+        error = good && line->count == columns ? take(check, line->fields[id], line->fields[time],
+                                                      line->fields[degrees], start_time_ms)
+                                               : ERROR_INVALID;
         if (error != OK)
             snprintf(problem, 256, "line %lu cannot be checked: %s", number, error_text(error));
     }
@@ -193,7 +196,8 @@ static enum error read_file(struct demo_check *check, FILE *file, int64_t start_
     return error;
 }
 
-enum error demo_check_new(const char *path, int64_t start_time_ms, struct demo_check **out, char problem[256])
+enum error demo_check_new(const char *path, int64_t start_time_ms, struct demo_check **out,
+                          char problem[256])
 {
     struct demo_check *check = mem_zalloc(sizeof *check);
     problem[0] = '\0';

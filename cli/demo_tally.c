@@ -76,13 +76,16 @@ enum error tally_find(struct tally *tally, struct slice id, struct tally_key **k
 
 static bool same(const struct tally_identity *a, const struct tally_identity *b)
 {
-    return a->seq == b->seq && a->bucket == b->bucket && a->generation == b->generation && a->sub == b->sub;
+    return a->seq == b->seq && a->bucket == b->bucket && a->generation == b->generation &&
+           a->sub == b->sub;
 }
 
 /* The place of an identity, free or not. */
-static struct tally_identity *seek(struct tally_identity *table, size_t cap, const struct tally_identity *identity)
+static struct tally_identity *seek(struct tally_identity *table, size_t cap,
+                                   const struct tally_identity *identity)
 {
-    uint64_t hash = (identity->seq * 0x9e3779b97f4a7c15) ^ ((uint64_t)identity->bucket * 0xc2b2ae3d27d4eb4f) ^
+    uint64_t hash = (identity->seq * 0x9e3779b97f4a7c15) ^
+                    ((uint64_t)identity->bucket * 0xc2b2ae3d27d4eb4f) ^
                     ((uint64_t)identity->sub << 32 | identity->generation);
     size_t at = (size_t)(hash ^ hash >> 29) & (cap - 1);
     while (table[at].used && !same(&table[at], identity))
@@ -105,7 +108,8 @@ static enum error grow_identities(struct tally *tally)
     return OK;
 }
 
-enum error tally_result(struct tally *tally, const struct vug_event *event, struct slice id, const double *average)
+enum error tally_result(struct tally *tally, const struct vug_event *event, struct slice id,
+                        const double *average)
 {
     struct tally_identity identity = {.seq = event->seq,
                                       .bucket = event->bucket,

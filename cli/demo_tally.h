@@ -1,4 +1,5 @@
-/* What the demo counts: acknowledged writes and pushed results for each key, and the identity of every result. */
+/* What the demo counts: acknowledged writes and pushed results for each key, and the identity of
+ * every result. */
 #ifndef VUG_CLI_DEMO_TALLY_H
 #define VUG_CLI_DEMO_TALLY_H
 
@@ -31,12 +32,16 @@ struct tally {
 void tally_init(struct tally *tally);
 void tally_fini(struct tally *tally);
 
-/* The key of this id, made if it is new. ERROR_MEMORY. The pointer is valid until the next new key. */
+/* The key of this id, made if it is new. ERROR_MEMORY. The pointer is valid until the next new key.
+ */
 enum error tally_find(struct tally *tally, struct slice id, struct tally_key **key);
-/* A result of `id`; `average` NULL: it was NULL. A repeated identity is counted and changes nothing else. */
-enum error tally_result(struct tally *tally, const struct vug_event *event, struct slice id, const double *average);
+/* A result of `id`; `average` NULL: it was NULL. A repeated identity is counted and changes nothing
+ * else. */
+enum error tally_result(struct tally *tally, const struct vug_event *event, struct slice id,
+                        const double *average);
 
 uint64_t tally_lost(const struct tally *tally);       /* acknowledged, but no result */
-uint64_t tally_duplicated(const struct tally *tally); /* repeated identities, and results beyond the acknowledged writes */
+uint64_t tally_duplicated(const struct tally *tally); /* repeated identities, and results beyond the
+                                                         acknowledged writes */
 
 #endif

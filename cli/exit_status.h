@@ -28,7 +28,8 @@ enum exit_status {
 
 enum exit_status exit_status_of(enum error error);
 
-/* Of an error that a cluster or the way to it gave; *text is its text without the reason that may stand in front. */
+/* Of an error that a cluster or the way to it gave; *text is its text without the reason that may
+ * stand in front. */
 enum exit_status exit_status_of_vug(const struct vug_error *error, const char **text);
 
 #endif

@@ -1,4 +1,5 @@
-/* Rows and columns for people and for programs: a table with aligned columns, JSON, NDJSON or CSV. */
+/* Rows and columns for people and for programs: a table with aligned columns, JSON, NDJSON or CSV.
+ */
 #ifndef VUG_CLI_GRID_H
 #define VUG_CLI_GRID_H
 
@@ -30,7 +31,8 @@ void grid_value(struct grid *grid, const struct value *value);
 /* ERROR_MEMORY. */
 enum error grid_write(const struct grid *grid, enum output output, struct buf *out);
 
-/* A value as JSON: a double with the fewest digits that read back; NaN and infinities, strings and bytes (in hex) as strings. */
+/* A value as JSON: a double with the fewest digits that read back; NaN and infinities, strings and
+ * bytes (in hex) as strings. */
 void grid_json_value(struct buf *out, const struct value *value);
 /* For a table or CSV: the same without quotes. */
 void grid_plain_value(struct buf *out, const struct value *value);

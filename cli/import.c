@@ -17,10 +17,19 @@ struct import_options {
 };
 
 static const struct option_row rows[] = {
-    {.name = "key", .kind = OPTION_STRING, .value_name = "COLUMN",
-     .help = "the column whose text is the key of the row", .offset = offsetof(struct import_options, key)},
-    {.name = "rate", .kind = OPTION_INT, .min = 0, .max = 100000000, .default_text = "0", .value_name = "N",
-     .help = "rows a second; 0: as fast as possible", .offset = offsetof(struct import_options, rate)},
+    {.name = "key",
+     .kind = OPTION_STRING,
+     .value_name = "COLUMN",
+     .help = "the column whose text is the key of the row",
+     .offset = offsetof(struct import_options, key)},
+    {.name = "rate",
+     .kind = OPTION_INT,
+     .min = 0,
+     .max = 100000000,
+     .default_text = "0",
+     .value_name = "N",
+     .help = "rows a second; 0: as fast as possible",
+     .offset = offsetof(struct import_options, rate)},
 };
 
 struct import {
@@ -113,7 +122,8 @@ static enum exit_status finish(struct import *import, const struct vug_target *t
              status == EXIT_OK || counts.bad > 0 ? "imported" : "stopped after",
              (unsigned long long)counts.written, region, (unsigned long long)(us / 1000000),
              (unsigned long long)(us / 10000 % 100),
-             (unsigned long long)(us == 0 ? 0 : counts.written * 1000000 / us), (unsigned long long)counts.bad);
+             (unsigned long long)(us == 0 ? 0 : counts.written * 1000000 / us),
+             (unsigned long long)counts.bad);
     return status;
 }
 
@@ -151,8 +161,9 @@ err_after_net:
 err_after_loop:
     loop_event_free(import->loop);
     if (error != OK)
-        status = error == ERROR_MEMORY ? cli_fail_memory(import->cli)
-                                       : cli_fail(import->cli, EXIT_INTERNAL, NULL, "%s", error_text(error));
+        status = error == ERROR_MEMORY
+                     ? cli_fail_memory(import->cli)
+                     : cli_fail(import->cli, EXIT_INTERNAL, NULL, "%s", error_text(error));
     return status;
 }
 
@@ -172,7 +183,8 @@ static enum exit_status run_import(struct cli *cli, const void *into)
         return status;
     int fd = from_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return cli_fail(cli, EXIT_FAILED, "- reads from stdin", "cannot open %s: %s", path, strerror(errno));
+        return cli_fail(cli, EXIT_FAILED, "- reads from stdin", "cannot open %s: %s", path,
+                        strerror(errno));
     if (fstat(fd, &stat) == 0 && S_ISREG(stat.st_mode))
         import.size = (uint64_t)stat.st_size;
     status = run_loop(&import, &target,
@@ -189,9 +201,12 @@ static enum exit_status run_import(struct cli *cli, const void *into)
 const struct command import_command = {
     .name = "import",
     .usage = "REGION FILE.csv --key COLUMN [--rate N]",
-    .summary = "Writes the rows of a CSV file, each as a JSON document, each exactly once; - reads from stdin",
-    .details = "The first row names the fields. A field that is a JSON number stays one, an empty one is null,\n"
-               "anything else is a string. Every row is one write, in file order. Bad rows are named and counted;\n"
+    .summary = "Writes the rows of a CSV file, each as a JSON document, each exactly once; - reads "
+               "from stdin",
+    .details = "The first row names the fields. A field that is a JSON number stays one, an empty "
+               "one is null,\n"
+               "anything else is a string. Every row is one write, in file order. Bad rows are "
+               "named and counted;\n"
                "with any the exit status is 1.",
     .rows = rows,
     .row_count = sizeof rows / sizeof rows[0],

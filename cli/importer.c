@@ -50,20 +50,21 @@ static void take_header(struct importer *importer)
     struct vug_error error;
     enum error kind = row_header_take(&importer->header, &importer->csv, &problem, &name);
     if (kind == ERROR_INVALID) {
-        vug_error_set(&error, ERROR_INVALID, "%s:1: the header has %s: \"%.*s\"", importer->options.name, problem,
-                      SLICE_FMT(name));
+        vug_error_set(&error, ERROR_INVALID, "%s:1: the header has %s: \"%.*s\"",
+                      importer->options.name, problem, SLICE_FMT(name));
         end(importer, &error);
     } else if (kind != OK) {
         end_kind(importer, kind, error_text(kind));
-    } else if (!row_header_find(&importer->header, slice_text(importer->options.key), &importer->key_column)) {
+    } else if (!row_header_find(&importer->header, slice_text(importer->options.key),
+                                &importer->key_column)) {
         char names[512] = "";
         for (uint32_t i = 0; i < importer->header.count; i++) {
             size_t len = strlen(names);
             snprintf(names + len, sizeof names - len, "%s%.*s", i == 0 ? "" : ", ",
                      SLICE_FMT(row_header_name(&importer->header, i)));
         }
-        vug_error_set(&error, ERROR_INVALID, "%s has no column \"%s\"; its columns: %s", importer->options.name,
-                      importer->options.key, names);
+        vug_error_set(&error, ERROR_INVALID, "%s has no column \"%s\"; its columns: %s",
+                      importer->options.name, importer->options.key, names);
         end(importer, &error);
     }
     importer->has_header = true;
@@ -88,8 +89,9 @@ static bool write_row(struct importer *importer)
     buf_clear(&importer->document);
     row_document(&importer->header, csv, &importer->document);
     struct value value = {.type = VALUE_JSON, .bytes = buf_slice(&importer->document)};
-    enum error error = importer->document.failed ? ERROR_MEMORY
-                                                 : vug_writer_put(importer->writer, &key, &value, csv->row_line);
+    enum error error = importer->document.failed
+                           ? ERROR_MEMORY
+                           : vug_writer_put(importer->writer, &key, &value, csv->row_line);
     if (error == ERROR_BUSY)
         return false;
     if (error != OK) {
@@ -115,7 +117,8 @@ static uint64_t pause_us(const struct importer *importer)
 
 static void check_end(struct importer *importer)
 {
-    if (importer->csv.ended && !importer->row_waits && importer->csv.at == importer->csv.input.len &&
+    if (importer->csv.ended && !importer->row_waits &&
+        importer->csv.at == importer->csv.input.len &&
         vug_writer_unanswered(importer->writer) == 0) {
         if (!importer->has_header)
             end_kind(importer, ERROR_INVALID, "there is no header line");
@@ -182,7 +185,8 @@ static void on_input_end(void *arg, int error_number)
     struct importer *importer = arg;
     if (error_number != 0) {
         struct vug_error error;
-        vug_error_set(&error, ERROR_INVALID, "%s: %s", importer->options.name, strerror(error_number));
+        vug_error_set(&error, ERROR_INVALID, "%s: %s", importer->options.name,
+                      strerror(error_number));
         end(importer, &error);
         return;
     }
@@ -219,8 +223,8 @@ static void on_failed(void *arg, const struct vug_error *error)
 }
 
 enum error importer_new(struct loop *loop, struct net *net, const struct vug_target *target,
-                        const struct importer_options *options, const struct importer_events *events, void *arg,
-                        struct importer **out)
+                        const struct importer_options *options,
+                        const struct importer_events *events, void *arg, struct importer **out)
 {
     static const struct vug_writer_events writer_events = {
         .on_done = on_done, .on_room = on_room, .on_failed = on_failed};
@@ -239,8 +243,9 @@ enum error importer_new(struct loop *loop, struct net *net, const struct vug_tar
     enum error error = loop_timer_init(&importer->pace, loop, on_pace, importer);
     if (error != OK)
         goto err_after_importer;
-    error = vug_writer_new(loop, net, target, &(struct vug_writer_options){.region = options->region},
-                           &writer_events, importer, &importer->writer);
+    error =
+        vug_writer_new(loop, net, target, &(struct vug_writer_options){.region = options->region},
+                       &writer_events, importer, &importer->writer);
     if (error != OK)
         goto err_after_timer;
     error = input_new(loop, options->fd, &input_events, importer, &importer->input);

@@ -1,7 +1,9 @@
-/* Rows of a CSV file become writes, one each, in file order: the engine of `vug import` and of the demo.
+/* Rows of a CSV file become writes, one each, in file order: the engine of `vug import` and of the
+ * demo.
  *
  *   input thread --chunks--> csv --row--> document --> vug_writer --answers--> counted
- *        ^ the next chunk is read when this one is used up; a full window or --rate holds the rows back */
+ *        ^ the next chunk is read when this one is used up; a full window or --rate holds the rows
+ * back */
 #ifndef VUG_CLI_IMPORTER_H
 #define VUG_CLI_IMPORTER_H
 
@@ -14,8 +16,8 @@ struct importer_options {
     const char *region;
     const char *name; /* of the file, for people */
     int fd;
-    const char *key;  /* the column whose text is the region key */
-    uint64_t rate;    /* rows a second; 0: as fast as possible */
+    const char *key; /* the column whose text is the region key */
+    uint64_t rate;   /* rows a second; 0: as fast as possible */
 };
 
 struct importer_events {
@@ -23,7 +25,8 @@ struct importer_events {
     void (*on_row)(void *arg, uint64_t line, const char *problem);
     /* A row is about to be written; NULL allowed. */
     void (*on_read)(void *arg, const struct row_header *header, const struct csv *csv);
-    /* Everything is answered, or it went wrong as a whole: `error`, with `problem` of the file when error->error is ERROR_INVALID. */
+    /* Everything is answered, or it went wrong as a whole: `error`, with `problem` of the file when
+     * error->error is ERROR_INVALID. */
     void (*on_end)(void *arg, const struct vug_error *error);
 };
 
@@ -33,7 +36,8 @@ struct importer_counts {
 
 /* Starts. ERROR_MEMORY, ERROR_IO. */
 enum error importer_new(struct loop *loop, struct net *net, const struct vug_target *target,
-                        const struct importer_options *options, const struct importer_events *events, void *arg,
+                        const struct importer_options *options,
+                        const struct importer_events *events, void *arg,
                         struct importer **importer);
 void importer_free(struct importer *importer); /* not from inside a callback */
 struct importer_counts importer_counts(const struct importer *importer);

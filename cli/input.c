@@ -56,7 +56,8 @@ static void *read_chunks(void *arg)
     }
 }
 
-enum error input_new(struct loop *loop, int fd, const struct input_events *events, void *arg, struct input **out)
+enum error input_new(struct loop *loop, int fd, const struct input_events *events, void *arg,
+                     struct input **out)
 {
     struct input *input = mem_zalloc(sizeof *input);
     if (input == NULL)

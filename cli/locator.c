@@ -13,11 +13,17 @@ struct locator_command_options {
 
 static const struct option_row rows[] = {
     MEMBER_ROWS(struct locator_command_options, "locator1", "port", "10334", "7070"),
-    {.name = "map-store", .kind = OPTION_STRING, .default_text = "file", .value_name = "KIND",
+    {.name = "map-store",
+     .kind = OPTION_STRING,
+     .default_text = "file",
+     .value_name = "KIND",
      .help = "where the cluster map is kept: file; etcd comes with a later version",
      .offset = offsetof(struct locator_command_options, map_store)},
-    {.name = "etcd", .kind = OPTION_LIST, .value_name = "URL,...",
-     .help = "comes with a later version: the map in etcd", .offset = offsetof(struct locator_command_options, etcd)},
+    {.name = "etcd",
+     .kind = OPTION_LIST,
+     .value_name = "URL,...",
+     .help = "comes with a later version: the map in etcd",
+     .offset = offsetof(struct locator_command_options, etcd)},
 };
 
 struct process {
@@ -32,10 +38,12 @@ static int on_health(void *arg, struct buf *body)
     return process->member.ready ? 200 : 503;
 }
 
-static void append_metric(struct buf *body, const char *name, const char *type, const char *help, uint64_t value)
+static void append_metric(struct buf *body, const char *name, const char *type, const char *help,
+                          uint64_t value)
 {
-    buf_printf(body, "# HELP vug_locator_%s %s\n# TYPE vug_locator_%s %s\nvug_locator_%s %" PRIu64 "\n", name, help,
-               name, type, name, value);
+    buf_printf(body,
+               "# HELP vug_locator_%s %s\n# TYPE vug_locator_%s %s\nvug_locator_%s %" PRIu64 "\n",
+               name, help, name, type, name, value);
 }
 
 static int on_metrics(void *arg, struct buf *body)
@@ -51,7 +59,8 @@ static int on_metrics(void *arg, struct buf *body)
     append_metric(body, "regions", "gauge", "Regions.", state.regions);
     append_metric(body, "tables", "gauge", "Tables.", state.tables);
     append_metric(body, "clients", "gauge", "Connections of clients.", state.clients);
-    append_metric(body, "map_changes_total", "counter", "Changes of the map that were stored.", state.changes);
+    append_metric(body, "map_changes_total", "counter", "Changes of the map that were stored.",
+                  state.changes);
     append_metric(body, "map_changes_failed_total", "counter", "Changes that could not be stored.",
                   state.changes_failed);
     return 200;
@@ -66,16 +75,18 @@ static void on_ready(void *arg)
 {
     struct process *process = arg;
     struct net_address address = locator_address(process->locator);
-    member_tell_port(&process->member, "locator", &address, "clients, servers and the command line");
+    member_tell_port(&process->member, "locator", &address,
+                     "clients, servers and the command line");
     member_tell_ready(&process->member);
 }
 
 static void on_failed(void *arg, enum error why, const char *text)
 {
     struct process *process = arg;
-    enum exit_status status = why == ERROR_DAMAGED || why == ERROR_LOCKED || why == ERROR_IO ? EXIT_DATA_DIR
-                              : why == ERROR_MEMORY                                          ? EXIT_INTERNAL
-                                                                                             : EXIT_FAILED;
+    enum exit_status status = why == ERROR_DAMAGED || why == ERROR_LOCKED || why == ERROR_IO
+                                  ? EXIT_DATA_DIR
+                              : why == ERROR_MEMORY ? EXIT_INTERNAL
+                                                    : EXIT_FAILED;
     member_stop(&process->member, cli_fail(process->member.cli, status, NULL, "%s", text));
 }
 
@@ -102,31 +113,32 @@ static enum exit_status run_locator(struct cli *cli, const void *into)
     if (strcmp(options->map_store, "file") != 0 || options->etcd.count > 0)
         return cli_fail(cli, EXIT_CONFIG, "--map-store file keeps the map in --data-dir",
                         "only the map store \"file\" is there; etcd comes with a later version");
-    enum exit_status status = member_init(&process.member, cli, &options->common, "locator", on_end, &process);
+    enum exit_status status =
+        member_init(&process.member, cli, &options->common, "locator", on_end, &process);
     if (status != EXIT_OK)
         return status;
     snprintf(directory, sizeof directory, "vug-%s", options->common.name);
     const char *data_dir = options->common.data_dir != NULL ? options->common.data_dir : directory;
     if (map_store_file_new(process.member.loop, data_dir, &store, &problem) != OK) {
-        status = cli_fail(cli, problem.error == ERROR_MEMORY ? EXIT_INTERNAL : EXIT_DATA_DIR, NULL, "%s",
-                          problem.text);
+        status = cli_fail(cli, problem.error == ERROR_MEMORY ? EXIT_INTERNAL : EXIT_DATA_DIR, NULL,
+                          "%s", problem.text);
         goto err_after_member;
     }
     cli_note(cli, "vug " VUG_VERSION "  locator %s  data in %s", options->common.name, data_dir);
     status = member_serve_http(&process.member, routes, sizeof routes / sizeof routes[0], &process);
     if (status != EXIT_OK)
         goto err_after_store;
-    enum error error = locator_new(&(struct locator_options){.name = options->common.name,
-                                                             .bind_host = options->common.bind_address,
-                                                             .port = (uint16_t)options->common.port,
-                                                             .hostname = options->common.hostname_for_clients,
-                                                             .http_port = member_http_port(&process.member),
-                                                             .on_ready = on_ready,
-                                                             .on_failed = on_failed,
-                                                             .on_stop = on_stop,
-                                                             .arg = &process},
-                                   process.member.loop, process.member.net, process.member.log, store,
-                                   &process.locator);
+    enum error error = locator_new(
+        &(struct locator_options){.name = options->common.name,
+                                  .bind_host = options->common.bind_address,
+                                  .port = (uint16_t)options->common.port,
+                                  .hostname = options->common.hostname_for_clients,
+                                  .http_port = member_http_port(&process.member),
+                                  .on_ready = on_ready,
+                                  .on_failed = on_failed,
+                                  .on_stop = on_stop,
+                                  .arg = &process},
+        process.member.loop, process.member.net, process.member.log, store, &process.locator);
     if (error != OK) {
         status = cli_fail_memory(cli);
         goto err_after_store;

@@ -8,31 +8,35 @@
 
 bool member_is_loopback(const char *host)
 {
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
-           strcmp(host, "[::1]") == 0;
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 ||
+           strcmp(host, "::1") == 0 || strcmp(host, "[::1]") == 0;
 }
 
 static enum exit_status check_security(struct cli *cli, const struct member_options *options)
 {
-    const char *later = options->security_file != NULL              ? "security-file"
-                        : cli->globals.tls_cert != NULL             ? "tls-cert"
-                        : cli->globals.tls_key != NULL              ? "tls-key"
-                        : cli->globals.tls_ca != NULL               ? "tls-ca"
-                        : cli->globals.user != NULL                 ? "user"
-                        : cli->globals.password_file != NULL        ? "password-file"
-                        : !options->tls_require_client_cert ? "tls-require-client-cert"
-                                                            : NULL;
-    const char *beyond = !member_is_loopback(options->bind_address)        ? options->bind_address
-                         : !member_is_loopback(options->http_bind_address) ? options->http_bind_address
-                                                                           : NULL;
+    const char *later = options->security_file != NULL       ? "security-file"
+                        : cli->globals.tls_cert != NULL      ? "tls-cert"
+                        : cli->globals.tls_key != NULL       ? "tls-key"
+                        : cli->globals.tls_ca != NULL        ? "tls-ca"
+                        : cli->globals.user != NULL          ? "user"
+                        : cli->globals.password_file != NULL ? "password-file"
+                        : !options->tls_require_client_cert  ? "tls-require-client-cert"
+                                                             : NULL;
+    const char *beyond = !member_is_loopback(options->bind_address) ? options->bind_address
+                         : !member_is_loopback(options->http_bind_address)
+                             ? options->http_bind_address
+                             : NULL;
     if (later != NULL)
-        return cli_fail(cli, EXIT_CONFIG, "leave it out: without users and TLS a member listens on loopback",
+        return cli_fail(cli, EXIT_CONFIG,
+                        "leave it out: without users and TLS a member listens on loopback",
                         "--%s comes with a later version", later);
     if (beyond != NULL && !options->allow_insecure)
         return cli_fail(cli, EXIT_CONFIG,
-                        "users (--security-file) and TLS (--tls-cert) come with a later version; --allow-insecure "
+                        "users (--security-file) and TLS (--tls-cert) come with a later version; "
+                        "--allow-insecure "
                         "opens the port to everybody who reaches it",
-                        "%s is beyond this machine, and without --security-file and --tls-cert anybody there could "
+                        "%s is beyond this machine, and without --security-file and --tls-cert "
+                        "anybody there could "
                         "read and write; so it needs --allow-insecure",
                         beyond);
     return EXIT_OK;
@@ -67,23 +71,27 @@ static void on_signal(void *arg)
 static void on_patience(void *arg)
 {
     struct member *member = arg;
-    log_line(member->log, LOG_WARN, "main", "VG1001", "ended after 10 s without waiting for what was still in service");
+    log_line(member->log, LOG_WARN, "main", "VG1001",
+             "ended after 10 s without waiting for what was still in service");
     member_stop(member, EXIT_OK);
 }
 
-enum exit_status member_init(struct member *member, struct cli *cli, const struct member_options *options,
-                             const char *role, void (*end)(void *arg), void *arg)
+enum exit_status member_init(struct member *member, struct cli *cli,
+                             const struct member_options *options, const char *role,
+                             void (*end)(void *arg), void *arg)
 {
     enum log_level level = LOG_INFO;
-    *member = (struct member){.cli = cli, .options = options, .role = role, .on_signal = end, .arg = arg};
+    *member =
+        (struct member){.cli = cli, .options = options, .role = role, .on_signal = end, .arg = arg};
     enum exit_status status = check_security(cli, options);
     if (status != EXIT_OK)
         return status;
     if (strlen(options->name) > LIMIT_NAME_BYTES)
-        return cli_fail(cli, EXIT_CONFIG, NULL, "the name is longer than %u bytes", LIMIT_NAME_BYTES);
+        return cli_fail(cli, EXIT_CONFIG, NULL, "the name is longer than %u bytes",
+                        LIMIT_NAME_BYTES);
     if (!read_level(options->log_level, &level))
-        return cli_fail(cli, EXIT_CONFIG, "debug, info, warn or error", "there is no log level \"%s\"",
-                        options->log_level);
+        return cli_fail(cli, EXIT_CONFIG, "debug, info, warn or error",
+                        "there is no log level \"%s\"", options->log_level);
     raise_file_limit();
     enum error error = loop_event_new(&member->loop);
     if (error != OK)
@@ -111,8 +119,9 @@ err_after_net:
 err_after_loop:
     loop_event_free(member->loop);
 err_after_nothing:
-    return error == ERROR_MEMORY ? cli_fail_memory(cli)
-                                 : cli_fail(cli, EXIT_INTERNAL, NULL, "cannot start: %s", error_text(error));
+    return error == ERROR_MEMORY
+               ? cli_fail_memory(cli)
+               : cli_fail(cli, EXIT_INTERNAL, NULL, "cannot start: %s", error_text(error));
 }
 
 void member_fini(struct member *member)
@@ -125,15 +134,18 @@ void member_fini(struct member *member)
     log_free(member->log);
 }
 
-enum exit_status member_serve_http(struct member *member, const struct http_route *routes, size_t count, void *arg)
+enum exit_status member_serve_http(struct member *member, const struct http_route *routes,
+                                   size_t count, void *arg)
 {
     const struct member_options *options = member->options;
-    enum error error = http_event_new(member->loop, options->http_bind_address, (uint16_t)options->http_port, routes,
-                                      count, arg, &member->http);
+    enum error error =
+        http_event_new(member->loop, options->http_bind_address, (uint16_t)options->http_port,
+                       routes, count, arg, &member->http);
     /* Several members on one machine must not fail over a port that nobody asked for. */
     if (error == ERROR_ADDRESS_IN_USE &&
         options_source(member->cli->options, "http-port") == OPTION_DEFAULT)
-        error = http_event_new(member->loop, options->http_bind_address, 0, routes, count, arg, &member->http);
+        error = http_event_new(member->loop, options->http_bind_address, 0, routes, count, arg,
+                               &member->http);
     if (error == OK)
         return EXIT_OK;
     member->http = NULL;
@@ -147,7 +159,8 @@ uint16_t member_http_port(const struct member *member)
     return member->http == NULL ? 0 : http_event_address(member->http).port;
 }
 
-void member_tell_port(struct member *member, const char *name, const struct net_address *address, const char *purpose)
+void member_tell_port(struct member *member, const char *name, const struct net_address *address,
+                      const char *purpose)
 {
     char place[96];
     bool v6 = strchr(address->host, ':') != NULL;

@@ -1,4 +1,5 @@
-/* What `vug locator` and `vug server` have in common: options, the banner, HTTP, signals, the exit status. */
+/* What `vug locator` and `vug server` have in common: options, the banner, HTTP, signals, the exit
+ * status. */
 #ifndef VUG_CLI_MEMBER_H
 #define VUG_CLI_MEMBER_H
 
@@ -16,35 +17,69 @@ struct member_options {
 };
 
 /* The rows of these options in a struct whose member `common` they are. */
-#define MEMBER_ROWS(into, default_name, port_name, default_port, default_http_port)                         \
-    {.name = "name", .kind = OPTION_STRING, .default_text = default_name, .value_name = "NAME",              \
-     .help = "of this member; no two of a cluster may share one", .offset = offsetof(into, common.name)},    \
-    {.name = "bind-address", .kind = OPTION_STRING, .default_text = "127.0.0.1", .value_name = "ADDRESS",     \
-     .help = "where to listen", .offset = offsetof(into, common.bind_address)},                              \
-    {.name = port_name, .kind = OPTION_INT, .min = 0, .max = 65535, .default_text = default_port,             \
-     .value_name = "PORT", .help = "0 takes a free one, and the banner says which",                          \
-     .offset = offsetof(into, common.port)},                                                                 \
-    {.name = "hostname-for-clients", .kind = OPTION_STRING, .value_name = "HOST",                            \
-     .help = "how others reach this member; its bind address if left out",                                   \
-     .offset = offsetof(into, common.hostname_for_clients)},                                                 \
-    {.name = "http-port", .kind = OPTION_INT, .min = 0, .max = 65535, .default_text = default_http_port,       \
-     .value_name = "PORT", .help = "for /health and /metrics; if left out and taken, a free one",            \
-     .offset = offsetof(into, common.http_port)},                                                            \
-    {.name = "http-bind-address", .kind = OPTION_STRING, .default_text = "127.0.0.1",                          \
-     .value_name = "ADDRESS", .help = "where HTTP listens",                                                  \
-     .offset = offsetof(into, common.http_bind_address)},                                                    \
-    {.name = "data-dir", .kind = OPTION_STRING, .value_name = "DIRECTORY",                                   \
-     .help = "what this member keeps on disk", .offset = offsetof(into, common.data_dir)},                   \
-    {.name = "allow-insecure", .kind = OPTION_BOOL,                                                          \
-     .help = "listen beyond loopback without users and TLS",                                                 \
-     .offset = offsetof(into, common.allow_insecure)},                                                       \
-    {.name = "security-file", .kind = OPTION_STRING, .value_name = "FILE",                                   \
-     .help = "comes with a later version: users and roles",                                                  \
-     .offset = offsetof(into, common.security_file)},                                                        \
-    {.name = "tls-require-client-cert", .kind = OPTION_BOOL, .default_text = "true",                          \
-     .help = "comes with a later version: TLS", .offset = offsetof(into, common.tls_require_client_cert)},   \
-    {.name = "log-level", .kind = OPTION_STRING, .default_text = "info", .value_name = "LEVEL",               \
-     .help = "debug, info, warn or error", .offset = offsetof(into, common.log_level)}
+#define MEMBER_ROWS(into, default_name, port_name, default_port, default_http_port)                \
+    {.name = "name",                                                                               \
+     .kind = OPTION_STRING,                                                                        \
+     .default_text = default_name,                                                                 \
+     .value_name = "NAME",                                                                         \
+     .help = "of this member; no two of a cluster may share one",                                  \
+     .offset = offsetof(into, common.name)},                                                       \
+        {.name = "bind-address",                                                                   \
+         .kind = OPTION_STRING,                                                                    \
+         .default_text = "127.0.0.1",                                                              \
+         .value_name = "ADDRESS",                                                                  \
+         .help = "where to listen",                                                                \
+         .offset = offsetof(into, common.bind_address)},                                           \
+        {.name = port_name,                                                                        \
+         .kind = OPTION_INT,                                                                       \
+         .min = 0,                                                                                 \
+         .max = 65535,                                                                             \
+         .default_text = default_port,                                                             \
+         .value_name = "PORT",                                                                     \
+         .help = "0 takes a free one, and the banner says which",                                  \
+         .offset = offsetof(into, common.port)},                                                   \
+        {.name = "hostname-for-clients",                                                           \
+         .kind = OPTION_STRING,                                                                    \
+         .value_name = "HOST",                                                                     \
+         .help = "how others reach this member; its bind address if left out",                     \
+         .offset = offsetof(into, common.hostname_for_clients)},                                   \
+        {.name = "http-port",                                                                      \
+         .kind = OPTION_INT,                                                                       \
+         .min = 0,                                                                                 \
+         .max = 65535,                                                                             \
+         .default_text = default_http_port,                                                        \
+         .value_name = "PORT",                                                                     \
+         .help = "for /health and /metrics; if left out and taken, a free one",                    \
+         .offset = offsetof(into, common.http_port)},                                              \
+        {.name = "http-bind-address",                                                              \
+         .kind = OPTION_STRING,                                                                    \
+         .default_text = "127.0.0.1",                                                              \
+         .value_name = "ADDRESS",                                                                  \
+         .help = "where HTTP listens",                                                             \
+         .offset = offsetof(into, common.http_bind_address)},                                      \
+        {.name = "data-dir",                                                                       \
+         .kind = OPTION_STRING,                                                                    \
+         .value_name = "DIRECTORY",                                                                \
+         .help = "what this member keeps on disk",                                                 \
+         .offset = offsetof(into, common.data_dir)},                                               \
+        {.name = "allow-insecure",                                                                 \
+         .kind = OPTION_BOOL,                                                                      \
+         .help = "listen beyond loopback without users and TLS",                                   \
+         .offset = offsetof(into, common.allow_insecure)},                                         \
+        {.name = "security-file",                                                                  \
+         .kind = OPTION_STRING,                                                                    \
+         .value_name = "FILE",                                                                     \
+         .help = "comes with a later version: users and roles",                                    \
+         .offset = offsetof(into, common.security_file)},                                          \
+        {.name = "tls-require-client-cert",                                                        \
+         .kind = OPTION_BOOL,                                                                      \
+         .default_text = "true",                                                                   \
+         .help = "comes with a later version: TLS",                                                \
+         .offset = offsetof(into, common.tls_require_client_cert)},                                \
+    {                                                                                              \
+        .name = "log-level", .kind = OPTION_STRING, .default_text = "info", .value_name = "LEVEL", \
+        .help = "debug, info, warn or error", .offset = offsetof(into, common.log_level)           \
+    }
 
 struct member {
     struct cli *cli;
@@ -56,7 +91,7 @@ struct member {
     struct http *http;
     uint64_t started_us;
     bool ready;
-    enum exit_status status; /* of the process, once the loop has stopped */
+    enum exit_status status;      /* of the process, once the loop has stopped */
     void (*on_signal)(void *arg); /* SIGTERM, SIGINT, `vug stop`: to end in good order */
     void *arg;
     bool ending;
@@ -64,16 +99,19 @@ struct member {
 };
 
 /* Checks the options, makes loop, net and log, takes signals. On EXIT_OK member_fini() follows. */
-enum exit_status member_init(struct member *member, struct cli *cli, const struct member_options *options,
-                             const char *role, void (*on_signal)(void *arg), void *arg);
+enum exit_status member_init(struct member *member, struct cli *cli,
+                             const struct member_options *options, const char *role,
+                             void (*on_signal)(void *arg), void *arg);
 void member_fini(struct member *member);
 
 /* Opens the HTTP port. The routes outlive the member. */
-enum exit_status member_serve_http(struct member *member, const struct http_route *routes, size_t count, void *arg);
+enum exit_status member_serve_http(struct member *member, const struct http_route *routes,
+                                   size_t count, void *arg);
 uint16_t member_http_port(const struct member *member);
 
 /* One line of the banner: a port and its purpose. */
-void member_tell_port(struct member *member, const char *name, const struct net_address *address, const char *purpose);
+void member_tell_port(struct member *member, const char *name, const struct net_address *address,
+                      const char *purpose);
 /* The HTTP port's line and "ready in N ms". */
 void member_tell_ready(struct member *member);
 

@@ -14,20 +14,41 @@ struct create_options {
 };
 
 static const struct option_row create_rows[] = {
-    {.name = "type", .kind = OPTION_STRING, .default_text = "PARTITION", .value_name = "TYPE",
+    {.name = "type",
+     .kind = OPTION_STRING,
+     .default_text = "PARTITION",
+     .value_name = "TYPE",
      .help = "Geode's shortcut: PARTITION, PARTITION_REDUNDANT, REPLICATE, LOCAL",
      .offset = offsetof(struct create_options, type)},
-    {.name = "redundant-copies", .kind = OPTION_INT, .min = 0, .max = 3, .default_text = "0", .value_name = "N",
+    {.name = "redundant-copies",
+     .kind = OPTION_INT,
+     .min = 0,
+     .max = 3,
+     .default_text = "0",
+     .value_name = "N",
      .help = "copies beside the primary; 0: what the type says",
      .offset = offsetof(struct create_options, redundant_copies)},
-    {.name = "total-num-buckets", .kind = OPTION_INT, .min = 1, .max = LIMIT_BUCKETS, .default_text = "113",
-     .value_name = "N", .help = "parts that the keys are divided into",
+    {.name = "total-num-buckets",
+     .kind = OPTION_INT,
+     .min = 1,
+     .max = LIMIT_BUCKETS,
+     .default_text = "113",
+     .value_name = "N",
+     .help = "parts that the keys are divided into",
      .offset = offsetof(struct create_options, buckets)},
-    {.name = "key-constraint", .kind = OPTION_STRING, .value_name = "KIND",
-     .help = "only keys of this kind, such as string or int", .offset = offsetof(struct create_options, key_constraint)},
-    {.name = "value-constraint", .kind = OPTION_STRING, .value_name = "KIND",
-     .help = "only values of this kind, such as json", .offset = offsetof(struct create_options, value_constraint)},
-    {.name = "if-not-exists", .kind = OPTION_BOOL, .help = "a region of that name and kind is success",
+    {.name = "key-constraint",
+     .kind = OPTION_STRING,
+     .value_name = "KIND",
+     .help = "only keys of this kind, such as string or int",
+     .offset = offsetof(struct create_options, key_constraint)},
+    {.name = "value-constraint",
+     .kind = OPTION_STRING,
+     .value_name = "KIND",
+     .help = "only values of this kind, such as json",
+     .offset = offsetof(struct create_options, value_constraint)},
+    {.name = "if-not-exists",
+     .kind = OPTION_BOOL,
+     .help = "a region of that name and kind is success",
      .offset = offsetof(struct create_options, if_not_exists)},
 };
 
@@ -35,11 +56,14 @@ struct destroy_options {
     bool if_exists;
 };
 static const struct option_row destroy_rows[] = {
-    {.name = "if-exists", .kind = OPTION_BOOL, .help = "that there is none is success",
+    {.name = "if-exists",
+     .kind = OPTION_BOOL,
+     .help = "that there is none is success",
      .offset = offsetof(struct destroy_options, if_exists)},
 };
 
-static enum exit_status administer(struct cli *cli, uint32_t number, const struct buf *body, struct vug_reply *reply)
+static enum exit_status administer(struct cli *cli, uint32_t number, const struct buf *body,
+                                   struct vug_reply *reply)
 {
     struct vug_sync *sync = NULL;
     enum exit_status status = cli_connect(cli, VUG_TO_LOCATOR, &sync);
@@ -51,13 +75,15 @@ static enum exit_status administer(struct cli *cli, uint32_t number, const struc
     return status;
 }
 
-/* RegionCreateRequest: 1 name, 2 type, 3 redundant_copies, 4 bucket_count, 5 key_constraint, 6 value_constraint, 7 if_not_exists. */
+/* RegionCreateRequest: 1 name, 2 type, 3 redundant_copies, 4 bucket_count, 5 key_constraint, 6
+ * value_constraint, 7 if_not_exists. */
 static enum exit_status run_create(struct cli *cli, const void *into)
 {
     const struct create_options *options = into;
     struct buf body;
     struct slice type = slice_text(options->type);
-    if (region_type_find(type) == NULL) { /* others are known, and the locator says which it serves */
+    if (region_type_find(type) ==
+        NULL) { /* others are known, and the locator says which it serves */
         char hint[128] = "for example PARTITION or REPLICATE";
         if (region_type_nearest(type) != NULL)
             snprintf(hint, sizeof hint, "did you mean %s?", region_type_nearest(type));
@@ -131,8 +157,9 @@ static void add_region(struct grid *grid, const struct status_region *region)
 /* One region or, with `name` NULL, all. */
 static enum exit_status show_regions(struct cli *cli, const char *name)
 {
-    static const char *const columns[] = {"name", "type", "redundant_copies", "buckets",
-                                          "entries", "bytes", "key_constraint", "value_constraint"};
+    static const char *const columns[] = {
+        "name",    "type",  "redundant_copies", "buckets",
+        "entries", "bytes", "key_constraint",   "value_constraint"};
     struct vug_reply reply;
     struct grid grid;
     struct text_nearest nearest;
@@ -140,11 +167,10 @@ static enum exit_status show_regions(struct cli *cli, const char *name)
     bool found = false;
     vug_reply_init(&reply);
     grid_init(&grid);
-    enum exit_status status =
-        cli_output(cli,
-                   CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON) | CLI_FORMAT(OUTPUT_NDJSON) |
-                       CLI_FORMAT(OUTPUT_CSV),
-                   OUTPUT_TABLE, &output);
+    enum exit_status status = cli_output(cli,
+                                         CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON) |
+                                             CLI_FORMAT(OUTPUT_NDJSON) | CLI_FORMAT(OUTPUT_CSV),
+                                         OUTPUT_TABLE, &output);
     if (status == EXIT_OK)
         status = cluster_status_ask(cli, CLUSTER_STATUS_REGIONS, &reply);
     if (status != EXIT_OK)
@@ -172,7 +198,8 @@ static enum exit_status show_regions(struct cli *cli, const char *name)
     if (name != NULL && !found) {
         char hint[LIMIT_NAME_BYTES + 64];
         snprintf(hint, sizeof hint, "did you mean \"%s\"?  (vug region list)", near);
-        status = cli_fail(cli, EXIT_ABSENT, near[0] == '\0' ? "`vug region list` shows what there is" : hint,
+        status = cli_fail(cli, EXIT_ABSENT,
+                          near[0] == '\0' ? "`vug region list` shows what there is" : hint,
                           "no region \"%s\"", name);
     } else if (grid_write(&grid, output, &cli->out) != OK) {
         status = cli_fail_memory(cli);

@@ -30,7 +30,8 @@ bool row_header_find(const struct row_header *header, struct slice name, uint32_
     return false;
 }
 
-enum error row_header_take(struct row_header *header, const struct csv *csv, const char **problem, struct slice *name)
+enum error row_header_take(struct row_header *header, const struct csv *csv, const char **problem,
+                           struct slice *name)
 {
     uint32_t found = 0;
     header->names = mem_array(csv->field_count, sizeof *header->names);

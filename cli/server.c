@@ -18,14 +18,30 @@ struct server_command_options {
 
 static const struct option_row rows[] = {
     MEMBER_ROWS(struct server_command_options, "server1", "server-port", "40404", "7071"),
-    {.name = "locators", .kind = OPTION_STRING, .value_name = "HOST[PORT],...",
-     .help = "the locators of the cluster", .offset = offsetof(struct server_command_options, locators)},
-    {.name = "locator-wait-time", .kind = OPTION_DURATION, .min = 1, .max = 86400000, .default_text = "60s",
-     .value_name = "DURATION", .help = "how long to wait for a locator",
+    {.name = "locators",
+     .kind = OPTION_STRING,
+     .value_name = "HOST[PORT],...",
+     .help = "the locators of the cluster",
+     .offset = offsetof(struct server_command_options, locators)},
+    {.name = "locator-wait-time",
+     .kind = OPTION_DURATION,
+     .min = 1,
+     .max = 86400000,
+     .default_text = "60s",
+     .value_name = "DURATION",
+     .help = "how long to wait for a locator",
      .offset = offsetof(struct server_command_options, locator_wait_ms)},
-    {.name = "groups", .kind = OPTION_STRING, .value_name = "NAME,...",
-     .help = "groups that clients can ask for", .offset = offsetof(struct server_command_options, groups)},
-    {.name = "workers", .kind = OPTION_INT, .min = 0, .max = WORKERS_MAX, .default_text = "0", .value_name = "N",
+    {.name = "groups",
+     .kind = OPTION_STRING,
+     .value_name = "NAME,...",
+     .help = "groups that clients can ask for",
+     .offset = offsetof(struct server_command_options, groups)},
+    {.name = "workers",
+     .kind = OPTION_INT,
+     .min = 0,
+     .max = WORKERS_MAX,
+     .default_text = "0",
+     .value_name = "N",
      .help = "threads that serve connections; 0: what suits the processors",
      .offset = offsetof(struct server_command_options, workers)},
 };
@@ -159,7 +175,8 @@ static enum exit_status serve(struct process *process)
     return process->member.status;
 }
 
-static enum exit_status read_locators(struct cli *cli, const char *text, struct net_address *locators, uint32_t *count)
+static enum exit_status read_locators(struct cli *cli, const char *text,
+                                      struct net_address *locators, uint32_t *count)
 {
     struct vug_target target = {0};
     if (text == NULL)
@@ -180,15 +197,18 @@ static enum exit_status read_locators(struct cli *cli, const char *text, struct 
     return EXIT_OK;
 }
 
-static enum exit_status fail_listen(struct cli *cli, const struct member_options *options, enum error error)
+static enum exit_status fail_listen(struct cli *cli, const struct member_options *options,
+                                    enum error error)
 {
     if (error == ERROR_MEMORY)
         return cli_fail_memory(cli);
-    return cli_fail(cli, EXIT_FAILED, "--server-port 0 takes a free one", "cannot listen on %s:%lld: %s",
-                    options->bind_address, (long long)options->port, error_text(error));
+    return cli_fail(cli, EXIT_FAILED, "--server-port 0 takes a free one",
+                    "cannot listen on %s:%lld: %s", options->bind_address, (long long)options->port,
+                    error_text(error));
 }
 
-static enum exit_status start_and_serve(struct process *process, const struct server_command_options *options,
+static enum exit_status start_and_serve(struct process *process,
+                                        const struct server_command_options *options,
                                         const struct net_address *locators, uint32_t locator_count)
 {
     static const struct server_events events = {
@@ -197,25 +217,30 @@ static enum exit_status start_and_serve(struct process *process, const struct se
     struct cli *cli = process->member.cli;
     char own_name[64] = "";
     const char *hostname = common->hostname_for_clients;
-    bool is_wildcard = strcmp(common->bind_address, "0.0.0.0") == 0 || strcmp(common->bind_address, "::") == 0;
+    bool is_wildcard =
+        strcmp(common->bind_address, "0.0.0.0") == 0 || strcmp(common->bind_address, "::") == 0;
     if (hostname == NULL && is_wildcard && gethostname(own_name, sizeof own_name - 1) == 0) {
         hostname = own_name; /* nobody can connect to 0.0.0.0 */
-        cli_note(cli, "note: clients are told to connect to \"%s\"; --hostname-for-clients names another", own_name);
+        cli_note(
+            cli,
+            "note: clients are told to connect to \"%s\"; --hostname-for-clients names another",
+            own_name);
     }
     enum error error = make_places(process, worker_count(options->workers));
     if (error != OK)
         return fail_listen(cli, common, error);
-    error = server_new(&(struct server_options){.name = common->name,
-                                                .bind_address = common->bind_address,
-                                                .port = (uint16_t)common->port,
-                                                .hostname_for_clients = hostname,
-                                                .groups = options->groups,
-                                                .http_port = member_http_port(&process->member),
-                                                .locators = locators,
-                                                .locator_count = locator_count,
-                                                .locator_wait_ms = (uint32_t)options->locator_wait_ms},
-                       (struct server_place){process->member.loop, process->member.net}, process->places,
-                       process->place_count, process->member.log, &events, process, &process->server);
+    error = server_new(
+        &(struct server_options){.name = common->name,
+                                 .bind_address = common->bind_address,
+                                 .port = (uint16_t)common->port,
+                                 .hostname_for_clients = hostname,
+                                 .groups = options->groups,
+                                 .http_port = member_http_port(&process->member),
+                                 .locators = locators,
+                                 .locator_count = locator_count,
+                                 .locator_wait_ms = (uint32_t)options->locator_wait_ms},
+        (struct server_place){process->member.loop, process->member.net}, process->places,
+        process->place_count, process->member.log, &events, process, &process->server);
     if (error != OK)
         return fail_listen(cli, common, error);
     enum exit_status status = serve(process);
@@ -239,7 +264,8 @@ static enum exit_status run_server(struct cli *cli, const void *into)
     status = member_init(&process->member, cli, &options->common, "server", on_end, process);
     if (status != EXIT_OK)
         goto err_after_process;
-    cli_note(cli, "vug " VUG_VERSION "  server %s  in memory  locators %s", options->common.name, options->locators);
+    cli_note(cli, "vug " VUG_VERSION "  server %s  in memory  locators %s", options->common.name,
+             options->locators);
     status = member_serve_http(&process->member, routes, sizeof routes / sizeof routes[0], process);
     if (status == EXIT_OK)
         status = start_and_serve(process, options, locators, locator_count);
@@ -252,7 +278,8 @@ err_after_process:
 
 const struct command server_command = {
     .name = "server",
-    .usage = "--locators HOST[PORT],... [--name NAME] [--server-port PORT] [--bind-address ADDRESS]",
+    .usage =
+        "--locators HOST[PORT],... [--name NAME] [--server-port PORT] [--bind-address ADDRESS]",
     .summary = "Runs a server: it holds the data and computes the continuous queries",
     .details = "It runs in the foreground and ends in good order with SIGTERM or Ctrl-C.",
     .rows = rows,

@@ -6,8 +6,11 @@ struct sql_options {
 };
 
 static const struct option_row rows[] = {
-    {.name = "param", .kind = OPTION_REPEATED, .value_name = "NAME=VALUE",
-     .help = "a value for a name in the statement; may be repeated", .offset = offsetof(struct sql_options, parameters)},
+    {.name = "param",
+     .kind = OPTION_REPEATED,
+     .value_name = "NAME=VALUE",
+     .help = "a value for a name in the statement; may be repeated",
+     .offset = offsetof(struct sql_options, parameters)},
 };
 
 static enum exit_status print_reply(struct cli *cli, struct slice body, enum output output)
@@ -53,11 +56,10 @@ static enum exit_status run_sql(struct cli *cli, const void *into)
     buf_init(&names);
     buf_init(&body);
     vug_reply_init(&reply);
-    enum exit_status status =
-        cli_output(cli,
-                   CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON) | CLI_FORMAT(OUTPUT_NDJSON) |
-                       CLI_FORMAT(OUTPUT_CSV),
-                   OUTPUT_TABLE, &output);
+    enum exit_status status = cli_output(cli,
+                                         CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON) |
+                                             CLI_FORMAT(OUTPUT_NDJSON) | CLI_FORMAT(OUTPUT_CSV),
+                                         OUTPUT_TABLE, &output);
     if (status == EXIT_OK)
         status = cli_parameters(cli, &options->parameters, &names, parameters, &count);
     if (status == EXIT_OK)
@@ -80,8 +82,10 @@ out:
 const struct command sql_command = {
     .name = "sql",
     .usage = "STATEMENT [--param NAME=VALUE ...] [-o table|json|ndjson|csv]",
-    .summary = "Runs one statement: CREATE TABLE, DROP TABLE, SHOW TABLES, DESCRIBE, EXPLAIN, SELECT",
-    .details = "A parameter's VALUE that is a JSON number, true, false or null is that, anything else a string.",
+    .summary =
+        "Runs one statement: CREATE TABLE, DROP TABLE, SHOW TABLES, DESCRIBE, EXPLAIN, SELECT",
+    .details = "A parameter's VALUE that is a JSON number, true, false or null is that, anything "
+               "else a string.",
     .rows = rows,
     .row_count = sizeof rows / sizeof rows[0],
     .options_size = sizeof(struct sql_options),

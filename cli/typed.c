@@ -39,7 +39,8 @@ static enum error read_hex(const char *text, struct buf *bytes, const char **pro
     return bytes->failed ? ERROR_MEMORY : OK;
 }
 
-enum error typed_value(const char *word, const char *text, struct buf *bytes, struct value *value, const char **problem)
+enum error typed_value(const char *word, const char *text, struct buf *bytes, struct value *value,
+                       const char **problem)
 {
     enum value_type type = value_type_of_word(word);
     char *end = NULL;

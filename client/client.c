@@ -64,8 +64,9 @@ static void on_ready(void *arg, struct vug_conn *conn)
     client->conn = conn;
     while (!client->ended && client->first != NULL) {
         struct waiting *waiting = take_waiting(client);
-        enum error error = vug_conn_send(conn, waiting->number, slice_of(waiting->body, waiting->len),
-                                         waiting->on_reply, waiting->arg);
+        enum error error =
+            vug_conn_send(conn, waiting->number, slice_of(waiting->body, waiting->len),
+                          waiting->on_reply, waiting->arg);
         if (error != OK) {
             struct vug_error why;
             vug_error_set(&why, error, "%s", error_text(error));
@@ -120,8 +121,8 @@ void vug_client_free(struct vug_client *client)
         release(client);
 }
 
-enum error vug_client_call(struct vug_client *client, uint32_t number, struct slice body, vug_reply_fn *on_reply,
-                           void *arg)
+enum error vug_client_call(struct vug_client *client, uint32_t number, struct slice body,
+                           vug_reply_fn *on_reply, void *arg)
 {
     if (client->conn != NULL) {
         enum error error = vug_conn_send(client->conn, number, body, on_reply, arg);
@@ -133,7 +134,8 @@ enum error vug_client_call(struct vug_client *client, uint32_t number, struct sl
     struct waiting *waiting = mem_alloc(sizeof *waiting + body.len);
     if (waiting == NULL)
         return ERROR_MEMORY;
-    *waiting = (struct waiting){.number = number, .on_reply = on_reply, .arg = arg, .len = body.len};
+    *waiting =
+        (struct waiting){.number = number, .on_reply = on_reply, .arg = arg, .len = body.len};
     if (body.len > 0)
         memcpy(waiting->body, body.data, body.len);
     if (client->last != NULL)

@@ -59,7 +59,8 @@ static void set_deadline(struct vug_conn *conn)
         return;
     }
     uint64_t now = loop_now_us(conn->loop);
-    loop_timer_set(&conn->deadline, conn->first->deadline_us > now ? conn->first->deadline_us - now : 0);
+    loop_timer_set(&conn->deadline,
+                   conn->first->deadline_us > now ? conn->first->deadline_us - now : 0);
 }
 
 static struct request *take_first(struct vug_conn *conn)
@@ -181,7 +182,8 @@ static size_t on_data(void *arg, const uint8_t *data, size_t len)
             break;
         struct slice message = slice_of(content, (size_t)message_len);
         at = content + message_len;
-        bool go_on = conn->version_accepted ? take_frame(conn, message) : take_version(conn, message);
+        bool go_on =
+            conn->version_accepted ? take_frame(conn, message) : take_version(conn, message);
         if (!go_on)
             goto out;
     }
@@ -228,8 +230,9 @@ static void on_handshake(void *arg, const struct vug_error *error, struct slice 
         conn->events.on_ready(conn->arg);
 }
 
-enum error vug_conn_open(struct loop *loop, struct net *net, const struct text_host_port *peer, uint32_t timeout_ms,
-                         const struct vug_conn_events *events, void *arg, struct vug_conn **out)
+enum error vug_conn_open(struct loop *loop, struct net *net, const struct text_host_port *peer,
+                         uint32_t timeout_ms, const struct vug_conn_events *events, void *arg,
+                         struct vug_conn **out)
 {
     static const struct net_conn_events net_events = {.on_data = on_data,
                                                       .on_eof = on_eof,
@@ -247,8 +250,8 @@ enum error vug_conn_open(struct loop *loop, struct net *net, const struct text_h
     enum error error = loop_timer_init(&conn->deadline, loop, on_deadline, conn);
     if (error != OK)
         goto err_after_conn;
-    error = net_connect(net, peer->host, peer->port, (uint64_t)conn->timeout_ms * 1000, &net_events, conn,
-                        &conn->net_conn);
+    error = net_connect(net, peer->host, peer->port, (uint64_t)conn->timeout_ms * 1000, &net_events,
+                        conn, &conn->net_conn);
     if (error != OK)
         goto err_after_timer;
     error = net_conn_write(conn->net_conn, version_message, sizeof version_message);
@@ -308,8 +311,8 @@ enum error vug_conn_tell(struct vug_conn *conn, uint32_t number, struct slice bo
     return OK;
 }
 
-enum error vug_conn_send(struct vug_conn *conn, uint32_t number, struct slice body, vug_reply_fn *on_reply,
-                         void *arg)
+enum error vug_conn_send(struct vug_conn *conn, uint32_t number, struct slice body,
+                         vug_reply_fn *on_reply, void *arg)
 {
     if (conn->net_conn == NULL)
         return ERROR_CLOSED;

@@ -38,8 +38,8 @@ static bool is_above(const struct vug_position *known, uint64_t seq, uint32_t su
     return seq > known->seq || (seq == known->seq && sub > known->sub);
 }
 
-bool vug_positions_is_repeat(const struct vug_positions *positions, uint32_t bucket, uint32_t generation, uint64_t seq,
-                         uint32_t sub)
+bool vug_positions_is_repeat(const struct vug_positions *positions, uint32_t bucket,
+                             uint32_t generation, uint64_t seq, uint32_t sub)
 {
     if (bucket >= positions->count)
         return false;
@@ -47,8 +47,8 @@ bool vug_positions_is_repeat(const struct vug_positions *positions, uint32_t buc
     return known->floor && known->generation == generation && !is_above(known, seq, sub);
 }
 
-void vug_positions_processed(struct vug_positions *positions, uint32_t bucket, uint32_t generation, uint64_t seq,
-                         uint32_t sub)
+void vug_positions_processed(struct vug_positions *positions, uint32_t bucket, uint32_t generation,
+                             uint64_t seq, uint32_t sub)
 {
     PRE(bucket < positions->count);
     struct vug_position *known = &positions->bucket[bucket];
@@ -138,7 +138,8 @@ static enum error parse_position(struct vug_positions *positions, struct slice c
         return ERROR_INVALID;
     enum error error = vug_positions_reserve(positions, (uint32_t)bucket);
     if (error == OK)
-        vug_positions_processed(positions, (uint32_t)bucket, (uint32_t)generation, seq, (uint32_t)sub);
+        vug_positions_processed(positions, (uint32_t)bucket, (uint32_t)generation, seq,
+                                (uint32_t)sub);
     return error;
 }
 
@@ -159,14 +160,16 @@ enum error vug_positions_parse(struct vug_positions *positions, struct slice tex
         struct slice walk = buf_slice(&bytes);
         while (error == OK && walk.len > 0) {
             struct slice content = {0};
-            error = vug_wire_next(&walk, 1, &content) ? parse_position(positions, content) : ERROR_INVALID;
+            error = vug_wire_next(&walk, 1, &content) ? parse_position(positions, content)
+                                                      : ERROR_INVALID;
         }
     }
     buf_fini(&bytes);
     return error;
 }
 
-static const char base64url_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+static const char base64url_digits[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 void vug_base64url_encode(struct slice bytes, struct buf *text)
 {

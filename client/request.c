@@ -16,7 +16,8 @@ void vug_error_set(struct vug_error *error, enum error kind, const char *format,
     va_end(args);
 }
 
-/* Geode's codes say little; most of what goes wrong is 100 with a Java class name in front. These texts tell more. */
+/* Geode's codes say little; most of what goes wrong is 100 with a Java class name in front. These
+ * texts tell more. */
 static const struct {
     uint32_t code;
     const char *text; /* found in the message; NULL: any */
@@ -99,8 +100,8 @@ void vug_get_all_key(struct buf *body, const struct value *key)
     vug_wire_value(body, 2, key);
 }
 
-void vug_sql_request(struct buf *body, struct slice statement, const struct vug_parameter *parameters,
-                     uint32_t parameter_count)
+void vug_sql_request(struct buf *body, struct slice statement,
+                     const struct vug_parameter *parameters, uint32_t parameter_count)
 {
     vug_wire_bytes(body, 1, statement);
     for (uint32_t i = 0; i < parameter_count; i++)
@@ -151,7 +152,8 @@ bool vug_next_entry(struct slice *walk, struct value *key, struct value *value)
     return vug_wire_next(&rest, 2, &content) && value_decode(content, value) == OK;
 }
 
-bool vug_next_failure(struct slice *walk, uint32_t field, struct value *key, struct vug_error *error)
+bool vug_next_failure(struct slice *walk, uint32_t field, struct value *key,
+                      struct vug_error *error)
 {
     struct slice failure = {0};
     if (!vug_wire_next(walk, field, &failure))

@@ -80,7 +80,8 @@ static bool read_server(struct slice body, struct text_host_port *server)
         if (codec_next_field(&content, &field) != OK)
             return false;
         if (field.number == 1 && field.wire_type == 2) {
-            if (field.bytes.len >= sizeof server->host || memchr(field.bytes.data, 0, field.bytes.len))
+            if (field.bytes.len >= sizeof server->host ||
+                memchr(field.bytes.data, 0, field.bytes.len))
                 return false;
             memcpy(server->host, field.bytes.data, field.bytes.len);
             server->host[field.bytes.len] = '\0';
@@ -115,8 +116,9 @@ static void ask_locator(struct vug_route *route, const struct vug_conn_events *e
 {
     struct buf body;
     buf_init(&body);
-    enum error error = vug_conn_open(route->loop, route->net, &route->target.locators[route->locator],
-                                     route->target.timeout_ms, events, route, &route->conn);
+    enum error error =
+        vug_conn_open(route->loop, route->net, &route->target.locators[route->locator],
+                      route->target.timeout_ms, events, route, &route->conn);
     if (error == OK) {
         if (route->excludes) { /* 1 excludedServers: Server {1 hostname, 2 port} */
             struct slice host = slice_text(route->server.host);
@@ -141,11 +143,12 @@ static void ask_locator(struct vug_route *route, const struct vug_conn_events *e
 static void connect_to(struct vug_route *route, const struct text_host_port *peer)
 {
     static const struct vug_conn_events events = {.on_ready = on_arrived, .on_closed = on_closed};
-    enum error error = vug_conn_open(route->loop, route->net, peer, route->target.timeout_ms, &events,
-                                     route, &route->conn);
+    enum error error = vug_conn_open(route->loop, route->net, peer, route->target.timeout_ms,
+                                     &events, route, &route->conn);
     if (error != OK) {
         struct vug_error why;
-        vug_error_set(&why, error, "%s:%u: %s", peer->host, (unsigned)peer->port, error_text(error));
+        vug_error_set(&why, error, "%s:%u: %s", peer->host, (unsigned)peer->port,
+                      error_text(error));
         give_up_this(route, &why);
     }
 }
@@ -168,8 +171,9 @@ static void on_step(void *arg)
     }
 }
 
-enum error vug_route_init(struct vug_route *route, struct loop *loop, struct net *net, const struct vug_target *target,
-                          enum vug_client_role role, const struct vug_route_events *events, void *arg)
+enum error vug_route_init(struct vug_route *route, struct loop *loop, struct net *net,
+                          const struct vug_target *target, enum vug_client_role role,
+                          const struct vug_route_events *events, void *arg)
 {
     *route = (struct vug_route){
         .loop = loop, .net = net, .target = *target, .role = role, .events = *events, .arg = arg};

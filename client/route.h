@@ -1,10 +1,10 @@
-/* The way to a server: asks the locators in turn, or goes straight there, and ends with a connection that is ready or with
- * what stood in the way.
+/* The way to a server: asks the locators in turn, or goes straight there, and ends with a
+ * connection that is ready or with what stood in the way.
  *
  *   locator 1 --GetServer--> server --version, handshake--> on_ready()
- *      | refused, reset, EOF, late, 101          | refused: the locator is asked once more, without that server
- *      v                                         v
- *   locator 2 ...                             next locator; none left: on_failed() */
+ *      | refused, reset, EOF, late, 101          | refused: the locator is asked once more, without
+ * that server v                                         v locator 2 ... next locator; none left:
+ * on_failed() */
 #ifndef VUG_CLIENT_ROUTE_H
 #define VUG_CLIENT_ROUTE_H
 
@@ -28,19 +28,21 @@ struct vug_route {
     struct vug_conn *conn;
     struct loop_timer step;
     bool running;
-    bool at_server;                 /* the connection is to the server, not to a locator */
-    uint32_t locator;               /* that is asked */
-    struct text_host_port server;   /* that it named */
-    bool excludes;                  /* ... and that did not accept */
+    bool at_server;               /* the connection is to the server, not to a locator */
+    uint32_t locator;             /* that is asked */
+    struct text_host_port server; /* that it named */
+    bool excludes;                /* ... and that did not accept */
     struct vug_error error;
 };
 
 /* `route` stays where it is until vug_route_fini(). ERROR_MEMORY. */
-enum error vug_route_init(struct vug_route *route, struct loop *loop, struct net *net, const struct vug_target *target,
-                          enum vug_client_role role, const struct vug_route_events *events, void *arg);
+enum error vug_route_init(struct vug_route *route, struct loop *loop, struct net *net,
+                          const struct vug_target *target, enum vug_client_role role,
+                          const struct vug_route_events *events, void *arg);
 void vug_route_fini(struct vug_route *route);
 
-/* Exactly one of the two events follows, never from inside the call, unless it is stopped. Not while it runs. */
+/* Exactly one of the two events follows, never from inside the call, unless it is stopped. Not
+ * while it runs. */
 void vug_route_start(struct vug_route *route);
 void vug_route_stop(struct vug_route *route);
 

@@ -1,4 +1,5 @@
 #include "client/conn.h"
+#include "client/cq_message.h"
 #include "client/position.h"
 #include "client/route.h"
 #include "client/wire.h"
@@ -6,12 +7,12 @@
 
 /* One continuous query, followed over connections that break.
  *
- *   route -> subscribe (start, or token and positions) -> SUBSCRIBED -> batches -> events, acknowledgements with credit
- *     ^                                                                   |
+ *   route -> subscribe (start, or token and positions) -> SUBSCRIBED -> batches -> events,
+ * acknowledgements with credit ^ |
  *     +-------------- connection lost: RECONNECTING, a pause -------------+
  *
- * After a reconnect the server continues behind token and positions; what it should send again all the same is at or below the floor and
- * is dropped (vug_positions_is_repeat()). */
+ * After a reconnect the server continues behind token and positions; what it should send again all
+ * the same is at or below the floor and is dropped (vug_positions_is_repeat()). */
 
 #define GIVE_UP_MS   (10u * 60 * 1000)
 #define RETRY_MIN_US (50u * 1000)
@@ -23,9 +24,9 @@ struct vug_subscription {
     struct vug_conn *conn;
     struct vug_subscription_events events;
     void *arg;
-    struct buf request;  /* fields of CqSubscribeRequest that are the same each time */
-    struct buf start;    /* the fields that say where to begin, the first time */
-    bool resumes;        /* positions.token says where */
+    struct buf request; /* fields of CqSubscribeRequest that are the same each time */
+    struct buf start;   /* the fields that say where to begin, the first time */
+    bool resumes;       /* positions.token says where */
     uint64_t credit_events_max, credit_bytes_max;
     uint64_t give_up_ms;
     uint64_t began_us, timeout_us; /* of the first connection */
@@ -46,51 +47,6 @@ struct vug_subscription {
     unsigned in_calls;
     struct value values[LIMIT_COLUMNS]; /* of the event that is given out */
 };
-
-static const struct {
-    enum vug_status_code code;
-    const char *text;
-} status_rows[] = {
-    {VUG_CONNECTED, "CONNECTED"},
-    {VUG_BUCKET_MOVED, "BUCKET_MOVED"},
-    {VUG_GAP, "GAP"},
-    {VUG_RESNAPSHOT, "RESNAPSHOT"},
-    {VUG_DATA_LOSS, "DATA_LOSS"},
-    {VUG_SLOW, "SLOW"},
-    {VUG_CLOSED, "CLOSED"},
-    {VUG_REGION_DESTROYED, "REGION_DESTROYED"},
-    {VUG_STATUS_ERROR, "ERROR"},
-    {VUG_SUBSCRIBED, "SUBSCRIBED"},
-    {VUG_SNAPSHOT_ENDED, "SNAPSHOT_END"},
-    {VUG_RECONNECTING, "RECONNECTING"},
-};
-
-const char *vug_status_text(enum vug_status_code code)
-{
-    for (size_t i = 0; i < sizeof status_rows / sizeof status_rows[0]; i++)
-        if (status_rows[i].code == code)
-            return status_rows[i].text;
-    return "UNKNOWN";
-}
-
-const char *vug_kind_text(enum vug_kind kind)
-{
-    switch (kind) {
-    case VUG_INSERT:
-        return "+I";
-    case VUG_UPDATE_BEFORE:
-        return "-U";
-    case VUG_UPDATE_AFTER:
-        return "+U";
-    case VUG_DELETE:
-        return "-D";
-    case VUG_LATE:
-        return "LATE";
-    case VUG_ROW_ERROR:
-        return "ERROR";
-    }
-    return "?";
-}
 
 static void free_texts(char **texts, uint32_t count)
 {
@@ -145,7 +101,8 @@ static void fail_kind(struct vug_subscription *subscription, enum error kind)
     fail(subscription, &error);
 }
 
-static void tell_status(struct vug_subscription *subscription, enum vug_status_code code, struct slice detail)
+static void tell_status(struct vug_subscription *subscription, enum vug_status_code code,
+                        struct slice detail)
 {
     struct vug_status status = {.code = code, .detail = detail};
     subscription->events.on_status(subscription->arg, &status);
@@ -153,8 +110,9 @@ static void tell_status(struct vug_subscription *subscription, enum vug_status_c
 
 /* ---- Credit ---- */
 
-/* CqAck: 1 subscription_id, 2 token, 3 credit_events, 4 credit_bytes. Given back when a quarter is used, so that the server
- * never runs dry while we keep up, and at the end of a snapshot, whose token releases retention. */
+/* CqAck: 1 subscription_id, 2 token, 3 credit_events, 4 credit_bytes. Given back when a quarter is
+ * used, so that the server never runs dry while we keep up, and at the end of a snapshot, whose
+ * token releases retention. */
 static void give_credit(struct vug_subscription *subscription)
 {
     bool due = subscription->used_events * 4 >= subscription->credit_events_max ||
@@ -180,63 +138,11 @@ static void give_credit(struct vug_subscription *subscription)
 
 /* ---- Events ---- */
 
-static enum error read_event(struct vug_subscription *subscription, struct slice content, struct vug_event *event)
-{
-    *event = (struct vug_event){.generation = 1, .values = subscription->values};
-    while (content.len > 0) {
-        struct codec_field field;
-        enum error error = codec_next_field(&content, &field);
-        if (error != OK)
-            return error;
-        bool is_bytes = field.wire_type == 2;
-        if ((field.number == 5 || field.number == 6 || field.number == 11) != is_bytes)
-            continue; /* of a later version */
-        switch (field.number) {
-        case 1:
-            event->bucket = (uint32_t)field.integer;
-            break;
-        case 2:
-            event->seq = field.integer;
-            break;
-        case 3:
-            event->sub = (uint32_t)field.integer;
-            break;
-        case 4:
-            event->kind = (enum vug_kind)field.integer;
-            break;
-        case 5:
-            if (event->value_count == LIMIT_COLUMNS)
-                return ERROR_LIMIT;
-            error = value_decode(field.bytes, &subscription->values[event->value_count++]);
-            break;
-        case 6:
-            error = value_decode(field.bytes, &event->key);
-            break;
-        case 7:
-            event->event_time_ms = vug_wire_unzigzag(field.integer);
-            break;
-        case 8:
-            event->ingest_time_ms = vug_wire_unzigzag(field.integer);
-            break;
-        case 11:
-            event->error = field.bytes;
-            break;
-        case 12:
-            event->generation = field.integer == 0 ? 1 : (uint32_t)field.integer;
-            break;
-        default:
-            break;
-        }
-        if (error != OK)
-            return error;
-    }
-    return OK;
-}
-
-static enum error take_event(struct vug_subscription *subscription, struct slice content, enum vug_phase phase)
+static enum error take_event(struct vug_subscription *subscription, struct slice content,
+                             enum vug_phase phase)
 {
     struct vug_event event;
-    enum error error = read_event(subscription, content, &event);
+    enum error error = cq_message_event(content, subscription->values, &event);
     if (error != OK)
         return error;
     event.phase = phase;
@@ -245,50 +151,21 @@ static enum error take_event(struct vug_subscription *subscription, struct slice
         return error;
     subscription->used_events++;
     subscription->used_bytes += content.len;
-    if (vug_positions_is_repeat(&subscription->positions, event.bucket, event.generation, event.seq, event.sub))
+    if (vug_positions_is_repeat(&subscription->positions, event.bucket, event.generation, event.seq,
+                                event.sub))
         return OK;
     /* Before the call, so that a token taken inside of it counts this event as processed. */
-    vug_positions_processed(&subscription->positions, event.bucket, event.generation, event.seq, event.sub);
+    vug_positions_processed(&subscription->positions, event.bucket, event.generation, event.seq,
+                            event.sub);
     subscription->events.on_event(subscription->arg, &event);
-    return OK;
-}
-
-struct batch {
-    uint64_t id, conflated;
-    enum vug_phase phase;
-    struct slice token;
-    int64_t watermark_ms;
-};
-
-static enum error read_batch(struct slice body, struct batch *batch)
-{
-    *batch = (struct batch){0};
-    while (body.len > 0) {
-        struct codec_field field;
-        enum error error = codec_next_field(&body, &field);
-        if (error != OK)
-            return error;
-        if (field.number == 5 && field.wire_type == 2)
-            batch->token = field.bytes;
-        if (field.wire_type != 0)
-            continue;
-        if (field.number == 1)
-            batch->id = field.integer;
-        else if (field.number == 3)
-            batch->phase = (enum vug_phase)field.integer;
-        else if (field.number == 6)
-            batch->watermark_ms = vug_wire_unzigzag(field.integer);
-        else if (field.number == 7)
-            batch->conflated = field.integer;
-    }
     return OK;
 }
 
 static void take_batch(struct vug_subscription *subscription, struct slice body)
 {
-    struct batch batch;
+    struct cq_message_batch batch;
     struct slice walk = body, content = {0};
-    enum error error = read_batch(body, &batch);
+    enum error error = cq_message_batch(body, &batch);
     if (error == OK && batch.id != subscription->id)
         return; /* what was under way of a subscription that has ended */
     while (error == OK && !is_over(subscription) && vug_wire_next(&walk, 4, &content))
@@ -299,7 +176,8 @@ static void take_batch(struct vug_subscription *subscription, struct slice body)
         fail_kind(subscription, error);
         return;
     }
-    if (batch.token.len > 0 && vug_positions_take_token(&subscription->positions, batch.token) == OK)
+    if (batch.token.len > 0 &&
+        vug_positions_take_token(&subscription->positions, batch.token) == OK)
         subscription->token_unacknowledged = true;
     if (batch.phase == VUG_SNAPSHOT_END)
         tell_status(subscription, VUG_SNAPSHOT_ENDED, (struct slice){0});
@@ -309,40 +187,21 @@ static void take_batch(struct vug_subscription *subscription, struct slice body)
         give_credit(subscription);
 }
 
-/* CqStatus: 2 code, 3 bucket, 4 from_seq, 5 to_seq, 6 token, 7 detail. */
 static void take_status(struct vug_subscription *subscription, struct slice body)
 {
-    struct vug_status status = {.code = VUG_CONNECTED};
-    struct slice token = {0};
-    uint64_t id = 0;
-    while (body.len > 0) {
-        struct codec_field field;
-        if (codec_next_field(&body, &field) != OK) {
-            fail_kind(subscription, ERROR_MALFORMED);
-            return;
-        }
-        if (field.wire_type == 2 && field.number == 6)
-            token = field.bytes;
-        else if (field.wire_type == 2 && field.number == 7)
-            status.detail = field.bytes;
-        if (field.wire_type != 0)
-            continue;
-        if (field.number == 1)
-            id = field.integer;
-        else if (field.number == 2)
-            status.code = (enum vug_status_code)field.integer;
-        else if (field.number == 3)
-            status.bucket = (uint32_t)field.integer;
-        else if (field.number == 4)
-            status.from_seq = field.integer;
-        else if (field.number == 5)
-            status.to_seq = field.integer;
-    }
-    if (id != subscription->id)
+    struct cq_message_status message;
+    enum error error_kind = cq_message_status(body, &message);
+    if (error_kind != OK) {
+        fail_kind(subscription, error_kind);
         return;
+    }
+    if (message.id != subscription->id)
+        return;
+    struct vug_status status = message.status;
     if (status.code == VUG_GAP || status.code == VUG_RESNAPSHOT || status.code == VUG_DATA_LOSS)
         vug_positions_drop_floor(&subscription->positions, status.bucket);
-    if (token.len > 0 && vug_positions_take_token(&subscription->positions, token) == OK)
+    if (message.token.len > 0 &&
+        vug_positions_take_token(&subscription->positions, message.token) == OK)
         subscription->token_unacknowledged = true;
     subscription->events.on_status(subscription->arg, &status);
     bool is_end = status.code == VUG_CLOSED || status.code == VUG_REGION_DESTROYED ||
@@ -351,10 +210,12 @@ static void take_status(struct vug_subscription *subscription, struct slice body
         struct vug_error error;
         enum error kind = status.code == VUG_REGION_DESTROYED ? ERROR_NOT_FOUND : ERROR_CLOSED;
         if (status.detail.len > 0)
-            vug_error_set(&error, kind, "the server ended the subscription: %.*s", SLICE_FMT(status.detail));
+            vug_error_set(&error, kind, "the server ended the subscription: %.*s",
+                          SLICE_FMT(status.detail));
         else
             vug_error_set(&error, kind, "the server ended the subscription: %s",
-                          status.code == VUG_REGION_DESTROYED ? "the region was destroyed" : "closed");
+                          status.code == VUG_REGION_DESTROYED ? "the region was destroyed"
+                                                              : "closed");
         fail(subscription, &error);
     }
 }
@@ -387,13 +248,15 @@ static void wait_and_retry(struct vug_subscription *subscription, const struct v
     subscription->route.error = *error;
 }
 
-/* Nobody waits ten minutes for the first connection, only for what has begun: but a connection that stood and broke is tried again for the
- * time of one request. */
+/* Nobody waits ten minutes for the first connection, only for what has begun: but a connection that
+ * stood and broke is tried again for the time of one request. */
 static void retry_or_fail(struct vug_subscription *subscription, const struct vug_error *error)
 {
-    bool hopeless = error->error == ERROR_UNAUTHORIZED || error->error == ERROR_UNSUPPORTED || error->error == ERROR_MEMORY;
+    bool hopeless = error->error == ERROR_UNAUTHORIZED || error->error == ERROR_UNSUPPORTED ||
+                    error->error == ERROR_MEMORY;
     bool broke = error->error == ERROR_RESET || error->error == ERROR_CLOSED;
-    bool in_time = loop_now_us(subscription->loop) - subscription->began_us < subscription->timeout_us;
+    bool in_time =
+        loop_now_us(subscription->loop) - subscription->began_us < subscription->timeout_us;
     if (hopeless || (subscription->columns == NULL && !(broke && in_time)))
         fail(subscription, error);
     else
@@ -480,7 +343,8 @@ static void on_subscribed(void *arg, const struct vug_error *error, struct slice
     struct vug_subscription *subscription = arg;
     if (error != NULL && error->code == 0)
         return; /* the connection is lost, which on_conn_closed() hears */
-    if (error != NULL && error->code == 101 && subscription->columns != NULL) { /* a server that has not joined yet: another attempt */
+    if (error != NULL && error->code == 101 &&
+        subscription->columns != NULL) { /* a server that has not joined yet: another attempt */
         vug_conn_close(subscription->conn);
         subscription->conn = NULL;
         wait_and_retry(subscription, error);
@@ -525,8 +389,8 @@ static void on_route_ready(void *arg, struct vug_conn *conn)
         buf_append_slice(&body, buf_slice(&subscription->start));
     }
     enum error error = body.failed ? ERROR_MEMORY
-                                   : vug_conn_send(conn, VUG_SUBSCRIBE, buf_slice(&body), on_subscribed,
-                                                   subscription);
+                                   : vug_conn_send(conn, VUG_SUBSCRIBE, buf_slice(&body),
+                                                   on_subscribed, subscription);
     buf_fini(&body);
     if (error != OK && error != ERROR_CLOSED)
         fail_kind(subscription, error);
@@ -551,18 +415,21 @@ static void on_give_up(void *arg)
     struct vug_subscription *subscription = arg;
     struct vug_error error;
     vug_error_set(&error, ERROR_TIMEOUT, "no server for %llu s; last: %.1500s",
-                  (unsigned long long)(subscription->give_up_ms / 1000), subscription->route.error.text);
+                  (unsigned long long)(subscription->give_up_ms / 1000),
+                  subscription->route.error.text);
     fail(subscription, &error);
 }
 
-static void encode_options(struct vug_subscription *subscription, const struct vug_subscription_options *options)
+static void encode_options(struct vug_subscription *subscription,
+                           const struct vug_subscription_options *options)
 {
     struct buf *request = &subscription->request;
     vug_wire_text(request, 1, options->name);
     vug_wire_bytes(request, 2, options->sql);
     vug_wire_bytes(request, 4, options->plan_id);
     for (uint32_t i = 0; i < options->parameter_count; i++)
-        vug_wire_named_value(request, 5, options->parameters[i].name, &options->parameters[i].value);
+        vug_wire_named_value(request, 5, options->parameters[i].name,
+                             &options->parameters[i].value);
     vug_wire_uint(request, 11, options->encoding);
     vug_wire_uint(request, 12, options->slow_policy);
     vug_wire_uint(request, 13, options->sample_ms);
@@ -585,9 +452,11 @@ static void encode_options(struct vug_subscription *subscription, const struct v
 
 static enum error init_timers(struct vug_subscription *subscription)
 {
-    enum error error = loop_timer_init(&subscription->retry, subscription->loop, on_retry, subscription);
+    enum error error =
+        loop_timer_init(&subscription->retry, subscription->loop, on_retry, subscription);
     if (error == OK)
-        error = loop_timer_init(&subscription->give_up, subscription->loop, on_give_up, subscription);
+        error =
+            loop_timer_init(&subscription->give_up, subscription->loop, on_give_up, subscription);
     return error;
 }
 
@@ -606,7 +475,8 @@ enum error vug_subscription_new(struct loop *loop, struct net *net, const struct
     subscription->arg = arg;
     subscription->retry_us = RETRY_MIN_US;
     subscription->began_us = loop_now_us(loop);
-    subscription->timeout_us = (target->timeout_ms == 0 ? VUG_TIMEOUT_MS : target->timeout_ms) * 1000ull;
+    subscription->timeout_us =
+        (target->timeout_ms == 0 ? VUG_TIMEOUT_MS : target->timeout_ms) * 1000ull;
     subscription->give_up_ms = options->give_up_ms == 0 ? GIVE_UP_MS : options->give_up_ms;
     subscription->credit_events_max =
         options->credit_events == 0 ? LIMIT_CREDIT_EVENTS_DEFAULT : options->credit_events;
@@ -623,8 +493,8 @@ enum error vug_subscription_new(struct loop *loop, struct net *net, const struct
         subscription->resumes = true;
     }
     if (error == OK)
-        error = vug_route_init(&subscription->route, loop, net, target, VUG_TO_SERVER, &route_events,
-                               subscription);
+        error = vug_route_init(&subscription->route, loop, net, target, VUG_TO_SERVER,
+                               &route_events, subscription);
     if (error != OK)
         goto err_after_options;
     error = init_timers(subscription);

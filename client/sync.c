@@ -21,7 +21,8 @@ void vug_reply_fini(struct vug_reply *reply)
     buf_fini(&reply->body);
 }
 
-enum error vug_sync_new(const struct vug_target *target, enum vug_client_role role, struct vug_sync **out)
+enum error vug_sync_new(const struct vug_target *target, enum vug_client_role role,
+                        struct vug_sync **out)
 {
     struct vug_sync *sync = mem_zalloc(sizeof *sync);
     if (sync == NULL)
@@ -69,15 +70,16 @@ static void on_reply(void *arg, const struct vug_error *error, struct slice body
     loop_event_stop(sync->loop);
 }
 
-enum error vug_sync_call(struct vug_sync *sync, uint32_t number, const struct buf *body, struct vug_reply *reply)
+enum error vug_sync_call(struct vug_sync *sync, uint32_t number, const struct buf *body,
+                         struct vug_reply *reply)
 {
     buf_clear(&reply->body);
     reply->error.error = OK;
     sync->reply = reply;
     enum error error = ERROR_MEMORY;
     if (body == NULL || !body->failed)
-        error = vug_client_call(sync->client, number, body == NULL ? (struct slice){0} : buf_slice(body),
-                                on_reply, sync);
+        error = vug_client_call(sync->client, number,
+                                body == NULL ? (struct slice){0} : buf_slice(body), on_reply, sync);
     if (error == OK)
         loop_event_run(sync->loop);
     else

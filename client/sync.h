@@ -1,4 +1,5 @@
-/* The blocking side of libvug, for programs without a loop: a loop of its own, and one request at a time. */
+/* The blocking side of libvug, for programs without a loop: a loop of its own, and one request at a
+ * time. */
 #ifndef VUG_CLIENT_SYNC_H
 #define VUG_CLIENT_SYNC_H
 
@@ -13,11 +14,14 @@ struct vug_reply {
 void vug_reply_init(struct vug_reply *reply);
 void vug_reply_fini(struct vug_reply *reply);
 
-enum error vug_sync_new(const struct vug_target *target, enum vug_client_role role, struct vug_sync **sync);
+enum error vug_sync_new(const struct vug_target *target, enum vug_client_role role,
+                        struct vug_sync **sync);
 void vug_sync_free(struct vug_sync *sync);
 
-/* Sends and waits for the answer, at most for the target's timeout for each step on the way. Returns reply->error.error. */
-enum error vug_sync_call(struct vug_sync *sync, uint32_t number, const struct buf *body, struct vug_reply *reply);
+/* Sends and waits for the answer, at most for the target's timeout for each step on the way.
+ * Returns reply->error.error. */
+enum error vug_sync_call(struct vug_sync *sync, uint32_t number, const struct buf *body,
+                         struct vug_reply *reply);
 bool vug_sync_peer(const struct vug_sync *sync, struct text_host_port *peer);
 
 #endif

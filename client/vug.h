@@ -1,14 +1,17 @@
 /* libvug: the C client of a Vug cluster.
  *
- * Everything here is asynchronous and runs on one loop (common/loop.h, common/net.h), so the same code serves the command line,
- * the tests under a simulated network, and programs with a loop of their own. client/sync.h is the thin blocking side.
+ * Everything here is asynchronous and runs on one loop (common/loop.h, common/net.h), so the same
+ * code serves the command line, the tests under a simulated network, and programs with a loop of
+ * their own. client/sync.h is the thin blocking side.
  *
  *   vug_client        requests and replies, many in flight, in order
  *   vug_writer        writes that happen exactly once, also when connections break
- *   vug_subscription  results of a continuous query, nothing twice and nothing missing, also when connections break
+ *   vug_subscription  results of a continuous query, nothing twice and nothing missing, also when
+ * connections break
  *
- * All three find a server in the same way (struct vug_target) and end with their _free(), after which no callback comes. A
- * callback may end its own object. Nothing here keeps a pointer into its arguments unless it says so. */
+ * All three find a server in the same way (struct vug_target) and end with their _free(), after
+ * which no callback comes. A callback may end its own object. Nothing here keeps a pointer into its
+ * arguments unless it says so. */
 #ifndef VUG_CLIENT_VUG_H
 #define VUG_CLIENT_VUG_H
 
@@ -27,7 +30,8 @@
 #define VUG_LOCATORS_MAX 16
 
 struct vug_target {
-    struct text_host_port locators[VUG_LOCATORS_MAX]; /* asked in this order, until one names a server */
+    struct text_host_port
+        locators[VUG_LOCATORS_MAX]; /* asked in this order, until one names a server */
     uint32_t locator_count;
     bool straight; /* no locator: `server` it is */
     struct text_host_port server;
@@ -35,7 +39,8 @@ struct vug_target {
 };
 #define VUG_TIMEOUT_MS 10000u
 
-/* Reads a list "H[P],H:P,..." of locators into the target. ERROR_INVALID; ERROR_LIMIT beyond VUG_LOCATORS_MAX. */
+/* Reads a list "H[P],H:P,..." of locators into the target. ERROR_INVALID; ERROR_LIMIT beyond
+ * VUG_LOCATORS_MAX. */
 enum error vug_target_locators(struct vug_target *target, const char *list);
 
 /* ---- What went wrong ---- */
@@ -97,18 +102,19 @@ struct vug_parameter {
     const char *name;
     struct value value;
 };
-void vug_sql_request(struct buf *body, struct slice statement, const struct vug_parameter *parameters,
-                     uint32_t parameter_count);
+void vug_sql_request(struct buf *body, struct slice statement,
+                     const struct vug_parameter *parameters, uint32_t parameter_count);
 
 /* Contents of replies. They point into `body`. ERROR_MALFORMED. */
 enum error vug_value_reply(struct slice body, struct value *value); /* Get, PutIfAbsent */
 enum error vug_size_reply(struct slice body, uint64_t *size);
 /* Walks what repeats: start with *walk = body; false at its end. A malformed rest ends it too. */
-bool vug_next_key(struct slice *walk, struct value *key);       /* KeySet */
-bool vug_next_region(struct slice *walk, struct slice *region); /* RegionNames */
+bool vug_next_key(struct slice *walk, struct value *key);                        /* KeySet */
+bool vug_next_region(struct slice *walk, struct slice *region);                  /* RegionNames */
 bool vug_next_entry(struct slice *walk, struct value *key, struct value *value); /* GetAll */
 /* Failures of GetAll (field 2) and PutAll (field 1). */
-bool vug_next_failure(struct slice *walk, uint32_t field, struct value *key, struct vug_error *error);
+bool vug_next_failure(struct slice *walk, uint32_t field, struct value *key,
+                      struct vug_error *error);
 
 struct vug_sql_reply { /* columns, types and rows are walked in the body */
     uint32_t column_count, row_count;
@@ -124,64 +130,79 @@ bool vug_sql_next_value(struct slice *row, struct value *value);
 
 struct vug_client;
 
-/* Called once for each request, in the order of the requests. `error` is NULL when the request was answered with
- * its response, whose content is `body`, valid during the call. */
+/* Called once for each request, in the order of the requests. `error` is NULL when the request was
+ * answered with its response, whose content is `body`, valid during the call. */
 typedef void vug_reply_fn(void *arg, const struct vug_error *error, struct slice body);
 
 enum vug_client_role {
     VUG_TO_SERVER,
-    VUG_TO_LOCATOR, /* administration: stays with the locator; with a `straight` target goes to the server, which forwards */
+    VUG_TO_LOCATOR, /* administration: stays with the locator; with a `straight` target goes to the
+                       server, which forwards */
 };
 
 enum error vug_client_new(struct loop *loop, struct net *net, const struct vug_target *target,
                           enum vug_client_role role, struct vug_client **client);
 void vug_client_free(struct vug_client *client);
 
-/* Sends a request; connects first if there is no connection. A request whose connection is lost before the answer fails with ERROR_CLOSED
- * or ERROR_RESET: whether it was carried out is not known. Past the deadline of the oldest request the connection is given up: ERROR_TIMEOUT.
- * Returned, and then there is no callback: ERROR_MEMORY; ERROR_LIMIT with LIMIT_REQUESTS_IN_SERVICE unanswered. */
-enum error vug_client_call(struct vug_client *client, uint32_t number, struct slice body, vug_reply_fn *on_reply,
-                           void *arg);
+/* Sends a request; connects first if there is no connection. A request whose connection is lost
+ * before the answer fails with ERROR_CLOSED or ERROR_RESET: whether it was carried out is not
+ * known. Past the deadline of the oldest request the connection is given up: ERROR_TIMEOUT.
+ * Returned, and then there is no callback: ERROR_MEMORY; ERROR_LIMIT with LIMIT_REQUESTS_IN_SERVICE
+ * unanswered. */
+enum error vug_client_call(struct vug_client *client, uint32_t number, struct slice body,
+                           vug_reply_fn *on_reply, void *arg);
 /* The server (or locator) of the present connection; false without one. */
 bool vug_client_peer(const struct vug_client *client, struct text_host_port *peer);
 
 /* ---- A writer ---- */
 
-/* Writes with WriteBatch: each operation has the writer's id and a number, and is repeated, on any server, until it is answered. */
+/* Writes with WriteBatch: each operation has the writer's id and a number, and is repeated, on any
+ * server, until it is answered. */
 struct vug_writer;
 
 struct vug_writer_options {
     const char *region;
-    uint32_t window;       /* operations unanswered; 0: the most, LIMIT_WRITER_WINDOW */
-    uint32_t batch_ops;    /* 0: 256 */
-    uint32_t batch_bytes;  /* 0: 64 KiB; an operation that is larger travels alone */
-    uint64_t give_up_ms;   /* an operation that is unanswered that long ends the writer; 0: 10 minutes, which is also the most */
+    uint32_t window;      /* operations unanswered; 0: the most, LIMIT_WRITER_WINDOW */
+    uint32_t batch_ops;   /* 0: 256 */
+    uint32_t batch_bytes; /* 0: 64 KiB; an operation that is larger travels alone */
+    uint64_t give_up_ms;  /* an operation that is unanswered that long ends the writer; 0: 10
+                             minutes, which is also the most */
 };
 
 struct vug_writer_events {
-    /* One operation was answered, in the order of the operations. `error` NULL: it is applied, exactly once. Otherwise the batch that
-     * held it was refused (an unknown region, a value that the region does not take): nothing of it may be relied upon. */
+    /* One operation was answered, in the order of the operations. `error` NULL: it is applied,
+     * exactly once. Otherwise the batch that held it was refused (an unknown region, a value that
+     * the region does not take): nothing of it may be relied upon. */
     void (*on_done)(void *arg, uint64_t tag, const struct vug_error *error);
     /* There is room again after an ERROR_BUSY. NULL allowed. */
     void (*on_room)(void *arg);
-    /* The writer has given up: what was unanswered was reported to on_done() with this error; it takes nothing more. */
+    /* The writer has given up: what was unanswered was reported to on_done() with this error; it
+     * takes nothing more. */
     void (*on_failed)(void *arg, const struct vug_error *error);
 };
 
 enum error vug_writer_new(struct loop *loop, struct net *net, const struct vug_target *target,
-                          const struct vug_writer_options *options, const struct vug_writer_events *events,
-                          void *arg, struct vug_writer **writer);
+                          const struct vug_writer_options *options,
+                          const struct vug_writer_events *events, void *arg,
+                          struct vug_writer **writer);
 void vug_writer_free(struct vug_writer *writer); /* what is unanswered stays in doubt */
 
-/* Takes one operation; value NULL removes. `tag` comes back with on_done(). What is written in one turn of the loop travels together.
- * ERROR_BUSY: the window is full, on_room() follows. ERROR_MEMORY. ERROR_SHUTDOWN after on_failed(). */
-enum error vug_writer_put(struct vug_writer *writer, const struct value *key, const struct value *value, uint64_t tag);
+/* Takes one operation; value NULL removes. `tag` comes back with on_done(). What is written in one
+ * turn of the loop travels together. ERROR_BUSY: the window is full, on_room() follows.
+ * ERROR_MEMORY. ERROR_SHUTDOWN after on_failed(). */
+enum error vug_writer_put(struct vug_writer *writer, const struct value *key,
+                          const struct value *value, uint64_t tag);
 uint32_t vug_writer_unanswered(const struct vug_writer *writer);
 uint64_t vug_writer_reconnects(const struct vug_writer *writer);
 
 /* ---- A subscription ---- */
 
-enum vug_start { VUG_START_SNAPSHOT, VUG_START_LATEST, VUG_START_EARLIEST_RETAINED, VUG_START_TIMESTAMP };
+enum vug_start {
+    VUG_START_SNAPSHOT,
+    VUG_START_LATEST,
+    VUG_START_EARLIEST_RETAINED,
+    VUG_START_TIMESTAMP
+};
 enum vug_encoding {
     VUG_ENCODING_DEFAULT,
     VUG_ENCODING_CHANGELOG,
@@ -261,7 +282,8 @@ struct vug_status {
 struct vug_subscription;
 
 struct vug_subscription_events {
-    /* One result, in order; valid during the call. When the call returns the event counts as processed. */
+    /* One result, in order; valid during the call. When the call returns the event counts as
+     * processed. */
     void (*on_event)(void *arg, const struct vug_event *event);
     /* A batch has been given out: the moment to flush. NULL allowed. */
     void (*on_batch_end)(void *arg, int64_t watermark_ms, uint64_t conflated);
@@ -284,8 +306,9 @@ const char *vug_subscription_column(const struct vug_subscription *subscription,
 const char *vug_subscription_type(const struct vug_subscription *subscription, uint32_t column);
 const char *vug_subscription_warning(const struct vug_subscription *subscription);
 
-/* Text that resumes exactly behind the last event processed: the server's last token in base64url and, if events were processed
- * since, a full stop and their positions. Empty before the first SUBSCRIBED. Appended to `text`. */
+/* Text that resumes exactly behind the last event processed: the server's last token in base64url
+ * and, if events were processed since, a full stop and their positions. Empty before the first
+ * SUBSCRIBED. Appended to `text`. */
 void vug_subscription_token(const struct vug_subscription *subscription, struct buf *text);
 
 #endif

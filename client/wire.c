@@ -61,8 +61,8 @@ static size_t value_field_size(uint32_t field, const struct value *value)
     return codec_bytes_field_size(field, value_encoded_size(value));
 }
 
-void vug_wire_pair(struct buf *out, uint32_t field, uint32_t key_field, uint64_t type, const struct value *key,
-                   const struct value *value)
+void vug_wire_pair(struct buf *out, uint32_t field, uint32_t key_field, uint64_t type,
+                   const struct value *key, const struct value *value)
 {
     size_t len = value_field_size(key_field, key);
     if (type != 0)
@@ -76,7 +76,8 @@ void vug_wire_pair(struct buf *out, uint32_t field, uint32_t key_field, uint64_t
         vug_wire_value(out, key_field + 1, value);
 }
 
-void vug_wire_named_value(struct buf *out, uint32_t field, const char *name, const struct value *value)
+void vug_wire_named_value(struct buf *out, uint32_t field, const char *name,
+                          const struct value *value)
 {
     size_t name_len = strlen(name);
     vug_wire_header(out, field, codec_bytes_field_size(1, name_len) + value_field_size(2, value));

@@ -3,13 +3,15 @@
 #include "client/wire.h"
 #include "common/mem.h"
 
-/* Exactly-once writes over connections that break (the rule is RIFL's: an id and a number for each operation, and repeats until
- * it is answered).
+/* Exactly-once writes over connections that break (the rule is RIFL's: an id and a number for each
+ * operation, and repeats until it is answered).
  *
- *   put -> open batch -> [full, or end of the turn] -> sent batches (at most `window` operations) -> answered -> on_done
+ *   put -> open batch -> [full, or end of the turn] -> sent batches (at most `window` operations)
+ * -> answered -> on_done
  *
- * The batches stand in one list in the order of their sequences: answered ones leave at its head, the open one is its tail. A batch is
- * encoded when it is closed and never changes after that, so a repeat is the same bytes. */
+ * The batches stand in one list in the order of their sequences: answered ones leave at its head,
+ * the open one is its tail. A batch is encoded when it is closed and never changes after that, so a
+ * repeat is the same bytes. */
 
 #define BATCH_OPS_DEFAULT   256u
 #define BATCH_BYTES_DEFAULT (64u * 1024)
@@ -39,17 +41,17 @@ struct vug_writer {
     struct vug_writer_events events;
     void *arg;
     uint8_t id[16];
-    uint64_t sequence;          /* of the next operation */
+    uint64_t sequence; /* of the next operation */
     uint64_t completed_through;
     struct batch *first, *last;
     uint32_t unanswered;
-    bool wants_room;            /* somebody got ERROR_BUSY */
+    bool wants_room; /* somebody got ERROR_BUSY */
     bool failed, ended;
     unsigned in_calls;
     uint64_t reconnects;
     uint64_t retry_us;
-    struct loop_timer retry;    /* the pause before the next route */
-    struct loop_timer flush;    /* the end of the turn */
+    struct loop_timer retry; /* the pause before the next route */
+    struct loop_timer flush; /* the end of the turn */
     struct loop_timer give_up;
 };
 
@@ -159,7 +161,8 @@ static enum error close_batch(struct vug_writer *writer, struct batch *batch)
 /* Sends what was not sent on this connection, in order. */
 static void send_batches(struct vug_writer *writer)
 {
-    for (struct batch *batch = writer->first; batch != NULL && writer->conn != NULL; batch = batch->next) {
+    for (struct batch *batch = writer->first; batch != NULL && writer->conn != NULL;
+         batch = batch->next) {
         if (batch->sent)
             continue;
         if (batch->count == 0)
@@ -267,10 +270,11 @@ static void on_give_up(void *arg)
 {
     struct vug_writer *writer = arg;
     struct vug_error error;
-    vug_error_set(&error, ERROR_TIMEOUT,
-                  "no server answered for %llu s; whether the %u unanswered writes happened is not known%s%s",
-                  (unsigned long long)(writer->options.give_up_ms / 1000), writer->unanswered,
-                  writer->route.error.text[0] == '\0' ? "" : "; last: ", writer->route.error.text);
+    vug_error_set(
+        &error, ERROR_TIMEOUT,
+        "no server answered for %llu s; whether the %u unanswered writes happened is not known%s%s",
+        (unsigned long long)(writer->options.give_up_ms / 1000), writer->unanswered,
+        writer->route.error.text[0] == '\0' ? "" : "; last: ", writer->route.error.text);
     fail(writer, &error);
 }
 
@@ -291,8 +295,9 @@ static void set_options(struct vug_writer *writer, const struct vug_writer_optio
 }
 
 enum error vug_writer_new(struct loop *loop, struct net *net, const struct vug_target *target,
-                          const struct vug_writer_options *options, const struct vug_writer_events *events,
-                          void *arg, struct vug_writer **out)
+                          const struct vug_writer_options *options,
+                          const struct vug_writer_events *events, void *arg,
+                          struct vug_writer **out)
 {
     static const struct vug_route_events route_events = {.on_ready = on_route_ready,
                                                          .on_failed = on_route_failed};
@@ -354,7 +359,8 @@ static struct batch *open_batch(struct vug_writer *writer, size_t operation_byte
 {
     struct batch *batch = writer->last;
     if (batch != NULL && !batch->closed && batch->count < writer->options.batch_ops &&
-        (batch->count == 0 || batch->operations.len + operation_bytes <= writer->options.batch_bytes))
+        (batch->count == 0 ||
+         batch->operations.len + operation_bytes <= writer->options.batch_bytes))
         return batch;
     batch = mem_zalloc(sizeof *batch + writer->options.batch_ops * sizeof batch->tags[0]);
     if (batch == NULL)
@@ -372,11 +378,13 @@ static struct batch *open_batch(struct vug_writer *writer, size_t operation_byte
     return batch;
 }
 
-enum error vug_writer_put(struct vug_writer *writer, const struct value *key, const struct value *value, uint64_t tag)
+enum error vug_writer_put(struct vug_writer *writer, const struct value *key,
+                          const struct value *value, uint64_t tag)
 {
     if (writer->failed)
         return ERROR_SHUTDOWN;
-    /* The second half of the bound is the server's: at most 1,024 above the completed_through that a batch names. */
+    /* The second half of the bound is the server's: at most 1,024 above the completed_through that
+     * a batch names. */
     if (writer->unanswered >= writer->options.window ||
         writer->sequence > writer->completed_through + LIMIT_WRITER_WINDOW) {
         writer->wants_room = true;

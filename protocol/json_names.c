@@ -140,13 +140,14 @@ static void json_names_sort(struct json_names *names, struct json_name *heap, si
 
 bool json_names_pop(struct json_names *names, size_t base, struct json_name *twice)
 {
-    struct json_name *first = names->names + base;
+    struct json_name *first;
     size_t count = names->count - base;
     bool found = false;
 
     names->count = base;
     if (count <= JSON_NAMES_SMALL)
         return false; /* compared already */
+    first = names->names + base;
     json_names_sort(names, first, count);
     for (size_t i = 1; i < count; i++) {
         if ((!found || first[i].start < twice->start) &&

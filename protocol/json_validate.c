@@ -1,6 +1,7 @@
 /* The check of a document: the grammar of Jackson 2.12.1 with unquoted field names and any escaped
  * character, in one pass and without recursion, failing at the same place and with the same text.
  */
+#include "common/text.h"
 #include "protocol/java_identifier.h"
 #include "protocol/json_scan.h"
 
@@ -281,7 +282,10 @@ enum error json_validate(struct slice document, size_t *end, struct json_error *
     enum error error;
 
     json_names_init(&check.names, document);
-    error = json_check_root(&check);
+    /* A string of the wire has been checked; a document may come from elsewhere. */
+    error = text_is_utf8(document) ? json_check_root(&check)
+                                   : json_fail_lexical(json_error, JSON_PARSE_EXCEPTION,
+                                                       json_here(&check), "Invalid UTF-8");
     while (error == OK && check.depth > 0)
         error = json_check_entry(&check);
     json_names_fini(&check.names);

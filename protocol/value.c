@@ -246,9 +246,12 @@ static uint32_t value_fold(uint64_t bits)
 /* s[0] * 31^(n-1) + ... over UTF-16 units; the text is UTF-8 that has been checked. */
 static uint32_t value_hash_text(struct slice text)
 {
-    const uint8_t *at = text.data, *end = text.data + text.len;
+    const uint8_t *at = text.data, *end;
     uint32_t hash = 0;
 
+    if (text.len == 0)
+        return 0;
+    end = text.data + text.len;
     while (at < end) {
         uint32_t lead = *at++, point;
 

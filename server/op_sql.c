@@ -66,12 +66,15 @@ bool op_parameters(struct session *session, Pb__Parameter *const *from, size_t c
     return true;
 }
 
-static void failure_of_query(enum error error, const struct query_error *why, struct failure *failure)
+void op_query_failure(enum error error, const struct query_error *why, struct failure *failure)
 {
+    uint32_t code = error == ERROR_NOT_FOUND ? FAILURE_SERVER_ERROR : FAILURE_INVALID_REQUEST;
     if (error == ERROR_MEMORY)
         failure_of_error(failure, error);
+    else if (why->line > 0)
+        failure_set(failure, code, "line %u, column %u: %s", why->line, why->column, why->message);
     else
-        failure_set(failure, error == ERROR_NOT_FOUND ? FAILURE_SERVER_ERROR : FAILURE_INVALID_REQUEST, "%s", why->message);
+        failure_set(failure, code, "%s", why->message);
 }
 
 enum error op_plan(struct session *session, struct slice sql, const struct query_parameter *parameters, uint32_t count,
@@ -89,6 +92,6 @@ enum error op_plan(struct session *session, struct slice sql, const struct query
         error = query_plan_new(sql, statement.select, &op_worker(session)->catalog->query, parameters, count, mode, plan,
                                &why);
     if (error != OK)
-        failure_of_query(error, &why, failure);
+        op_query_failure(error, &why, failure);
     return error;
 }

@@ -142,9 +142,10 @@ static enum error select_or_explain(struct session *session, const Pb__SqlExecut
                                       (uint32_t)request->n_parameters, QUERY_EXACT, &plan, &why);
     if (error == ERROR_MEMORY)
         return error;
-    if (error != OK)
-        return session_failf(session, error == ERROR_NOT_FOUND ? FAILURE_SERVER_ERROR : FAILURE_INVALID_REQUEST, "%s",
-                             why.message);
+    if (error != OK) {
+        op_query_failure(error, &why, &failure);
+        return session_fail(session, &failure, SESSION_NO_WAIT);
+    }
     if (statement->kind == QUERY_EXPLAIN) {
         error = explain(session, plan);
         query_plan_unref(plan);
@@ -174,8 +175,11 @@ enum error op_sql_execute(struct session *session, struct slice body)
     error = query_parse(message_slice(request->statement), arena, &statement, &why);
     if (error == ERROR_MEMORY)
         return error;
-    if (error != OK)
-        return session_failf(session, FAILURE_INVALID_REQUEST, "%s", why.message);
+    if (error != OK) {
+        struct failure failure;
+        op_query_failure(error, &why, &failure);
+        return session_fail(session, &failure, SESSION_NO_WAIT);
+    }
     switch (statement.kind) {
     case QUERY_CREATE_TABLE:
     case QUERY_DROP_TABLE:

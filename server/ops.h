@@ -64,6 +64,9 @@ enum error op_reply_empty(struct session *session, uint32_t number, struct sessi
 /* The failure of one key or entry in PutAll and GetAll, with its text as clients know it. */
 void op_failure_of_put(enum error error, struct failure *failure);
 
+/* The failure for a statement that was refused: with its line and column, if it has a place, and the caret line. */
+void op_query_failure(enum error error, const struct query_error *why, struct failure *failure);
+
 /* The parameters of a statement, in the session's arena. False fills `failure`. */
 bool op_parameters(struct session *session, Pb__Parameter *const *from, size_t count, struct query_parameter **parameters,
                    struct failure *failure);

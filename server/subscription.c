@@ -4,8 +4,13 @@
 
 /* What hangs on a session that has subscriptions. */
 struct session_subscriptions {
+    struct session *session;
     struct subscription *first;
     uint32_t count;
+    struct loop_timer room; /* looks after the end of the turn whether the connection has taken what was pushed */
+    uint64_t room_delay_us;
+    bool room_is_awaited, looking;
+    bool ended;             /* meanwhile; the session is gone */
 };
 
 static void on_task(void *arg);
@@ -25,14 +30,50 @@ static void on_progress(void *arg)
     subscription_pump(subscription);
 }
 
-static void on_session_drain(void *attachment)
+static void pump_all(struct session_subscriptions *subscriptions)
 {
-    struct session_subscriptions *subscriptions = attachment;
     struct subscription *next;
-    for (struct subscription *s = subscriptions->first; s != NULL; s = next) {
+    for (struct subscription *s = subscriptions->first; s != NULL && !subscriptions->ended; s = next) {
         next = s->next_of_session;
         subscription_pump(s);
     }
+}
+
+static void on_session_drain(void *attachment)
+{
+    pump_all(attachment);
+}
+
+/* A connection that takes all at the end of the turn never says that it drained. One that does not will say so; it is looked at ever more
+ * seldom meanwhile. */
+static void on_room(void *arg)
+{
+    const uint64_t delay_us_min = 1000, delay_us_max = 100000;
+    struct session_subscriptions *subscriptions = arg;
+    bool was_full = session_unsent(subscriptions->session) >= LIMIT_PUSH_UNSENT_BYTES;
+    uint64_t delay_us = subscriptions->room_delay_us * 2;
+    subscriptions->looking = true;
+    pump_all(subscriptions);
+    subscriptions->looking = subscriptions->room_is_awaited = false;
+    if (subscriptions->ended) {
+        loop_timer_fini(&subscriptions->room);
+        mem_free(subscriptions);
+    } else if (session_unsent(subscriptions->session) >= LIMIT_PUSH_UNSENT_BYTES) {
+        delay_us = delay_us < delay_us_min ? delay_us_min : delay_us > delay_us_max ? delay_us_max : delay_us;
+        subscriptions->room_delay_us = was_full ? delay_us : 0;
+        subscriptions->room_is_awaited = true;
+        loop_timer_set(&subscriptions->room, subscriptions->room_delay_us);
+    }
+}
+
+void subscription_wait_for_room(struct subscription *subscription)
+{
+    struct session_subscriptions *subscriptions = session_attachment(subscription->session);
+    if (subscriptions->looking || subscriptions->room_is_awaited)
+        return;
+    subscriptions->room_is_awaited = true;
+    subscriptions->room_delay_us = 0;
+    loop_timer_set(&subscriptions->room, 0);
 }
 
 /* ---- Attaching ---- */
@@ -113,6 +154,11 @@ static enum error attach_to_session(struct subscription *subscription)
         subscriptions = mem_zalloc(sizeof *subscriptions);
         if (subscriptions == NULL)
             return ERROR_MEMORY;
+        subscriptions->session = session;
+        if (loop_timer_init(&subscriptions->room, subscription->worker->loop, on_room, subscriptions) != OK) {
+            mem_free(subscriptions);
+            return ERROR_MEMORY;
+        }
         session_attach(session, subscriptions, on_session_drain);
     }
     if (subscriptions->count >= LIMIT_SUBSCRIPTIONS_PER_CONNECTION)
@@ -323,6 +369,10 @@ void subscription_session_end(void *owner, struct session *session)
         release(subscription);
     }
     session_attach(session, NULL, NULL);
+    subscriptions->ended = true;
+    if (subscriptions->looking)
+        return;
+    loop_timer_fini(&subscriptions->room);
     mem_free(subscriptions);
 }
 

@@ -104,6 +104,9 @@ void subscription_session_end(void *owner, struct session *session);
 /* Any thread, with a bucket's lock or none: wakes the subscribers of an instance; `bucket` has something new, UINT32_MAX: look at everything. */
 void subscription_notify_all(struct cq_instance *instance, uint32_t bucket);
 
+/* The connection has enough to send for now: pushes go on when it has taken it. */
+void subscription_wait_for_room(struct subscription *subscription);
+
 /* subscription_push.c: pushes as much as credit and the connection allow. The subscription may be gone after it. */
 void subscription_pump(struct subscription *subscription);
 /* Frees what has ended, now or when its task has run. */

@@ -10,10 +10,14 @@
 /* Field numbers of CqEventBatch. */
 enum { BATCH_SUBSCRIPTION = 1, BATCH_NO = 2, BATCH_PHASE = 3, BATCH_EVENT = 4, BATCH_TOKEN = 5 };
 
-static bool may_push(const struct subscription *subscription)
+static bool may_push(struct subscription *subscription)
 {
-    return !subscription->ended && subscription->credit_events > 0 && subscription->credit_bytes > 0 &&
-           session_unsent(subscription->session) < LIMIT_PUSH_UNSENT_BYTES;
+    if (subscription->ended || subscription->credit_events == 0 || subscription->credit_bytes == 0)
+        return false;
+    if (session_unsent(subscription->session) < LIMIT_PUSH_UNSENT_BYTES)
+        return true;
+    subscription_wait_for_room(subscription);
+    return false;
 }
 
 /* ---- Frames ---- */

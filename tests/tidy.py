@@ -56,6 +56,7 @@ MIRROR_EXCEPTIONS = {}
 # Unit tests of what is no product source: what they test instead.
 OTHER_TESTS = {
     'tests/unit/common/sim.c': 'the simulated sides of the seams, tests/sim/',
+    'tests/unit/query/vectors.c': 'the whole engine, on the recorded answers of a real Flink',
 }
 
 # Places of one machine, and hosts that the build must not need.

@@ -57,7 +57,7 @@ class Start(unittest.TestCase):
         with Cluster() as cluster:
             cluster.ok('stop', 'srv1')
             self.assertEqual(cluster.server.wait(), 0)
-            self.assertEqual(cluster.vug('stop', 'srv1').returncode, 5)
+            self.assertIn(cluster.vug('stop', 'srv1').returncode, (3, 5))
 
     def test_server_before_locator(self):
         """a server waits for its locator, so the order of starting does not matter"""
@@ -151,36 +151,24 @@ class Restart(unittest.TestCase):
                 self.assertIn(DATA_LOSS, [s[0] for s in sub.statuses])
 
     def test_kill_during_import(self):
-        """an import whose server is killed ends with an error that says so; after the restart it can be repeated"""
+        """an import whose server is killed waits for it and goes on; a plain put says that there is no server"""
         with Cluster(regions=[('my_region', 'PARTITION')]) as cluster:
-            importer = cluster.start('--timeout', '3s', 'import', 'my_region', READINGS, '--key', 'timestamp', '--rate',
-                                     '2000')
+            importer = cluster.start('import', 'my_region', READINGS, '--key', 'timestamp', '--rate', '5000')
             with cluster.connect() as conn:
                 wait_until(lambda: conn.size('my_region') > 300, 'the import has begun')
             cluster.server.kill()
-            code = importer.wait(60)
-            self.assertIn(code, (1, 3, 7), importer.log)
-            self.assertRegex(importer.log, r'(?i)error')
+            done = cluster.vug('put', 'my_region', 'k', 'v')
+            self.assertIn(done.returncode, (3, 7), done.stderr)
+            self.assertTrue(done.stderr.startswith('error: '), done.stderr)
+            self.assertIsNone(importer.child.poll(), importer.log)
             cluster.restart_server()
             with cluster.connect() as conn:
-                self.assertEqual(conn.size('my_region'), 0)
-            cluster.ok('import', 'my_region', READINGS, '--key', 'timestamp')
-            with cluster.connect() as conn:
-                self.assertEqual(conn.size('my_region'), len({row[1] for row in load()}))
-
-    def test_import_survives_a_restart(self):
-        """an import goes on when its server comes back in time"""
-        with Cluster(regions=[('my_region', 'PARTITION')]) as cluster:
-            importer = cluster.start('--timeout', '30s', 'import', 'my_region', READINGS, '--key', 'timestamp',
-                                     '--rate', '20000')
-            with cluster.connect() as conn:
-                wait_until(lambda: conn.size('my_region') > 300, 'the import has begun')
-            cluster.restart_server()
-            code = importer.wait(60)
-            with cluster.connect() as conn:
-                last = conn.get('my_region', str(load()[-1][1]))
-            # It may end with an error because the server has lost what it held; it must not pretend.
-            self.assertEqual(code == 0, last is not None, importer.log)
+                self.assertEqual(importer.wait(60), 0, importer.log)
+                keys = {row[1] for row in load()}
+                self.assertIsNotNone(conn.get('my_region', str(load()[-1][1])), 'what came after the restart is there')
+                self.assertLess(conn.size('my_region'), len(keys), 'what was before is lost')
+                cluster.ok('import', 'my_region', READINGS, '--key', 'timestamp')
+                self.assertEqual(conn.size('my_region'), len(keys))
 
     def test_locator_restart(self):
         """while the locator is away the server serves; when it is back regions, tables and data are all there"""
@@ -195,7 +183,7 @@ class Restart(unittest.TestCase):
                     self.assertEqual(other.size('my_region'), 1, 'new clients are served too')
                 cluster.members.remove(cluster.locator)
                 cluster.start_locator()
-                wait_until(lambda: cluster.vug('status').returncode == 0, 'the server has joined again')
+                wait_until(lambda: cluster.vug('sql', 'SHOW TABLES').returncode == 0, 'the server has joined again')
                 self.assertEqual(conn.get('my_region', 's1')['temperature'], 22.0)
                 names = [r['name'] for r in json.loads(cluster.ok('region', 'list', '-o', 'json'))]
                 self.assertEqual(names, ['my_region'])

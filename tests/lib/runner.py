@@ -79,7 +79,7 @@ def build(name):
         done = subprocess.run(step, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               check=False)
         if done.returncode != 0:
-            say(done.stdout[-20000:])
+            say(done.stdout[max(0, done.stdout.find('FAILED')):][:20000])
             say(f'build {name}: FAILED at {" ".join(step[:2])}')
             return None
     say(f'build {name}: {time.monotonic() - started:.0f} s')

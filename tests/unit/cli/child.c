@@ -26,7 +26,8 @@ static void other_lines_are_no_ports(void **state)
     (void)state;
     char name[16];
     struct text_host_port address;
-    assert_false(child_parse_port("vug 0.1.0  server server1  locators 127.0.0.1:10334", name, &address));
+    assert_false(
+        child_parse_port("vug 0.1.0  server server1  locators 127.0.0.1:10334", name, &address));
     assert_false(child_parse_port("2026-11-22T09:14:03.512Z INFO  main x:1", name, &address));
     assert_false(child_parse_port("  hint: did you mean this", name, &address));
     assert_false(child_parse_port("", name, &address));

@@ -1,4 +1,5 @@
-/* The table of commands: help that is complete, words that are nearly right, and statuses of wrong use. */
+/* The table of commands: help that is complete, words that are nearly right, and statuses of wrong
+ * use. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -154,8 +155,10 @@ static void wrong_use_ends_with_2(void **state)
 static void globals_stand_before_or_after(void **state)
 {
     (void)state;
-    assert_string_equal(run("version", "-o", "json", NULL)->out, "{\"version\":\"" VUG_VERSION "\",\"protocol\":\"1.1\"}\n");
-    assert_string_equal(run("-o", "json", "version", NULL)->out, "{\"version\":\"" VUG_VERSION "\",\"protocol\":\"1.1\"}\n");
+    assert_string_equal(run("version", "-o", "json", NULL)->out,
+                        "{\"version\":\"" VUG_VERSION "\",\"protocol\":\"1.1\"}\n");
+    assert_string_equal(run("-o", "json", "version", NULL)->out,
+                        "{\"version\":\"" VUG_VERSION "\",\"protocol\":\"1.1\"}\n");
     assert_string_equal(run("--output=json", "version", NULL)->out,
                         "{\"version\":\"" VUG_VERSION "\",\"protocol\":\"1.1\"}\n");
     assert_string_equal(run("version", NULL)->out, "vug " VUG_VERSION "\n");

@@ -11,7 +11,8 @@
 #include "cli/csv.h"
 #include "tests/lib/mem_fault.h"
 
-/* Everything that comes out of `text`, one line for each: "1:a|b", "3!problem". Fed `step` bytes at a time. */
+/* Everything that comes out of `text`, one line for each: "1:a|b", "3!problem". Fed `step` bytes at
+ * a time. */
 static void read_all(const char *text, size_t step, struct buf *out)
 {
     struct csv *csv = malloc(sizeof *csv);
@@ -97,7 +98,8 @@ static void leaves_out_empty_lines(void **state)
 static void names_a_bad_row_and_goes_on(void **state)
 {
     (void)state;
-    check("a,b\nx\"y,1\"\nc,d\n", "1:a|b\n2!a quote inside a field that does not begin with one\n3:c|d\n");
+    check("a,b\nx\"y,1\"\nc,d\n",
+          "1:a|b\n2!a quote inside a field that does not begin with one\n3:c|d\n");
     check("\"a\"b,1\nc,d\n", "1!text behind a closing quote\n2:c|d\n");
     check("\xff,1\nc,d\n", "1!not UTF-8\n2:c|d\n");
 }

@@ -31,8 +31,9 @@ static bool matches(const struct demo_check *check, const char *key, double aver
     return demo_check_matches(check, slice_text(key), &average);
 }
 
-static const char readings[] = "id,timestamp,temperature\ns1,1000,20\ns2,1000,30\ns1,2000,22\ns1,3000,\n"
-                               "s2,2500,31\ns1,4000,27\n";
+static const char readings[] =
+    "id,timestamp,temperature\ns1,1000,20\ns2,1000,30\ns1,2000,22\ns1,3000,\n"
+    "s2,2500,31\ns1,4000,27\n";
 
 static void averages_each_station(void **state)
 {
@@ -74,8 +75,10 @@ static void is_exact_to_the_last_digits(void **state)
 {
     (void)state;
     struct demo_check *check = NULL;
-    assert_int_equal(check_text("temperature,id,timestamp\r\n0.1,\"a\",1\r\n0.2,\"a\",2\r\n0.3,\"a\",3\r\n", 0, &check),
-                     OK);
+    assert_int_equal(
+        check_text("temperature,id,timestamp\r\n0.1,\"a\",1\r\n0.2,\"a\",2\r\n0.3,\"a\",3\r\n", 0,
+                   &check),
+        OK);
     assert_true(matches(check, "a", 0.2));
     assert_false(matches(check, "a", nextafter(nextafter(nextafter(0.2, 1), 1), 1)));
     assert_false(matches(check, "a", NAN));

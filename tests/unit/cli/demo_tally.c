@@ -10,7 +10,8 @@
 #include "cli/demo_tally.h"
 #include "tests/lib/mem_fault.h"
 
-static enum error result(struct tally *tally, const char *id, uint32_t bucket, uint64_t seq, double average)
+static enum error result(struct tally *tally, const char *id, uint32_t bucket, uint64_t seq,
+                         double average)
 {
     struct vug_event event = {.bucket = bucket, .generation = 1, .seq = seq};
     return tally_result(tally, &event, slice_text(id), &average);

@@ -28,7 +28,8 @@ static void a_reason_in_front_decides_and_is_cut_off(void **state)
 {
     (void)state;
     const char *text = NULL;
-    struct vug_error error = {.error = ERROR_INVALID, .code = 50, .text = "EXISTS: region r exists already."};
+    struct vug_error error = {
+        .error = ERROR_INVALID, .code = 50, .text = "EXISTS: region r exists already."};
     assert_int_equal(exit_status_of_vug(&error, &text), 6);
     assert_string_equal(text, "region r exists already.");
     error = (struct vug_error){.error = ERROR_IO, .code = 100, .text = "NOT_FOUND: no member m."};

@@ -98,7 +98,8 @@ static void knows_what_a_json_number_is(void **state)
 {
     (void)state;
     static const char *const yes[] = {"0", "-0", "12", "1.5", "-0.25", "1e9", "1E+9", "2.5e-3"};
-    static const char *const no[] = {"", "-", "01", "1.", ".5", "1e", "+1", "0x1", "1 ", "NaN", "Infinity", "1.2.3"};
+    static const char *const no[] = {"",   "-",   "01", "1.",  ".5",       "1e",
+                                     "+1", "0x1", "1 ", "NaN", "Infinity", "1.2.3"};
     for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++)
         assert_true(row_is_json_number(slice_text(yes[i])));
     for (size_t i = 0; i < sizeof no / sizeof no[0]; i++)

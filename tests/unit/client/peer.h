@@ -1,4 +1,5 @@
-/* A scripted member under the simulated network: it takes frames apart, keeps them, and answers as the test says.
+/* A scripted member under the simulated network: it takes frames apart, keeps them, and answers as
+ * the test says.
  *
  * Node "here" is the client's; each struct peer listens on a node of its own. */
 #ifndef VUG_TESTS_UNIT_CLIENT_PEER_H
@@ -29,10 +30,11 @@ struct peer {
     struct net_listener *listener;
     struct net_conn *conn; /* the newest */
     unsigned connections;
-    bool version_done, silent; /* silent: answers nothing at all */
+    bool version_done, silent;          /* silent: answers nothing at all */
     struct peer_request requests[2048]; /* without handshakes */
     unsigned request_count;
-    void (*on_request)(struct peer *peer, uint32_t number, struct slice body); /* NULL: the test answers */
+    void (*on_request)(struct peer *peer, uint32_t number,
+                       struct slice body); /* NULL: the test answers */
     void *arg;
 };
 
@@ -134,8 +136,10 @@ static inline void peer_on_close(void *arg, enum error why)
 
 static inline void peer_on_accept(void *arg, struct net_socket *socket)
 {
-    static const struct net_conn_events events = {
-        .on_data = peer_on_data, .on_eof = peer_on_eof, .on_drain = peer_on_drain, .on_close = peer_on_close};
+    static const struct net_conn_events events = {.on_data = peer_on_data,
+                                                  .on_eof = peer_on_eof,
+                                                  .on_drain = peer_on_drain,
+                                                  .on_close = peer_on_close};
     struct peer *peer = arg;
     peer_drop(peer);
     peer->version_done = false;
@@ -158,13 +162,15 @@ static inline void world_end(struct world *world)
     sim_free(world->sim);
 }
 
-static inline void peer_begin(struct peer *peer, struct world *world, const char *name, uint16_t port)
+static inline void peer_begin(struct peer *peer, struct world *world, const char *name,
+                              uint16_t port)
 {
     *peer = (struct peer){.node = sim_node_new(world->sim, name)};
     peer->loop = sim_loop_new(world->sim, peer->node);
     peer->net = sim_net_new(world->sim, peer->loop);
-    assert_int_equal(
-        net_listen(peer->net, sim_node_host(peer->node), port, peer_on_accept, peer, &peer->listener), OK);
+    assert_int_equal(net_listen(peer->net, sim_node_host(peer->node), port, peer_on_accept, peer,
+                                &peer->listener),
+                     OK);
 }
 
 static inline void peer_end(struct peer *peer)

@@ -31,7 +31,8 @@ static void assert_text(const char *expected)
 static void base64url_is_that_of_rfc_4648(void **state)
 {
     (void)state;
-    static const char *const rows[][2] = {{"", ""},         {"f", "Zg"},         {"fo", "Zm8"}, {"foo", "Zm9v"},
+    static const char *const rows[][2] = {{"", ""},           {"f", "Zg"},
+                                          {"fo", "Zm8"},      {"foo", "Zm9v"},
                                           {"foob", "Zm9vYg"}, {"\xfb\xff\xfe", "-__-"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct buf text, bytes;
@@ -77,7 +78,8 @@ static void what_was_processed_since_is_added_and_read_back(void **state)
     assert_int_equal(vug_positions_parse(&read, buf_slice(&text)), OK);
     assert_true(slice_equal(buf_slice(&read.token), slice_text("foo")));
     assert_true(read.bucket[0].after_token && read.bucket[0].seq == 9 && read.bucket[0].sub == 2);
-    assert_true(read.bucket[112].after_token && read.bucket[112].generation == 3 && read.bucket[112].seq == 300);
+    assert_true(read.bucket[112].after_token && read.bucket[112].generation == 3 &&
+                read.bucket[112].seq == 300);
     assert_false(read.bucket[1].after_token);
     buf_fini(&text);
     vug_positions_fini(&read);
@@ -100,7 +102,8 @@ static void repeats_are_what_is_not_above_the_floor(void **state)
     (void)state;
     vug_positions_init(&positions);
     process(4, 1, 10, 1);
-    assert_false(vug_positions_is_repeat(&positions, 4, 1, 10, 1)); /* the server's own order, no floor yet */
+    assert_false(vug_positions_is_repeat(&positions, 4, 1, 10,
+                                         1)); /* the server's own order, no floor yet */
     vug_positions_set_floor(&positions);
     assert_true(vug_positions_is_repeat(&positions, 4, 1, 10, 1));
     assert_true(vug_positions_is_repeat(&positions, 4, 1, 10, 0));

@@ -95,7 +95,8 @@ static void errors_get_their_kind_from_code_and_text(void **state)
         const char *text;
         enum error kind;
     } rows[] = {
-        {100, "org.apache.geode.cache.RegionDestroyedException: Region not found nope", ERROR_NOT_FOUND},
+        {100, "org.apache.geode.cache.RegionDestroyedException: Region not found nope",
+         ERROR_NOT_FOUND},
         {101, "Unable to find a server", ERROR_NO_SERVER},
         {20, "Not authorized: x", ERROR_UNAUTHORIZED},
         {50, "NULL is not a valid key for removal.", ERROR_INVALID},

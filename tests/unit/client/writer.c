@@ -1,4 +1,5 @@
-/* The window of an idempotent writer: order, back-pressure, repeats that are the same bytes, giving up. */
+/* The window of an idempotent writer: order, back-pressure, repeats that are the same bytes, giving
+ * up. */
 #include "tests/unit/client/peer.h"
 
 #include "tests/lib/mem_fault.h"
@@ -7,9 +8,9 @@ struct scene {
     struct world world;
     struct peer peer;
     struct vug_writer *writer;
-    uint64_t next_done;  /* tags come in order, from 1 */
+    uint64_t next_done; /* tags come in order, from 1 */
     uint64_t failed_ops;
-    uint32_t wanted;     /* answered operations that the test waits for */
+    uint32_t wanted; /* answered operations that the test waits for */
     bool reached, room, failed;
     struct vug_error error;
 };
@@ -44,13 +45,14 @@ static void answer(struct peer *peer, uint32_t number, struct slice body)
 
 static void begin(struct scene *scene, const struct vug_writer_options *options)
 {
-    static const struct vug_writer_events events = {.on_done = on_done, .on_room = on_room, .on_failed = on_failed};
+    static const struct vug_writer_events events = {
+        .on_done = on_done, .on_room = on_room, .on_failed = on_failed};
     memset(scene, 0, sizeof *scene);
     world_begin(&scene->world, 7);
     peer_begin(&scene->peer, &scene->world, "server", VUG_SERVER_PORT);
     struct vug_target target = target_straight(sim_node_host(scene->peer.node));
-    assert_int_equal(vug_writer_new(scene->world.loop, scene->world.net, &target, options, &events, scene,
-                                    &scene->writer),
+    assert_int_equal(vug_writer_new(scene->world.loop, scene->world.net, &target, options, &events,
+                                    scene, &scene->writer),
                      OK);
 }
 
@@ -108,7 +110,8 @@ static void operations_of_a_turn_travel_together(void **state)
     assert_true(world_wait(&scene->world, &scene->reached, 5000));
     assert_int_equal(scene->failed_ops, 0);
     assert_int_equal(scene->peer.request_count, 2);
-    struct batch first = batch_of(&scene->peer.requests[0]), second = batch_of(&scene->peer.requests[1]);
+    struct batch first = batch_of(&scene->peer.requests[0]),
+                 second = batch_of(&scene->peer.requests[1]);
     assert_int_equal(first.sequence, 1);
     assert_int_equal(first.operations, 256);
     assert_int_equal(first.id.len, 16);
@@ -156,11 +159,13 @@ static void an_unanswered_batch_is_repeated_unchanged(void **state)
         assert_int_equal(put(scene, tag), OK);
     world_pass(&scene->world, 100);
     assert_int_equal(scene->peer.request_count, 3);
-    peer_frame(&scene->peer, VUG_WRITE_BATCH + 1, (struct slice){0}); /* the first is answered, then it breaks */
+    peer_frame(&scene->peer, VUG_WRITE_BATCH + 1,
+               (struct slice){0}); /* the first is answered, then it breaks */
     world_pass(&scene->world, 100);
     assert_int_equal(scene->next_done, 4);
     peer_drop(&scene->peer);
     scene->peer.on_request = answer;
+    scene->reached = false;
     scene->wanted = 10;
     assert_true(world_wait(&scene->world, &scene->reached, 20000));
     assert_int_equal(scene->peer.request_count, 5);
@@ -181,7 +186,8 @@ static void a_refused_batch_is_told_for_each_operation(void **state)
     for (uint64_t tag = 1; tag <= 8; tag++)
         assert_int_equal(put(scene, tag), OK);
     world_pass(&scene->world, 100);
-    peer_error(&scene->peer, 100, "org.apache.geode.cache.RegionDestroyedException: Region not found r");
+    peer_error(&scene->peer, 100,
+               "org.apache.geode.cache.RegionDestroyedException: Region not found r");
     peer_frame(&scene->peer, VUG_WRITE_BATCH + 1, (struct slice){0});
     scene->wanted = 8;
     assert_true(world_wait(&scene->world, &scene->reached, 5000));
@@ -219,8 +225,8 @@ static void runs_out_of_memory_without_a_leak(void **state)
         static const struct vug_writer_events events = {.on_done = on_done, .on_failed = on_failed};
         long live = mem_fault_live();
         mem_fault_fail_at(n);
-        enum error error = vug_writer_new(scene->world.loop, scene->world.net, &target, &plain, &events, scene,
-                                          &scene->writer);
+        enum error error = vug_writer_new(scene->world.loop, scene->world.net, &target, &plain,
+                                          &events, scene, &scene->writer);
         if (error == OK)
             error = put(scene, 1);
         unsigned long calls = mem_fault_calls();

@@ -321,6 +321,14 @@ static void depth_is_bounded(void **state)
     }
 }
 
+static void what_is_no_utf_8_is_refused(void **state)
+{
+    (void)state;
+    check_refusal("{\"a\":\"\xff\"}",
+                  PARSE "Invalid UTF-8\n at [Source: (String)\"{\"a\":\"\xff\"}\"; "
+                        "line: 1, column: 1]");
+}
+
 static void failed_allocations_are_told_and_leak_nothing(void **state)
 {
     static const char *const documents[] = {"{\"a\":1,\"a\":2}", "{\"a\":{\"b\":[1,{\"c\":1}]}}",
@@ -356,6 +364,7 @@ int main(void)
         cmocka_unit_test(lines_and_columns_count_utf_16_units),
         cmocka_unit_test(a_wide_object_is_checked_without_squares_and_its_repeats_are_found),
         cmocka_unit_test(depth_is_bounded),
+        cmocka_unit_test(what_is_no_utf_8_is_refused),
         cmocka_unit_test(failed_allocations_are_told_and_leak_nothing),
     };
 

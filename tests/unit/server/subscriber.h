@@ -131,6 +131,7 @@ static inline void subscriber_turn(struct subscriber *subscriber)
 {
     ProtobufCMessage *message;
     fake_net_turn(subscriber->client.fixture->net);
+    fake_net_advance(subscriber->client.fixture->net, 0); /* what waited for the end of the turn */
     assert_int_equal(subscriber_read(subscriber, &message), 0);
 }
 

@@ -22,6 +22,8 @@ static struct token_position random_position(void)
     if (next_random() % 4 == 0)
         position.generation = (uint32_t)(next_random() | 1);
     position.in_snapshot = next_random() % 4 == 0;
+    if (position.in_snapshot)
+        position.begin = next_random() >> (next_random() % 50);
     if (next_random() % 2 == 0)
         position.at.sub = next_random() % 2 == 0 ? UINT32_MAX - 1 : (uint32_t)(next_random() % 3);
     return position;
@@ -31,6 +33,7 @@ static void check_equal(const struct token_position *a, const struct token_posit
 {
     assert_int_equal(a->generation, b->generation);
     assert_int_equal(a->in_snapshot, b->in_snapshot);
+    assert_int_equal(a->begin, b->begin);
     assert_int_equal(a->at.seq, b->at.seq);
     assert_int_equal(a->at.sub, b->at.sub);
 }
@@ -65,7 +68,7 @@ static void the_extremes_come_back(void **state)
 {
     (void)state;
     const struct token_position positions[] = {
-        {.generation = UINT32_MAX, .in_snapshot = true, .at = {UINT64_MAX, UINT32_MAX}},
+        {.generation = UINT32_MAX, .in_snapshot = true, .begin = UINT64_MAX, .at = {UINT64_MAX, UINT32_MAX}},
         {.generation = UINT32_MAX, .at = {UINT64_MAX, UINT32_MAX - 1}},
         {.generation = 1, .in_snapshot = true, .at = {0, 0}},
     };
