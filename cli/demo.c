@@ -569,7 +569,7 @@ static enum exit_status run_demo(struct cli *cli, const void *into)
     struct demo demo = demo_zero(cli, options, output);
     if (options->readings != NULL)
         snprintf(demo.path, sizeof demo.path, "%s", options->readings);
-    else if (!demo_find_readings(demo.path))
+    else if (!demo_find_readings(demo.path, sizeof demo.path))
         return cli_fail(cli, EXIT_FAILED, "--readings FILE.csv names some",
                         "cannot find deploy/data/weather-2013.csv");
     demo.fd = open(demo.path, O_RDONLY | O_CLOEXEC);

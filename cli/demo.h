@@ -32,6 +32,6 @@ void demo_cluster_end(struct demo_cluster *cluster);
 
 /* The readings that ship: beside the executable, in the source tree, or below the working
  * directory. False: not there. */
-bool demo_find_readings(char path[4096]);
+bool demo_find_readings(char *path, size_t size);
 
 #endif

@@ -177,7 +177,7 @@ void demo_cluster_end(struct demo_cluster *cluster)
         remove_directory(cluster->data_dir);
 }
 
-bool demo_find_readings(char path[4096])
+bool demo_find_readings(char *path, size_t size)
 {
     static const char *const below[] = {"/../deploy/data/weather-2013.csv",
                                         "/../share/vug/weather-2013.csv"};
@@ -187,11 +187,11 @@ bool demo_find_readings(char path[4096])
         folder[len] = '\0';
         *strrchr(folder, '/') = '\0';
         for (size_t i = 0; i < sizeof below / sizeof below[0]; i++) {
-            snprintf(path, 4096, "%s%s", folder, below[i]);
-            if (access(path, R_OK) == 0)
+            int needed = snprintf(path, size, "%s%s", folder, below[i]);
+            if (needed > 0 && (size_t)needed < size && access(path, R_OK) == 0)
                 return true;
         }
     }
-    snprintf(path, 4096, "deploy/data/weather-2013.csv");
-    return access(path, R_OK) == 0;
+    int needed = snprintf(path, size, "deploy/data/weather-2013.csv");
+    return needed > 0 && (size_t)needed < size && access(path, R_OK) == 0;
 }

@@ -117,6 +117,10 @@ def count_tap(output, code):
 def run_program(name, command, env):
     """Runs one test program to its end; (name, count, why, output, seconds)."""
     started = time.monotonic()
+    if not os.path.exists(command[0]):
+        count = Count()
+        count.failed = 1
+        return name, count, 'it was not built', command[0], 0
     child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **env}, stdin=subprocess.DEVNULL,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:

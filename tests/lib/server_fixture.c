@@ -196,6 +196,8 @@ ProtobufCMessage *fixture_client_ask(struct fixture_client *client, uint32_t num
     if (got == 1 && answer != 1)
         fprintf(stderr, "request %u failed: %.*s\n", number,
                 SLICE_FMT(message_slice(((Pb__ErrorResponse *)received)->error->message)));
+    if (got != answer)
+        fprintf(stderr, "request %u was answered by %u, not %u\n", number, got, answer);
     INVARIANT(got == answer);
     return received;
 }
