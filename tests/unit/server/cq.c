@@ -672,6 +672,70 @@ static void a_row_that_does_not_fit_is_an_error_event_and_a_put_all_the_same(voi
     end_test(&test);
 }
 
+enum { WRITERS = 3, WRITER_ROWS = 1500 };
+
+struct writer_thread {
+    pthread_t thread;
+    struct test *test;
+    uint32_t index;
+    bool failed;
+};
+
+static double temperature_of(uint32_t writer, uint32_t row)
+{
+    return (double)((writer * 7919 + row * 104729) % 400) / 8;
+}
+
+static void *write_rows(void *arg)
+{
+    struct writer_thread *writer = arg;
+    for (uint32_t i = 0; i < WRITER_ROWS; i++) {
+        uint8_t stored_key[32], stored_json[96];
+        char key[16], json[80];
+        struct session_wait wait;
+        snprintf(key, sizeof key, "w%u-%u", writer->index, i);
+        snprintf(json, sizeof json, "{\"id\":\"s%u\",\"temperature\":%g}", i % IDS, temperature_of(writer->index, i));
+        struct value key_value = {.type = VALUE_STRING, .bytes = slice_text(key)};
+        struct value value = {.type = VALUE_JSON, .bytes = slice_text(json)};
+        struct slice stored = slice_of(stored_key, (size_t)(value_store(&key_value, stored_key) - stored_key));
+        struct bucket_key bucket_key = {stored, table_hash(stored, writer->test->region->hash_seed)};
+        size_t len = (size_t)(value_store(&value, stored_json) - stored_json);
+        struct bucket *bucket = region_bucket(writer->test->region, &key_value);
+        writer->failed |= bucket_put(bucket, &bucket_key, slice_of(stored_json, len), 2000000, &wait) != OK;
+    }
+    return NULL;
+}
+
+static void rows_of_many_threads_are_counted_once_while_a_query_starts(void **state)
+{
+    (void)state;
+    long live = mem_fault_live();
+    for (uint32_t round = 0; round < 4; round++) {
+        struct test test;
+        struct writer_thread writers[WRITERS];
+        start_test(&test, 6, round);
+        for (uint32_t w = 0; w < WRITERS; w++) {
+            writers[w] = (struct writer_thread){.test = &test, .index = w};
+            assert_int_equal(pthread_create(&writers[w].thread, NULL, write_rows, &writers[w]), 0);
+        }
+        begin_query(&test, AVERAGE, CQ_START_SNAPSHOT);
+        while (!build(&test, 0))
+            continue;
+        for (uint32_t w = 0; w < WRITERS; w++) {
+            assert_int_equal(pthread_join(writers[w].thread, NULL), 0);
+            assert_false(writers[w].failed);
+            for (uint32_t i = 0; i < WRITER_ROWS; i++)
+                expect(&test, i % IDS, temperature_of(w, i));
+        }
+        assert_true(cq_instance_is_ready(test.instance));
+        for (uint32_t b = 0; b < 6; b++)
+            assert_null(test.region->buckets[b].outgoing);
+        check_state(&test); /* sums are exact, so their order does not count */
+        end_test(&test);
+    }
+    assert_int_equal(mem_fault_live(), live);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -689,6 +753,7 @@ int main(void)
         cmocka_unit_test(an_instance_that_cannot_be_made_leaves_nothing),
         cmocka_unit_test(two_instances_do_not_disturb_each_other),
         cmocka_unit_test(a_filter_has_no_state_and_lets_rows_through_as_they_come),
+        cmocka_unit_test(rows_of_many_threads_are_counted_once_while_a_query_starts),
         cmocka_unit_test(a_row_that_does_not_fit_is_an_error_event_and_a_put_all_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
