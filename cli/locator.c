@@ -103,6 +103,19 @@ static void on_end(void *arg)
     member_stop(&process->member, EXIT_OK);
 }
 
+static void on_last_turn(void *arg)
+{
+    loop_event_stop(arg);
+}
+
+/* Runs what is posted by now: a map store that was freed while its answer was on its way goes away with that. */
+static void run_last_turn(struct loop *loop)
+{
+    struct loop_task last = {.on_run = on_last_turn, .arg = loop};
+    loop_post(loop, &last);
+    loop_event_run(loop);
+}
+
 static enum exit_status run_locator(struct cli *cli, const void *into)
 {
     const struct locator_command_options *options = into;
@@ -148,6 +161,7 @@ static enum exit_status run_locator(struct cli *cli, const void *into)
     status = process.member.status;
     locator_free(process.locator);
     process.locator = NULL;
+    run_last_turn(process.member.loop);
 err_after_store:
     map_store_free(store);
 err_after_member:

@@ -78,6 +78,7 @@ void server_on_call(void *arg, uint64_t id, uint32_t number, struct slice body)
                                       : ERROR_UNSUPPORTED;
     if (error == OK) {
         struct slice name = message_slice(((const Pb__RegionClearRequest *)message)->name);
+        failure_of_error(&failure, ERROR_NO_SERVER);
         region = server->catalog == NULL ? NULL : catalog_resolve(server->catalog, name, &failure);
     } else {
         failure_of_error(&failure, error);

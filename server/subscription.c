@@ -41,7 +41,9 @@ static void pump_all(struct session_subscriptions *subscriptions)
 
 static void on_session_drain(void *attachment)
 {
-    pump_all(attachment);
+    struct session_subscriptions *subscriptions = attachment;
+    subscriptions->room_is_awaited = false; /* what is pushed now is looked after anew, at once */
+    pump_all(subscriptions);
 }
 
 /* A connection that takes all at the end of the turn never says that it drained. One that does not will say so; it is looked at ever more

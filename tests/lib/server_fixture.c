@@ -15,7 +15,8 @@ static void take_map(struct server_fixture *fixture, struct cluster_map *map)
 {
     struct catalog *catalog;
     INVARIANT(cluster_map_seal(map) == OK);
-    INVARIANT(catalog_new(fixture->server.catalog, map, fixture->server.hash_seed, NULL, &catalog) == OK);
+    INVARIANT(
+        catalog_new(fixture->server.catalog, map, fixture->server.hash_seed, NULL, &catalog) == OK);
     cluster_map_unref(fixture->map);
     fixture->map = map;
     catalog_unref(fixture->server.catalog);
@@ -68,7 +69,8 @@ void server_fixture_fini(struct server_fixture *fixture)
     fake_net_free(fixture->net);
 }
 
-struct region *server_fixture_region(struct server_fixture *fixture, const struct cluster_region *region)
+struct region *server_fixture_region(struct server_fixture *fixture,
+                                     const struct cluster_region *region)
 {
     struct cluster_map *map = edited(fixture);
     uint32_t id;
@@ -77,7 +79,8 @@ struct region *server_fixture_region(struct server_fixture *fixture, const struc
     return catalog_region(fixture->worker->catalog, region->name);
 }
 
-struct region *server_fixture_partition(struct server_fixture *fixture, const char *name, uint32_t bucket_count)
+struct region *server_fixture_partition(struct server_fixture *fixture, const char *name,
+                                        uint32_t bucket_count)
 {
     struct cluster_region region = {
         .name = slice_text(name), .type = CLUSTER_PARTITION, .bucket_count = bucket_count};
@@ -102,10 +105,12 @@ void server_fixture_remove_region(struct server_fixture *fixture, const char *na
     fake_net_turn(fixture->net);
 }
 
-void server_fixture_table(struct server_fixture *fixture, const char *name, const char *region, const char *ddl)
+void server_fixture_table(struct server_fixture *fixture, const char *name, const char *region,
+                          const char *ddl)
 {
     struct cluster_map *map = edited(fixture);
-    struct cluster_table table = {.name = slice_text(name), .ddl = slice_text(ddl), .region = slice_text(region)};
+    struct cluster_table table = {
+        .name = slice_text(name), .ddl = slice_text(ddl), .region = slice_text(region)};
     INVARIANT(cluster_map_add_table(map, &table) == OK);
     take_map(fixture, map);
 }
@@ -132,8 +137,8 @@ struct query_plan *server_fixture_plan(struct server_fixture *fixture, const cha
     arena_init(&arena, ARENA_BYTES);
     enum error error = query_parse(slice_text(sql), &arena, &statement, &why);
     if (error == OK)
-        error = query_plan_new(slice_text(sql), statement.select, &fixture->worker->catalog->query, NULL, 0, QUERY_EXACT,
-                               &plan, &why);
+        error = query_plan_new(slice_text(sql), statement.select, &fixture->worker->catalog->query,
+                               NULL, 0, QUERY_EXACT, &plan, &why);
     if (error != OK)
         fprintf(stderr, "%s: %s\n", sql, why.message);
     INVARIANT(error == OK);
@@ -148,7 +153,8 @@ void fixture_client_init(struct fixture_client *client, struct server_fixture *f
     static const uint8_t hello[] = {10, 0x0d, 1, 0, 0, 0, 0x15, 1, 0, 0, 0};
     *client = (struct fixture_client){.fixture = fixture, .conn = fake_net_accept(fixture->net)};
     arena_init(&client->arena, ARENA_BYTES);
-    INVARIANT(session_accept(&fixture->worker->host, fake_net_net(fixture->net), fake_conn_socket(client->conn)) == OK);
+    INVARIANT(session_accept(&fixture->worker->host, fake_net_net(fixture->net),
+                             fake_conn_socket(client->conn)) == OK);
     fake_conn_feed(client->conn, hello, sizeof hello);
     struct slice sent = fake_conn_sent(client->conn);
     INVARIANT(sent.len == 7 && sent.data[0] == 6);
@@ -161,9 +167,11 @@ void fixture_client_fini(struct fixture_client *client)
     arena_fini(&client->arena);
 }
 
-void fixture_client_send(struct fixture_client *client, uint32_t number, const ProtobufCMessage *body)
+void fixture_client_send(struct fixture_client *client, uint32_t number,
+                         const ProtobufCMessage *body)
 {
-    size_t len = protobuf_c_message_get_packed_size(body), message = codec_bytes_field_size(number, len);
+    size_t len = protobuf_c_message_get_packed_size(body),
+           message = codec_bytes_field_size(number, len);
     uint8_t *frame = malloc(10 + message);
     INVARIANT(frame != NULL);
     uint8_t *at = codec_put_bytes_header(codec_put_varint(frame, message), number, len);
@@ -187,8 +195,8 @@ uint32_t fixture_client_receive(struct fixture_client *client, ProtobufCMessage 
     return number;
 }
 
-ProtobufCMessage *fixture_client_ask(struct fixture_client *client, uint32_t number, const ProtobufCMessage *body,
-                                     uint32_t answer)
+ProtobufCMessage *fixture_client_ask(struct fixture_client *client, uint32_t number,
+                                     const ProtobufCMessage *body, uint32_t answer)
 {
     ProtobufCMessage *received = NULL;
     fixture_client_send(client, number, body);
@@ -202,12 +210,14 @@ ProtobufCMessage *fixture_client_ask(struct fixture_client *client, uint32_t num
     return received;
 }
 
-const Pb__Error *fixture_client_fail(struct fixture_client *client, uint32_t number, const ProtobufCMessage *body)
+const Pb__Error *fixture_client_fail(struct fixture_client *client, uint32_t number,
+                                     const ProtobufCMessage *body)
 {
     return ((Pb__ErrorResponse *)fixture_client_ask(client, number, body, 1))->error;
 }
 
-void fixture_client_put(struct fixture_client *client, const char *region, const char *key, const char *json)
+void fixture_client_put(struct fixture_client *client, const char *region, const char *key,
+                        const char *json)
 {
     Pb__EncodedValue encoded_key = fixture_string(key), value = fixture_json(json);
     Pb__Entry entry = PB__ENTRY__INIT;

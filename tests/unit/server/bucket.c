@@ -26,7 +26,8 @@ static void bucket_new(struct bucket *bucket)
     assert_int_equal(bucket_init(bucket, some_region(), 4, 1, 1), OK);
 }
 
-static struct session_wait put(struct bucket *bucket, const char *key, const char *value, uint64_t wall_ms)
+static struct session_wait put(struct bucket *bucket, const char *key, const char *value,
+                               uint64_t wall_ms)
 {
     struct session_wait wait;
     struct bucket_key stored = key_of(key);
@@ -41,7 +42,8 @@ static void check_wait(const struct bucket *bucket, struct session_wait wait, ui
     assert_true(atomic_load(&wait.gate->committed) >= wait.seq);
 }
 
-static void check_value(struct bucket *bucket, const char *key, const char *value, uint64_t wait_seq)
+static void check_value(struct bucket *bucket, const char *key, const char *value,
+                        uint64_t wait_seq)
 {
     struct session_wait wait;
     struct bucket_key stored = key_of(key);
@@ -64,8 +66,8 @@ static void each_answer_waits_for_what_it_depends_on(void **state)
     check_value(&bucket, "a", NULL, 0);
     check_wait(&bucket, put(&bucket, "a", "1", 10), 1); /* a change: for itself */
     check_wait(&bucket, put(&bucket, "b", "2", 10), 2);
-    check_value(&bucket, "a", "1", 1);                  /* a value: for the record that wrote it */
-    check_value(&bucket, "c", NULL, 2);                 /* absence: for all there is */
+    check_value(&bucket, "a", "1", 1);  /* a value: for the record that wrote it */
+    check_value(&bucket, "c", NULL, 2); /* absence: for all there is */
     assert_int_equal(bucket_remove(&bucket, &c, 10, &wait), OK);
     check_wait(&bucket, wait, 2); /* nothing was removed, which is no record */
     assert_int_equal(bucket_put_if_absent(&bucket, &a, slice_text("x"), 10, &present, &wait), OK);
@@ -120,7 +122,10 @@ static void a_copy_that_applies_the_records_has_the_same_entries(void **state)
         snprintf(key, sizeof key, "k%u", (unsigned)(random >> 33) % 50);
         snprintf(value, sizeof value, "v%u", (unsigned)(i % 1000));
         struct bucket_key stored = key_of(key);
-        struct record record = {.type = RECORD_PUT, .key = stored.stored, .value = slice_text(value), .hash = stored.hash};
+        struct record record = {.type = RECORD_PUT,
+                                .key = stored.stored,
+                                .value = slice_text(value),
+                                .hash = stored.hash};
         if (random >> 60 == 0)
             record.type = RECORD_REMOVE;
         if (i % 500 == 499)
@@ -151,12 +156,15 @@ static void a_copy_that_applies_the_records_has_the_same_entries(void **state)
     bucket_fini(&copy);
 }
 
-static enum error idempotent(struct bucket *bucket, const char *key, const char *value, uint64_t sequence, uint64_t completed,
-                             bool *repeated, struct session_wait *wait)
+static enum error idempotent(struct bucket *bucket, const char *key, const char *value,
+                             uint64_t sequence, uint64_t completed, bool *repeated,
+                             struct session_wait *wait)
 {
-    struct writer_mark mark = {.id = "0123456789abcde", .sequence = sequence, .completed_through = completed};
+    struct writer_mark mark = {
+        .id = "0123456789abcde", .sequence = sequence, .completed_through = completed};
     struct bucket_key stored = key_of(key);
-    return bucket_write(bucket, &stored, value == NULL, slice_text(value == NULL ? "" : value), &mark, 100, repeated, wait);
+    return bucket_write(bucket, &stored, value == NULL, slice_text(value == NULL ? "" : value),
+                        &mark, 100, repeated, wait);
 }
 
 static void an_idempotent_write_is_applied_once(void **state)

@@ -9,14 +9,16 @@
 #include "tests/lib/mem_fault.h"
 #include "tests/lib/server_fixture.h"
 
-#define TABLE                                                                                                          \
-    "CREATE TABLE Readings (id STRING, temperature DOUBLE) WITH ('connector'='geode-region','region'='my_region')"
+#define TABLE                                                                                      \
+    "CREATE TABLE Readings (id STRING, temperature DOUBLE) WITH "                                  \
+    "('connector'='geode-region','region'='my_region')"
 #define AVERAGE "SELECT id, AVG(temperature) OVER (PARTITION BY id) FROM Readings"
 #define FILTER  "SELECT id, temperature FROM Readings WHERE temperature > 20"
 
 enum { IDS = 12, ROWS_MAX = 4000 };
 
-/* What a recomputation says: for each id the averages after each of its rows. All temperatures are dyadic, so sums are exact. */
+/* What a recomputation says: for each id the averages after each of its rows. All temperatures are
+ * dyadic, so sums are exact. */
 struct expected {
     double sum[IDS];
     uint32_t count[IDS];
@@ -96,13 +98,15 @@ static void expect(struct test *test, uint32_t id, double temperature)
     expected->averages[id][expected->count[id] - 1] = expected->sum[id] / expected->count[id];
 }
 
-static enum error put_text(struct test *test, const char *key, const char *json, struct bucket **bucket)
+static enum error put_text(struct test *test, const char *key, const char *json,
+                           struct bucket **bucket)
 {
     uint8_t stored_key[64], stored_json[200];
     struct value key_value = {.type = VALUE_STRING, .bytes = slice_text(key)};
     struct value value = {.type = VALUE_JSON, .bytes = slice_text(json)};
     struct session_wait wait;
-    struct slice stored = slice_of(stored_key, (size_t)(value_store(&key_value, stored_key) - stored_key));
+    struct slice stored =
+        slice_of(stored_key, (size_t)(value_store(&key_value, stored_key) - stored_key));
     struct bucket_key bucket_key = {stored, table_hash(stored, test->region->hash_seed)};
     *bucket = region_bucket(test->region, &key_value);
     size_t len = (size_t)(value_store(&value, stored_json) - stored_json);
@@ -110,7 +114,8 @@ static enum error put_text(struct test *test, const char *key, const char *json,
 }
 
 /* A reading of an id, under its own key or under the id. */
-static enum error try_reading(struct test *test, uint32_t id, double temperature, uint32_t reading, bool own_key)
+static enum error try_reading(struct test *test, uint32_t id, double temperature, uint32_t reading,
+                              bool own_key)
 {
     char key[32], json[80];
     struct bucket *bucket;
@@ -156,7 +161,8 @@ static void decode(const struct ring_event *event, uint32_t bucket, struct read_
 
 typedef void event_fn(void *arg, uint32_t bucket, const struct read_event *event);
 
-static uint32_t each_event(struct test *test, struct cq_instance *instance, event_fn *visit, void *arg)
+static uint32_t each_event(struct test *test, struct cq_instance *instance, event_fn *visit,
+                           void *arg)
 {
     uint32_t events = 0;
     for (uint32_t b = 0; b < test->region->bucket_count; b++) {
@@ -215,7 +221,8 @@ static enum error on_state_row(void *arg, enum query_kind kind, const struct que
     assert_int_equal(query_value_to_wire(&row->values[1], &arena, &average), OK);
     snprintf(text, sizeof text, "%.*s", SLICE_FMT(id_value.bytes));
     assert_int_equal(sscanf(text, "s%u", &id), 1);
-    assert_true(average.float64 == comparison->expected->averages[id][comparison->expected->count[id] - 1]);
+    assert_true(average.float64 ==
+                comparison->expected->averages[id][comparison->expected->count[id] - 1]);
     comparison->seen[id]++;
     arena_fini(&arena);
     return OK;
@@ -228,7 +235,9 @@ static void check_state(struct test *test)
     struct arena arena;
     arena_init(&arena, 1 << 20);
     for (uint32_t b = 0; b < test->region->bucket_count; b++)
-        assert_int_equal(query_state_each(test->instance->buckets[b].state, &arena, on_state_row, &comparison), OK);
+        assert_int_equal(
+            query_state_each(test->instance->buckets[b].state, &arena, on_state_row, &comparison),
+            OK);
     arena_fini(&arena);
     for (uint32_t id = 0; id < IDS; id++)
         assert_int_equal(comparison.seen[id], test->expected->count[id] > 0);
@@ -283,7 +292,8 @@ static void what_was_there_is_counted_silently(void **state)
         bool own_key = round % 2 == 0;
         struct test test;
         start_test(&test, 1 + round % 6, round + 10);
-        /* Few entries, so that a bucket's queue is often worked off by rows that come from others. */
+        /* Few entries, so that a bucket's queue is often worked off by rows that come from others.
+         */
         for (uint32_t i = 0; i < 1 + round % 20 && own_key; i++)
             put_reading(&test, i, true);
         for (uint32_t id = 0; id < round % IDS && !own_key; id++) {
@@ -366,7 +376,8 @@ static void add_to(struct test *test, uint32_t bucket)
 {
     struct record record = {.type = RECORD_CQ_ADD, .instance = test->instance};
     bucket_lock(&test->region->buckets[bucket]);
-    assert_int_equal(bucket_append_locked(&test->region->buckets[bucket], &record, test->wall_ms), OK);
+    assert_int_equal(bucket_append_locked(&test->region->buckets[bucket], &record, test->wall_ms),
+                     OK);
     bucket_unlock(&test->region->buckets[bucket]);
 }
 
@@ -383,7 +394,8 @@ static void a_row_that_is_faster_than_the_start_of_its_bucket_is_counted(void **
     for (uint32_t b = 0; b < 6; b++) {
         add_to(&test, b);
         for (uint32_t i = 0; i < 30; i++) {
-            /* Only into buckets that have begun: a put into another one is what was there at its start. */
+            /* Only into buckets that have begun: a put into another one is what was there at its
+             * start. */
             put_reading(&test, 1000 * (b + 1) + i, true);
         }
     }
@@ -468,7 +480,8 @@ static void outputs_beyond_the_budget_raise_the_floor(void **state)
         if (test.region->buckets[b].last_seq < 1000)
             continue;
         assert_true(ring->floor.seq > 2);
-        assert_int_equal(tails[b].first_seq, ring->floor.seq + 1); /* nothing between the floor and what is kept */
+        assert_int_equal(tails[b].first_seq,
+                         ring->floor.seq + 1); /* nothing between the floor and what is kept */
         assert_int_equal(tails[b].last_seq, test.region->buckets[b].last_seq);
     }
     cq_instance_expire(test.instance, test.wall_ms + LIMIT_RING_RETENTION_MS + 1);
@@ -516,7 +529,8 @@ static void a_failed_allocation_never_fails_a_put_and_never_loses_an_output_sile
             for (uint32_t b = 0; b < 3; b++) {
                 struct bucket *bucket = &test.region->buckets[b];
                 now += (uint32_t)bucket->table.entry_count;
-                gap |= test.instance->buckets[b].ring.floor.seq > test.instance->buckets[b].added_seq;
+                gap |=
+                    test.instance->buckets[b].ring.floor.seq > test.instance->buckets[b].added_seq;
             }
             struct value id = {.type = VALUE_STRING, .bytes = slice_text("s11")};
             found.bucket = region_bucket(test.region, &id)->id;
@@ -574,7 +588,8 @@ static void an_instance_that_cannot_be_made_leaves_nothing(void **state)
     struct test test;
     start_test(&test, 4, 6);
     struct query_plan *plan = server_fixture_plan(&test.fixture, AVERAGE);
-    struct cq_options options = {.plan = plan, .region = test.region, .budget = &test.fixture.server.budget};
+    struct cq_options options = {
+        .plan = plan, .region = test.region, .budget = &test.fixture.server.budget};
     long live = mem_fault_live();
     enum error error = ERROR_MEMORY;
     for (unsigned n = 1; error != OK; n++) {
@@ -635,7 +650,8 @@ static void a_filter_has_no_state_and_lets_rows_through_as_they_come(void **stat
     uint32_t seen = 0, warm = 0;
     start_test(&test, 5, 8);
     for (uint32_t i = 0; i < 40; i++)
-        assert_int_equal(try_reading(&test, 1, 30, i, true), OK); /* for a snapshot, not for the ring */
+        assert_int_equal(try_reading(&test, 1, 30, i, true),
+                         OK); /* for a snapshot, not for the ring */
     begin_query(&test, FILTER, CQ_START_SNAPSHOT);
     assert_true(cq_instance_is_ready(test.instance));
     assert_null(test.instance->buckets[0].state);
@@ -657,7 +673,8 @@ static void a_row_that_does_not_fit_is_an_error_event_and_a_put_all_the_same(voi
     struct ring_event event;
     start_test(&test, 5, 8);
     begin_query(&test, AVERAGE, CQ_START_SNAPSHOT);
-    assert_int_equal(put_text(&test, "bad", "{\"id\":\"s1\",\"temperature\":\"hot\"}", &bucket), OK);
+    assert_int_equal(put_text(&test, "bad", "{\"id\":\"s1\",\"temperature\":\"hot\"}", &bucket),
+                     OK);
     assert_int_equal(atomic_load(&test.instance->errors), 1);
     struct ring *ring = &test.instance->buckets[bucket->id].ring;
     assert_true(ring_next(ring, ring->floor, UINT64_MAX, &hint, &event));
@@ -694,14 +711,18 @@ static void *write_rows(void *arg)
         char key[16], json[80];
         struct session_wait wait;
         snprintf(key, sizeof key, "w%u-%u", writer->index, i);
-        snprintf(json, sizeof json, "{\"id\":\"s%u\",\"temperature\":%g}", i % IDS, temperature_of(writer->index, i));
+        snprintf(json, sizeof json, "{\"id\":\"s%u\",\"temperature\":%g}", i % IDS,
+                 temperature_of(writer->index, i));
         struct value key_value = {.type = VALUE_STRING, .bytes = slice_text(key)};
         struct value value = {.type = VALUE_JSON, .bytes = slice_text(json)};
-        struct slice stored = slice_of(stored_key, (size_t)(value_store(&key_value, stored_key) - stored_key));
-        struct bucket_key bucket_key = {stored, table_hash(stored, writer->test->region->hash_seed)};
+        struct slice stored =
+            slice_of(stored_key, (size_t)(value_store(&key_value, stored_key) - stored_key));
+        struct bucket_key bucket_key = {stored,
+                                        table_hash(stored, writer->test->region->hash_seed)};
         size_t len = (size_t)(value_store(&value, stored_json) - stored_json);
         struct bucket *bucket = region_bucket(writer->test->region, &key_value);
-        writer->failed |= bucket_put(bucket, &bucket_key, slice_of(stored_json, len), 2000000, &wait) != OK;
+        writer->failed |=
+            bucket_put(bucket, &bucket_key, slice_of(stored_json, len), 2000000, &wait) != OK;
     }
     return NULL;
 }

@@ -80,7 +80,8 @@ static void an_error_has_its_text(void **state)
 {
     (void)state;
     struct made made;
-    struct cq_event event = {.generation = 1, .position = {5, 0}, .kind = QUERY_ROW_ERROR, .error = "It does not fit."};
+    struct cq_event event = {
+        .generation = 1, .position = {5, 0}, .kind = QUERY_ROW_ERROR, .error = "It does not fit."};
     encode(&made, &event);
     assert_int_equal(made.message->kind, PB__KIND__ERROR);
     assert_true(slice_equal(message_slice(made.message->error), slice_text("It does not fit.")));

@@ -5,7 +5,8 @@ static const Pb__SqlExecuteResponse *execute(struct stage *stage, const char *st
 {
     Pb__SqlExecuteRequest request = PB__SQL_EXECUTE_REQUEST__INIT;
     request.statement = message_bytes(slice_text(statement));
-    return (const Pb__SqlExecuteResponse *)fixture_client_ask(&stage->writer, 1012, &request.base, 1013);
+    return (const Pb__SqlExecuteResponse *)fixture_client_ask(&stage->writer, 1012, &request.base,
+                                                              1013);
 }
 
 static const Pb__Error *refuse(struct stage *stage, const char *statement)
@@ -78,7 +79,8 @@ static void a_row_that_does_not_fit_fails_a_select_with_its_reason(void **state)
     struct stage stage;
     ProtobufCMessage *answer;
     stage_begin(&stage, 5);
-    fixture_client_put(&stage.writer, "my_region", "bad", "{\"id\":\"s1\",\"temperature\":\"hot\"}");
+    fixture_client_put(&stage.writer, "my_region", "bad",
+                       "{\"id\":\"s1\",\"temperature\":\"hot\"}");
     assert_int_equal(fixture_client_receive(&stage.writer, &answer), 3);
     const Pb__Error *error = refuse(&stage, FILTER);
     assert_int_equal(error->error_code, FAILURE_INVALID_REQUEST);
@@ -142,7 +144,8 @@ static void continuous_queries_are_listed_with_what_they_did(void **state)
     assert_int_equal(average->events, 10);
     assert_int_equal(filter->events, 7);
     assert_int_equal(filter->errors, 0);
-    assert_true(slice_equal(message_slice(filter->plan_id), message_slice(other.response->plan_id)));
+    assert_true(
+        slice_equal(message_slice(filter->plan_id), message_slice(other.response->plan_id)));
     subscriber_turn(&named);
     subscriber_turn(&other);
     subscriber_fini(&named);

@@ -35,17 +35,19 @@ static void add_remove(struct batch *batch, const char *key)
     batch->operations[batch->request.n_operation - 1].value = NULL;
 }
 
-static void check_written(struct stage *stage, const struct batch *batch, uint32_t applied, uint32_t repeated)
+static void check_written(struct stage *stage, const struct batch *batch, uint32_t applied,
+                          uint32_t repeated)
 {
-    const Pb__WriteBatchResponse *response =
-        (const Pb__WriteBatchResponse *)fixture_client_ask(&stage->writer, 1016, &batch->request.base, 1017);
+    const Pb__WriteBatchResponse *response = (const Pb__WriteBatchResponse *)fixture_client_ask(
+        &stage->writer, 1016, &batch->request.base, 1017);
     assert_int_equal(response->applied, applied);
     assert_int_equal(response->repeated_count, repeated);
 }
 
 static void check_refused(struct stage *stage, const struct batch *batch, uint32_t code)
 {
-    assert_int_equal(fixture_client_fail(&stage->writer, 1016, &batch->request.base)->error_code, code);
+    assert_int_equal(fixture_client_fail(&stage->writer, 1016, &batch->request.base)->error_code,
+                     code);
 }
 
 static void check_value(struct stage *stage, const char *key, int32_t value)

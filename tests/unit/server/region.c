@@ -11,10 +11,12 @@
 
 static const uint8_t cluster_id[CLUSTER_ID_BYTES] = {7};
 
-static void add_region(struct cluster_map *map, const char *name, enum cluster_region_type type, uint32_t bucket_count)
+static void add_region(struct cluster_map *map, const char *name, enum cluster_region_type type,
+                       uint32_t bucket_count)
 {
     uint32_t id;
-    struct cluster_region region = {.name = slice_text(name), .type = type, .bucket_count = bucket_count};
+    struct cluster_region region = {
+        .name = slice_text(name), .type = type, .bucket_count = bucket_count};
     assert_int_equal(cluster_map_add_region(map, &region, &id), OK);
 }
 
@@ -66,7 +68,8 @@ static const struct {
     {"/R//", NULL, "java.lang.IllegalArgumentException: path should not start with a slash"},
     {"R//child", NULL, "java.lang.IllegalArgumentException: path should not start with a slash"},
     {"R/child", NULL, "org.apache.geode.cache.RegionDestroyedException: Region not found R/child"},
-    {"/R/child/", NULL, "org.apache.geode.cache.RegionDestroyedException: Region not found /R/child/"},
+    {"/R/child/", NULL,
+     "org.apache.geode.cache.RegionDestroyedException: Region not found /R/child/"},
     {"nope", NULL, "org.apache.geode.cache.RegionDestroyedException: Region not found nope"},
     {"/nope", NULL, "org.apache.geode.cache.RegionDestroyedException: Region not found /nope"},
     {"nope//x", NULL, "org.apache.geode.cache.RegionDestroyedException: Region not found nope//x"},
@@ -107,7 +110,8 @@ static void a_destroyed_region_is_not_found(void **state)
     struct catalog *catalog = catalog_of(NULL, map);
     atomic_store(&catalog_region(catalog, slice_text("R"))->destroyed, true);
     assert_null(catalog_resolve(catalog, slice_text("/R"), &failure));
-    assert_string_equal(failure.text, "org.apache.geode.cache.RegionDestroyedException: Region not found /R");
+    assert_string_equal(failure.text,
+                        "org.apache.geode.cache.RegionDestroyedException: Region not found /R");
     catalog_unref(catalog);
     cluster_map_unref(map);
 }
@@ -156,7 +160,8 @@ static void a_newer_catalog_keeps_what_regions_hold(void **state)
     put(catalog_region(old, slice_text("b")), 2, "k");
     struct region *a = catalog_region(old, slice_text("a"));
     struct cluster_map *second = edited(first);
-    assert_int_equal(cluster_map_remove_region(second, cluster_map_region(first, slice_text("b"))->id), OK);
+    assert_int_equal(
+        cluster_map_remove_region(second, cluster_map_region(first, slice_text("b"))->id), OK);
     add_region(second, "d", CLUSTER_PARTITION, 2);
     struct catalog *now = catalog_of(old, sealed(second));
     assert_ptr_equal(catalog_region(now, slice_text("a")), a);
@@ -189,7 +194,8 @@ static void a_bucket_of_a_new_generation_begins_empty(void **state)
         struct region *region = catalog_region(old, slice_text("a"));
         put(region, lost, "k");
         struct cluster_map *second = edited(first);
-        struct cluster_bucket bucket = {.generation = 2, .term = 5, .set_version = 9, .primary = CLUSTER_NONE};
+        struct cluster_bucket bucket = {
+            .generation = 2, .term = 5, .set_version = 9, .primary = CLUSTER_NONE};
         assert_int_equal(cluster_map_set_bucket(second, region->id, lost, &bucket), OK);
         struct catalog *now = catalog_of(old, sealed(second));
         struct region *fresh = catalog_region(now, slice_text("a"));
@@ -226,12 +232,17 @@ static void a_table_is_known_and_a_damaged_one_left_out(void **state)
     struct cluster_map *map;
     assert_int_equal(cluster_map_new(cluster_id, &map), OK);
     add_region(map, "my_region", CLUSTER_PARTITION, 2);
-    const char *good = "CREATE TABLE t (id STRING, temperature DOUBLE) WITH ('connector'='geode-region',"
-                       "'region'='my_region')";
+    const char *good =
+        "CREATE TABLE t (id STRING, temperature DOUBLE) WITH ('connector'='geode-region',"
+        "'region'='my_region')";
     struct cluster_table tables[] = {
         {.name = slice_text("t"), .ddl = slice_text(good), .region = slice_text("my_region")},
-        {.name = slice_text("bad"), .ddl = slice_text("CREATE TABLE ("), .region = slice_text("my_region")},
-        {.name = slice_text("worse"), .ddl = slice_text("SHOW TABLES"), .region = slice_text("my_region")},
+        {.name = slice_text("bad"),
+         .ddl = slice_text("CREATE TABLE ("),
+         .region = slice_text("my_region")},
+        {.name = slice_text("worse"),
+         .ddl = slice_text("SHOW TABLES"),
+         .region = slice_text("my_region")},
     };
     for (int i = 0; i < 3; i++)
         assert_int_equal(cluster_map_add_table(map, &tables[i]), OK);
@@ -254,9 +265,11 @@ static void a_catalog_is_whole_or_not_made(void **state)
     struct catalog *old = catalog_of(NULL, first), *catalog = NULL;
     struct cluster_map *second = edited(first);
     add_region(second, "c", CLUSTER_PARTITION, 5);
-    struct cluster_table table = {.name = slice_text("t"),
-                                  .ddl = slice_text("CREATE TABLE t (id STRING) WITH ('connector'='geode-region','region'='a')"),
-                                  .region = slice_text("a")};
+    struct cluster_table table = {
+        .name = slice_text("t"),
+        .ddl =
+            slice_text("CREATE TABLE t (id STRING) WITH ('connector'='geode-region','region'='a')"),
+        .region = slice_text("a")};
     assert_int_equal(cluster_map_add_table(second, &table), OK);
     sealed(second);
     long live = mem_fault_live();

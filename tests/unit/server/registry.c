@@ -8,7 +8,8 @@ static const Pb__Error *refused(struct stage *stage, const Pb__CqSubscribeReques
     return fixture_client_fail(&stage->writer, 1001, &request->base);
 }
 
-static void subscribe_named(struct subscriber *subscriber, struct stage *stage, const char *sql, const char *name)
+static void subscribe_named(struct subscriber *subscriber, struct stage *stage, const char *sql,
+                            const char *name)
 {
     Pb__CqSubscribeRequest request = subscribe_request(sql);
     request.name = message_bytes(slice_text(name));
@@ -34,7 +35,8 @@ static void a_plan_without_state_is_evaluated_once_for_all_who_mean_the_same(voi
     subscriber_begin(&first, &stage, FILTER);
     subscriber_begin(&second, &stage, OTHER_SPACING);
     assert_int_equal(server_fixture_instances(&stage.fixture), 1);
-    assert_true(slice_equal(message_slice(first.response->plan_id), message_slice(second.response->plan_id)));
+    assert_true(slice_equal(message_slice(first.response->plan_id),
+                            message_slice(second.response->plan_id)));
     for (uint32_t i = 0; i < 50; i++)
         stage_put(&stage, NULL, i, i);
     subscriber_turn(&first);
@@ -69,7 +71,8 @@ static void a_plan_with_state_is_an_instance_of_its_own(void **state)
     subscriber_init(&second, &stage);
     subscriber_subscribe(&second, &request);
     assert_int_equal(server_fixture_instances(&stage.fixture), 2);
-    assert_false(slice_equal(message_slice(first.response->plan_id), message_slice(second.response->plan_id)));
+    assert_false(slice_equal(message_slice(first.response->plan_id),
+                             message_slice(second.response->plan_id)));
     stage_put(&stage, NULL, 1, 20);
     subscriber_turn(&first);
     subscriber_turn(&second);
@@ -96,7 +99,8 @@ static void a_name_is_shared_by_those_who_mean_the_same(void **state)
     assert_int_equal(refused(&stage, &request)->error_code, FAILURE_INVALID_REQUEST);
     unsubscribe(&first);
     unsubscribe(&second);
-    assert_int_equal(server_fixture_instances(&stage.fixture), 1); /* a named one waits for the next */
+    assert_int_equal(server_fixture_instances(&stage.fixture),
+                     1); /* a named one waits for the next */
     subscriber_fini(&first);
     subscriber_fini(&second);
     stage_end(&stage);
@@ -214,7 +218,8 @@ static void who_is_about_to_attach_keeps_an_instance(void **state)
     assert_ptr_equal(instance, again);
     registry_attached(instance); /* the first one has gone again ... */
     registry_release(server, instance, 2);
-    assert_int_equal(server_fixture_instances(&stage.fixture), 1); /* ... while the second one is about to come */
+    assert_int_equal(server_fixture_instances(&stage.fixture),
+                     1); /* ... while the second one is about to come */
     registry_attached(again);
     registry_release(server, instance, 2);
     assert_int_equal(server_fixture_instances(&stage.fixture), 0);
@@ -234,7 +239,8 @@ static void a_server_has_a_limited_number_of_instances(void **state)
     struct query_plan *plan = server_fixture_plan(&stage.fixture, AVERAGE);
     struct registry_request request = {.plan = plan, .region = stage.region};
     for (uint32_t i = 0; i <= LIMIT_INSTANCES; i++) {
-        enum error error = registry_attach(&stage.fixture.server, &request, i + 1, &instance, &created);
+        enum error error =
+            registry_attach(&stage.fixture.server, &request, i + 1, &instance, &created);
         assert_int_equal(error, i == LIMIT_INSTANCES ? ERROR_LIMIT : OK);
         if (error == OK)
             cq_instance_unref(instance);

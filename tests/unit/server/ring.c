@@ -17,7 +17,8 @@ static const struct ring_position start = {10, UINT32_MAX};
 /* The content of an event follows from its number, so that a reader that lost its way is seen. */
 static bool append(struct ring *ring, uint64_t seq, size_t len)
 {
-    uint8_t *place = ring_append(ring, at(seq, (uint32_t)(seq % 3)), (uint8_t)(seq % 5), len, seq * 10);
+    uint8_t *place =
+        ring_append(ring, at(seq, (uint32_t)(seq % 3)), (uint8_t)(seq % 5), len, seq * 10);
     if (place != NULL)
         memset(place, (int)(seq * 31), len);
     return place != NULL;
@@ -130,8 +131,9 @@ static void a_hint_into_a_dropped_block_is_known_to_be_stale(void **state)
     ring_init(&ring, start);
     struct ring_hint hint = {0};
     uint64_t seq = 11;
-    /* One reader walks with its hint, falls behind by whole blocks, is told (the floor passed it) and goes on with the same hint: blocks
-     * of one size come and go, so that new ones lie where freed ones were. */
+    /* One reader walks with its hint, falls behind by whole blocks, is told (the floor passed it)
+     * and goes on with the same hint: blocks of one size come and go, so that new ones lie where
+     * freed ones were. */
     struct ring_position after = start;
     for (int round = 0; round < 300; round++) {
         for (int i = 0; i < 40; i++, seq++)
@@ -141,7 +143,8 @@ static void a_hint_into_a_dropped_block_is_known_to_be_stale(void **state)
         if (ring_before(after, ring.floor))
             after = ring.floor;
         for (int i = 0; i < 5; i++) {
-            assert_int_equal(ring_next(&ring, after, UINT64_MAX, &hint, &event), after.seq < seq - 1);
+            assert_int_equal(ring_next(&ring, after, UINT64_MAX, &hint, &event),
+                             after.seq < seq - 1);
             if (after.seq == seq - 1)
                 break;
             check_event(&event, after.seq + 1, 60 + (after.seq + 1) % 30);
@@ -196,7 +199,8 @@ static void the_floor_may_rise_beyond_the_last_event(void **state)
     assert_true(ring_next(&ring, at(15, 0), UINT64_MAX, &hint, &event));
     assert_int_equal(ring_raise_floor(&ring, at(9, 0)), 0);
     assert_int_equal(ring.floor.seq, 10);
-    assert_int_equal(ring_raise_floor(&ring, at(14, UINT32_MAX)), 0); /* in the middle of its only block */
+    assert_int_equal(ring_raise_floor(&ring, at(14, UINT32_MAX)),
+                     0); /* in the middle of its only block */
     hint = (struct ring_hint){0};
     assert_true(ring_next(&ring, ring.floor, UINT64_MAX, &hint, &event));
     check_event(&event, 15, 10);

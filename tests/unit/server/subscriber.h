@@ -1,4 +1,5 @@
-/* What the tests of subscriptions share: a server with one table, writers, and subscribers that keep what they were pushed. */
+/* What the tests of subscriptions share: a server with one table, writers, and subscribers that
+ * keep what they were pushed. */
 #ifndef VUG_TESTS_UNIT_SERVER_SUBSCRIBER_H
 #define VUG_TESTS_UNIT_SERVER_SUBSCRIBER_H
 
@@ -13,8 +14,9 @@
 #include "tests/lib/mem_fault.h"
 #include "tests/lib/server_fixture.h"
 
-#define TABLE                                                                                                          \
-    "CREATE TABLE Readings (id STRING, temperature DOUBLE) WITH ('connector'='geode-region','region'='my_region')"
+#define TABLE                                                                                      \
+    "CREATE TABLE Readings (id STRING, temperature DOUBLE) WITH "                                  \
+    "('connector'='geode-region','region'='my_region')"
 #define AVERAGE  "SELECT id, AVG(temperature) OVER (PARTITION BY id) FROM Readings"
 #define GROUPING "SELECT id, AVG(temperature) FROM Readings GROUP BY id"
 #define FILTER   "SELECT id, temperature FROM Readings WHERE temperature > 20"
@@ -27,6 +29,7 @@ struct event {
     Pb__Kind kind;
     Pb__CqEventBatch__Phase phase;
     char id[16];
+    uint32_t id_number; /* of id s<number> */
     double number;
     uint32_t batch; /* which brought it */
 };
@@ -38,7 +41,7 @@ struct subscriber {
     struct slice token; /* the last */
     struct event *events;
     uint32_t event_count;
-    struct slice *tokens; /* of each batch; NULL data if it had none */
+    struct slice *tokens;   /* of each batch; NULL data if it had none */
     uint32_t *token_events; /* events up to and with that batch */
     uint32_t batch_count, snapshot_ends, empty_batches;
     const Pb__CqStatus *statuses[STATUSES_MAX];
@@ -95,7 +98,9 @@ static inline void subscriber_keep(struct subscriber *subscriber, const Pb__CqEv
                                 .phase = batch->phase,
                                 .batch = subscriber->batch_count};
         if (from->n_value == 2) {
-            snprintf(event->id, sizeof event->id, "%.*s", SLICE_FMT(message_slice(from->value[0]->string_result)));
+            snprintf(event->id, sizeof event->id, "%.*s",
+                     SLICE_FMT(message_slice(from->value[0]->string_result)));
+            assert_int_equal(sscanf(event->id, "s%u", &event->id_number), 1);
             event->number = from->value[1]->double_result;
         }
         subscriber->encoded_bytes += protobuf_c_message_get_packed_size(&from->base);
@@ -160,7 +165,8 @@ static inline Pb__CqSubscribeRequest subscribe_request(const char *sql)
     return request;
 }
 
-static inline void subscriber_subscribe(struct subscriber *subscriber, const Pb__CqSubscribeRequest *request)
+static inline void subscriber_subscribe(struct subscriber *subscriber,
+                                        const Pb__CqSubscribeRequest *request)
 {
     ProtobufCMessage *message;
     fixture_client_send(&subscriber->client, 1001, &request->base);
@@ -174,7 +180,8 @@ static inline void subscriber_subscribe(struct subscriber *subscriber, const Pb_
     subscriber_turn(subscriber);
 }
 
-static inline void subscriber_begin(struct subscriber *subscriber, struct stage *stage, const char *sql)
+static inline void subscriber_begin(struct subscriber *subscriber, struct stage *stage,
+                                    const char *sql)
 {
     Pb__CqSubscribeRequest request = subscribe_request(sql);
     subscriber_init(subscriber, stage);
@@ -193,8 +200,9 @@ static inline void subscriber_ack(struct subscriber *subscriber, uint64_t events
 
 static inline bool same_event(const struct event *a, const struct event *b)
 {
-    return a->bucket == b->bucket && a->generation == b->generation && a->position.seq == b->position.seq &&
-           a->position.sub == b->position.sub && a->kind == b->kind && strcmp(a->id, b->id) == 0 && a->number == b->number;
+    return a->bucket == b->bucket && a->generation == b->generation &&
+           a->position.seq == b->position.seq && a->position.sub == b->position.sub &&
+           a->kind == b->kind && strcmp(a->id, b->id) == 0 && a->number == b->number;
 }
 
 #endif

@@ -1,7 +1,5 @@
 #include "tests/unit/server/subscriber.h"
 
-#include <stdlib.h>
-
 #include "protocol/codec.h"
 
 static void a_snapshot_then_its_end_once_then_the_tail(void **state)
@@ -23,7 +21,7 @@ static void a_snapshot_then_its_end_once_then_the_tail(void **state)
         const struct event *event = &subscriber.events[i];
         assert_int_equal(event->phase, PB__CQ_EVENT_BATCH__PHASE__SNAPSHOT);
         assert_int_equal(event->kind, PB__KIND__INSERT);
-        assert_true(event->number == atof(event->id + 1));
+        assert_true(event->number == event->id_number);
     }
     for (uint32_t i = 0; i < 100; i++)
         stage_put(&stage, NULL, i % 20, i);
@@ -37,7 +35,7 @@ static void a_snapshot_then_its_end_once_then_the_tail(void **state)
         const struct event *event = &subscriber.events[20 + i];
         assert_int_equal(event->phase, PB__CQ_EVENT_BATCH__PHASE__TAIL);
         sums[i % 20] += i;
-        assert_int_equal(atoi(event->id + 1), i % 20);
+        assert_int_equal(event->id_number, i % 20);
         assert_true(event->number == sums[i % 20] / (2 + i / 20));
     }
     subscriber_fini(&subscriber);
@@ -91,12 +89,13 @@ static void credit_for_events_is_respected(void **state)
         assert_in_range(subscriber.event_count, events, events + 1);
         events = subscriber.event_count;
     }
-    /* The rows of buckets whose snapshot was cut after the puts are there once, with what they came to. */
+    /* The rows of buckets whose snapshot was cut after the puts are there once, with what they came
+     * to. */
     assert_in_range(events, 11 + 20, 50);
     assert_int_equal(subscriber.snapshot_ends, 1);
     double last[20] = {0};
     for (uint32_t i = 0; i < events; i++)
-        last[atoi(subscriber.events[i].id + 1)] = subscriber.events[i].number;
+        last[subscriber.events[i].id_number] = subscriber.events[i].number;
     for (uint32_t id = 0; id < 20; id++)
         assert_true(last[id] == (id < 10 ? (id + id + id + 20) / 3.0 : id));
     subscriber_fini(&subscriber);
@@ -255,13 +254,15 @@ static void only_the_buckets_asked_for_are_pushed(void **state)
     for (uint32_t id = 0; id < 30; id++)
         stage_put(&stage, NULL, id, id);
     subscriber_turn(&subscriber);
-    uint64_t expected = 2 * (stage.region->buckets[1].table.entry_count + stage.region->buckets[3].table.entry_count);
+    uint64_t expected = 2 * (stage.region->buckets[1].table.entry_count +
+                             stage.region->buckets[3].table.entry_count);
     assert_true(expected > 0);
     assert_int_equal(subscriber.event_count, expected);
     for (uint32_t i = 0; i < subscriber.event_count; i++)
         assert_true(subscriber.events[i].bucket == 1 || subscriber.events[i].bucket == 3);
     wanted[1] = 5;
-    assert_int_equal(fixture_client_fail(&subscriber.client, 1001, &request.base)->error_code, FAILURE_INVALID_REQUEST);
+    assert_int_equal(fixture_client_fail(&subscriber.client, 1001, &request.base)->error_code,
+                     FAILURE_INVALID_REQUEST);
     subscriber_fini(&subscriber);
     stage_end(&stage);
 }
@@ -325,7 +326,8 @@ static void unsubscribing_ends_the_pushes_and_an_unnamed_instance(void **state)
     stage_put(&stage, NULL, 1, 1);
     subscriber_turn(&subscriber);
     assert_int_equal(subscriber.event_count, 1);
-    assert_int_equal(fixture_client_fail(&subscriber.client, 1005, &request.base)->error_code, FAILURE_INVALID_REQUEST);
+    assert_int_equal(fixture_client_fail(&subscriber.client, 1005, &request.base)->error_code,
+                     FAILURE_INVALID_REQUEST);
     subscriber_ack(&subscriber, 1, 1); /* crossed its end */
     subscriber_fini(&subscriber);
     stage_end(&stage);
@@ -350,7 +352,8 @@ static void unsubscribing_while_the_start_is_read_is_clean(void **state)
     end.subscription_id = 1;
     fake_conn_block(client.conn, true);
     uint8_t frames[256], *at = frames;
-    size_t len = protobuf_c_message_get_packed_size(&request.base), message_len = codec_bytes_field_size(1001, len);
+    size_t len = protobuf_c_message_get_packed_size(&request.base),
+           message_len = codec_bytes_field_size(1001, len);
     at = codec_put_bytes_header(codec_put_varint(at, message_len), 1001, len);
     at += protobuf_c_message_pack(&request.base, at);
     len = protobuf_c_message_get_packed_size(&end.base);
@@ -377,11 +380,14 @@ static void a_connection_may_go_while_its_task_is_on_its_way(void **state)
         subscriber_begin(&subscriber, &stage, AVERAGE);
         uint8_t stored[32], document[80];
         struct value key = {.type = VALUE_STRING, .bytes = slice_text("s1")};
-        struct value json = {.type = VALUE_JSON, .bytes = slice_text("{\"id\":\"s1\",\"temperature\":1}")};
-        struct bucket_key bucket_key = {slice_of(stored, (size_t)(value_store(&key, stored) - stored)), 1};
+        struct value json = {.type = VALUE_JSON,
+                             .bytes = slice_text("{\"id\":\"s1\",\"temperature\":1}")};
+        struct bucket_key bucket_key = {
+            slice_of(stored, (size_t)(value_store(&key, stored) - stored)), 1};
         struct slice value = slice_of(document, (size_t)(value_store(&json, document) - document));
         /* As from another thread: the task is in the mailbox, and its turn has not come. */
-        assert_int_equal(bucket_put(region_bucket(stage.region, &key), &bucket_key, value, 1, &wait), OK);
+        assert_int_equal(
+            bucket_put(region_bucket(stage.region, &key), &bucket_key, value, 1, &wait), OK);
         if (round % 2 == 0)
             fake_conn_reset(subscriber.client.conn);
         else if (round == 1)

@@ -1,8 +1,6 @@
 /* Resuming, gaps and slow readers: what a subscriber must never miss in silence. */
 #include "tests/unit/server/subscriber.h"
 
-#include <stdlib.h>
-
 enum { IDS = 12 };
 
 /* Readings of changing ids, under the id or each under its own key. */
@@ -38,7 +36,8 @@ static void check_same(const struct subscriber *whole, uint32_t from, const stru
     }
 }
 
-static void resume_from(struct stage *stage, const struct subscriber *whole, uint32_t batch, const char *sql)
+static void resume_from(struct stage *stage, const struct subscriber *whole, uint32_t batch,
+                        const char *sql)
 {
     struct subscriber rest;
     Pb__CqSubscribeRequest request = resume_request(sql, whole->tokens[batch]);
@@ -55,7 +54,8 @@ static void resume_from(struct stage *stage, const struct subscriber *whole, uin
     subscriber_fini(&rest);
 }
 
-/* An uninterrupted run of single events, and a resume after each of them: those of the snapshot before anything changes. */
+/* An uninterrupted run of single events, and a resume after each of them: those of the snapshot
+ * before anything changes. */
 static void resume_everywhere(const char *sql, bool own_key, uint32_t before, uint32_t after)
 {
     struct stage stage;
@@ -125,7 +125,8 @@ static void positions_complete_an_old_token(void **state)
             pointers[count] = &positions[count];
             count++;
         }
-        request = resume_request(AVERAGE, message_slice(whole.response->token)); /* all a client has by default */
+        request = resume_request(
+            AVERAGE, message_slice(whole.response->token)); /* all a client has by default */
         request.n_position = count;
         request.position = pointers;
         subscriber_init(&rest, &stage);
@@ -142,7 +143,7 @@ static void positions_complete_an_old_token(void **state)
 static void last_of(const struct subscriber *subscriber, double last[IDS])
 {
     for (uint32_t i = 0; i < subscriber->event_count; i++)
-        last[atoi(subscriber->events[i].id + 1)] = subscriber->events[i].number;
+        last[subscriber->events[i].id_number] = subscriber->events[i].number;
 }
 
 static void a_snapshot_that_was_interrupted_while_puts_went_on_misses_nothing(void **state)
@@ -196,7 +197,7 @@ static void materialize(const struct subscriber *subscriber, struct row rows[IDS
 {
     for (uint32_t i = 0; i < subscriber->event_count; i++) {
         const struct event *event = &subscriber->events[i];
-        struct row *row = &rows[atoi(event->id + 1)];
+        struct row *row = &rows[event->id_number];
         if (event->kind == PB__KIND__UPDATE_BEFORE || event->kind == PB__KIND__DELETE) {
             assert_true(row->is_there && row->number == event->number);
             row->is_there = false;
@@ -522,7 +523,8 @@ static void without_memory_to_push_the_connection_ends_and_nothing_is_skipped(vo
             else
                 mem_fault_fail_at(n);
             fake_conn_block(subscriber.client.conn, false);
-            fixture_client_put(&stage.writer, "my_region", "s1", "{\"id\":\"s1\",\"temperature\":3}");
+            fixture_client_put(&stage.writer, "my_region", "s1",
+                               "{\"id\":\"s1\",\"temperature\":3}");
             fake_net_advance(stage.fixture.net, 0);
             mem_fault_fail_at(0);
             fake_net_fail_reserve(stage.fixture.net, 0);
@@ -577,7 +579,8 @@ static void one_of_two_subscriptions_may_end_while_both_are_told_of_room(void **
         continue;
     fake_conn_block(subscriber.client.conn, true);
     put_many(&stage, 0, 5000, false);
-    atomic_store(&stage.fixture.server.instances->failed, true); /* the newer one, first in the session's list */
+    atomic_store(&stage.fixture.server.instances->failed,
+                 true); /* the newer one, first in the session's list */
     fake_conn_block(subscriber.client.conn, false);
     fake_net_turn(stage.fixture.net);
     stage_put(&stage, NULL, 1, 1);

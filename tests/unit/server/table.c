@@ -228,7 +228,8 @@ static void a_reference_outlives_the_table(void **state)
     put(model, 1, 10);
     uint8_t key[8], value[64];
     struct slice key_slice = key_of(1, key);
-    struct entry *entry = entry_ref(table_find(&model->table, key_slice, hash_of(model, key_slice)));
+    struct entry *entry =
+        entry_ref(table_find(&model->table, key_slice, hash_of(model, key_slice)));
     put(model, 1, 11);
     table_fini(&model->table);
     assert_int_equal(entry->seq, 10);
@@ -282,7 +283,8 @@ static void without_memory_to_grow_everything_stays_findable(void **state)
     long live = mem_fault_live();
     struct model *model = model_new(11);
     for (uint32_t i = 0; i < 1000; i++) {
-        /* Of the calls of this put (entry, overflow line, segment, lines of the split) only the first ones succeed. */
+        /* Of the calls of this put (entry, overflow line, segment, lines of the split) only the
+         * first ones succeed. */
         mem_fault_fail_from(2 + i % 4);
         struct entry *old = NULL, *entry = make(model, i, i + 1);
         assert_non_null(entry);

@@ -57,9 +57,11 @@ static void random_positions_come_back(void **state)
         assert_int_equal(read_id, id);
         for (uint32_t i = 0; i < count; i++)
             check_equal(&positions[i], &read[i]);
-        assert_int_equal(token_decode(buf_slice(&token), &read_id, read, count + 1), ERROR_CONFLICT);
+        assert_int_equal(token_decode(buf_slice(&token), &read_id, read, count + 1),
+                         ERROR_CONFLICT);
         if (count > 0)
-            assert_int_equal(token_decode(buf_slice(&token), &read_id, read, count - 1), ERROR_CONFLICT);
+            assert_int_equal(token_decode(buf_slice(&token), &read_id, read, count - 1),
+                             ERROR_CONFLICT);
         buf_fini(&token);
     }
 }
@@ -68,7 +70,10 @@ static void the_extremes_come_back(void **state)
 {
     (void)state;
     const struct token_position positions[] = {
-        {.generation = UINT32_MAX, .in_snapshot = true, .begin = UINT64_MAX, .at = {UINT64_MAX, UINT32_MAX}},
+        {.generation = UINT32_MAX,
+         .in_snapshot = true,
+         .begin = UINT64_MAX,
+         .at = {UINT64_MAX, UINT32_MAX}},
         {.generation = UINT32_MAX, .at = {UINT64_MAX, UINT32_MAX - 1}},
         {.generation = 1, .in_snapshot = true, .at = {0, 0}},
     };
@@ -100,7 +105,8 @@ static void every_truncation_is_refused(void **state)
     uint64_t id;
     make_token(&token, positions);
     for (size_t len = 0; len < token.len; len++) {
-        assert_int_equal(token_decode(slice_of(token.data, len), &id, positions, 40), ERROR_MALFORMED);
+        assert_int_equal(token_decode(slice_of(token.data, len), &id, positions, 40),
+                         ERROR_MALFORMED);
         assert_int_equal(token_instance(slice_of(token.data, len), &id), ERROR_MALFORMED);
     }
     buf_append_byte(&token, 0);

@@ -19,15 +19,16 @@ static struct writer_mark mark_of(uint32_t writer, uint64_t sequence, uint64_t c
     return mark;
 }
 
-static enum error check(struct writers *writers, uint32_t writer, uint64_t sequence, uint64_t completed, uint64_t time_ms,
-                        bool *repeated)
+static enum error check(struct writers *writers, uint32_t writer, uint64_t sequence,
+                        uint64_t completed, uint64_t time_ms, bool *repeated)
 {
     struct writer_mark mark = mark_of(writer, sequence, completed);
     return writers_check(writers, &mark, time_ms, repeated);
 }
 
 /* What the bucket does with an operation: true if it is to be applied. */
-static bool applies(struct writers *writers, uint32_t writer, uint64_t sequence, uint64_t completed, uint64_t time_ms)
+static bool applies(struct writers *writers, uint32_t writer, uint64_t sequence, uint64_t completed,
+                    uint64_t time_ms)
 {
     struct writer_mark mark = mark_of(writer, sequence, completed);
     bool repeated;
@@ -86,8 +87,10 @@ static void a_sequence_one_window_later_is_not_taken_for_a_repeat(void **state)
     (void)state;
     struct writers writers;
     writers_init(&writers);
-    /* The same bit of the window stands for 1, 1025, 2049: this bucket sees only these of a busy writer. */
-    for (uint64_t sequence = 1; sequence < 100 * LIMIT_WRITER_WINDOW; sequence += LIMIT_WRITER_WINDOW) {
+    /* The same bit of the window stands for 1, 1025, 2049: this bucket sees only these of a busy
+     * writer. */
+    for (uint64_t sequence = 1; sequence < 100 * LIMIT_WRITER_WINDOW;
+         sequence += LIMIT_WRITER_WINDOW) {
         assert_true(applies(&writers, 1, sequence, sequence - 1, 1000));
         assert_false(applies(&writers, 1, sequence, sequence - 1, 1000));
     }
@@ -103,7 +106,8 @@ static void a_moved_window_keeps_what_is_in_both(void **state)
         assert_true(applies(&writers, 1, sequence, 0, 1));
     assert_true(applies(&writers, 1, 1524, 500, 1)); /* moves the window by 500 */
     for (uint64_t sequence = 1; sequence <= 1024; sequence++)
-        assert_int_equal(applies(&writers, 1, sequence, 500, 1), sequence > 500 && sequence % 3 != 1);
+        assert_int_equal(applies(&writers, 1, sequence, 500, 1),
+                         sequence > 500 && sequence % 3 != 1);
     for (uint64_t sequence = 1025; sequence <= 1523; sequence++)
         assert_true(applies(&writers, 1, sequence, 500, 1));
     assert_false(applies(&writers, 1, 1524, 500, 1));
@@ -227,7 +231,9 @@ static void a_failed_allocation_forgets_nobody(void **state)
             } else {
                 assert_int_equal(error, ERROR_MEMORY);
                 if (i > 0) {
-                    assert_int_equal(check(&writers, i - 1, 1, 0, time_ms - LIMIT_WRITER_IDLE_MS / 50, &repeated), OK);
+                    assert_int_equal(check(&writers, i - 1, 1, 0,
+                                           time_ms - LIMIT_WRITER_IDLE_MS / 50, &repeated),
+                                     OK);
                     assert_true(repeated);
                 }
             }
