@@ -108,7 +108,8 @@ static void on_last_turn(void *arg)
     loop_event_stop(arg);
 }
 
-/* Runs what is posted by now: a map store that was freed while its answer was on its way goes away with that. */
+/* Runs what is posted by now: a map store that was freed while its answer was on its way goes away
+ * with that. */
 static void run_last_turn(struct loop *loop)
 {
     struct loop_task last = {.on_run = on_last_turn, .arg = loop};

@@ -189,7 +189,8 @@ static bool split_flag(const char *word, struct flag *flag)
 {
     const char *equals;
 
-    if (word[0] != '-' || word[1] == '\0' || (word[1] >= '0' && word[1] <= '9')) /* -12 is an argument */
+    if (word[0] != '-' || word[1] == '\0' ||
+        (word[1] >= '0' && word[1] <= '9')) /* -12 is an argument */
         return false;
     flag->letter = word[1] != '-';
     if (flag->letter) {

@@ -137,8 +137,8 @@ void session_leave(struct session *session)
         host->on_session_end(host->owner, session);
     session_drop_slots(session);
     if (session->is_counted) {
-        host->counters.connections--;
-        host->counters.connection_ends++;
+        session_count(&host->counters.connections, UINT64_MAX); /* one less */
+        session_count(&host->counters.connection_ends, 1);
         atomic_fetch_sub_explicit(host->connection_count, 1, memory_order_relaxed);
     }
     *session->link = session->next;
@@ -347,8 +347,8 @@ static bool session_execute(struct session *session, struct slice frame, bool is
     operation = session_operation(session->host, number);
     if (!is_last && !session_may_start(session, operation == NULL ? 0 : operation->flags))
         return false;
-    session->host->counters.messages_received++;
-    session->host->counters.bytes_received += frame.len;
+    session_count(&session->host->counters.messages_received, 1);
+    session_count(&session->host->counters.bytes_received, frame.len);
     session_answer(session, number, operation, body);
     return true;
 }

@@ -54,10 +54,18 @@ struct operation {
     enum error (*execute)(struct session *session, struct slice body);
 };
 
-struct session_counters { /* Geode's ProtobufProtocolStats */
-    uint64_t connections, connection_starts, connection_ends, authentication_failures;
-    uint64_t bytes_received, bytes_sent, messages_received, messages_sent;
+/* Geode's ProtobufProtocolStats. Counted by the loop of the sessions, read by any thread. */
+struct session_counters {
+    _Atomic uint64_t connections, connection_starts, connection_ends, authentication_failures;
+    _Atomic uint64_t bytes_received, bytes_sent, messages_received, messages_sent;
 };
+
+/* One writer, so a plain addition will do; it is atomic for the readers' sake. */
+static inline void session_count(_Atomic uint64_t *counter, uint64_t more)
+{
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value + more, memory_order_relaxed);
+}
 
 enum session_role { SESSION_SERVER, SESSION_LOCATOR };
 

@@ -140,8 +140,8 @@ static void session_begin(struct session *session)
     }
     session->is_counted = true;
     session->state = SESSION_VERSION;
-    host->counters.connections++;
-    host->counters.connection_starts++;
+    session_count(&host->counters.connections, 1);
+    session_count(&host->counters.connection_starts, 1);
 }
 
 static void session_hand_to_peer(struct session *session, struct slice data)

@@ -29,7 +29,7 @@ enum error session_handshake(struct session *session, struct slice body)
 
     if (session->state == SESSION_AUTHENTICATION) {
         /* There are no users yet who could be the right ones. */
-        session->host->counters.authentication_failures++;
+        session_count(&session->host->counters.authentication_failures, 1);
         authenticated = false;
         session_finish(session);
     }

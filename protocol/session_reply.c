@@ -448,8 +448,8 @@ uint8_t *session_push_begin(struct session *session, uint32_t number, size_t bod
         return NULL;
     }
     session->push_len = frame_len;
-    session->host->counters.messages_sent++;
-    session->host->counters.bytes_sent += session_message_size(number, body_len);
+    session_count(&session->host->counters.messages_sent, 1);
+    session_count(&session->host->counters.bytes_sent, session_message_size(number, body_len));
     return session_frame_header(frame, number, body_len);
 }
 

@@ -1,15 +1,16 @@
 /* Continuous queries as a pure library: text in, plan out; rows in, results out.
  *
- * Nothing here knows of threads, buckets, rings or the network, and nothing depends on anything but its inputs: all
- * copies of a bucket compute the same results from the same rows.
+ * Nothing here knows of threads, buckets, rings or the network, and nothing depends on anything but
+ * its inputs: all copies of a bucket compute the same results from the same rows.
  *
  *   text --query_parse()--> statement --query_plan_new()--> plan (immutable, shared)
  *
  *   region change --query_admit()--> row --query_state_apply()--> results      (plans with state)
  *                                     \------------------------> the result   (plans without)
  *
- * A row between the two steps can be packed into bytes: the group of a row may live in another bucket than the row
- * itself (query_row_group()), and then the packed row travels there inside that bucket's record. */
+ * A row between the two steps can be packed into bytes: the group of a row may live in another
+ * bucket than the row itself (query_row_group()), and then the packed row travels there inside that
+ * bucket's record. */
 #ifndef VUG_QUERY_QUERY_H
 #define VUG_QUERY_QUERY_H
 
@@ -23,8 +24,9 @@
 /* ---- What is wrong with a statement ---- */
 
 struct query_error {
-    uint32_t line, column;  /* from 1; 0 if the error has no place */
-    char message[1024];     /* sentence; then, if it has a place, the line of the statement and a caret under it */
+    uint32_t line, column; /* from 1; 0 if the error has no place */
+    char message[1024]; /* sentence; then, if it has a place, the line of the statement and a caret
+                           under it */
 };
 
 /* ---- Tables ---- */
@@ -50,8 +52,8 @@ struct query_table {
     uint32_t option_count;
 };
 
-/* How the planner asks for names. `table` returns NULL if there is none; `name_each` visits every table and region, for
- * "did you mean". */
+/* How the planner asks for names. `table` returns NULL if there is none; `name_each` visits every
+ * table and region, for "did you mean". */
 struct query_catalog {
     const struct query_table *(*table)(void *arg, struct slice name);
     bool (*region)(void *arg, struct slice name);
@@ -62,7 +64,8 @@ struct query_catalog {
 /* Deep copy on the heap; NULL without memory. */
 struct query_table *query_table_copy(const struct query_table *table);
 void query_table_free(struct query_table *table);
-/* The CREATE TABLE statement that makes this table again: what the cluster map stores, and DESCRIBE shows from it. */
+/* The CREATE TABLE statement that makes this table again: what the cluster map stores, and DESCRIBE
+ * shows from it. */
 void query_table_ddl(const struct query_table *table, struct buf *ddl);
 
 /* ---- Statements ---- */
@@ -80,8 +83,8 @@ struct query_select; /* syntax tree; query/ast.h */
 
 struct query_statement {
     enum query_statement_kind kind;
-    struct query_table table;    /* CREATE TABLE */
-    struct slice name;           /* DROP, DESCRIBE */
+    struct query_table table; /* CREATE TABLE */
+    struct slice name;        /* DROP, DESCRIBE */
     bool if_exists, if_not_exists;
     struct query_select *select; /* SELECT, EXPLAIN */
 };
@@ -91,8 +94,8 @@ struct query_statement {
 enum error query_parse(struct slice text, struct arena *arena, struct query_statement *statement,
                        struct query_error *error);
 
-/* Splits a script at its semicolons, outside of strings, quoted names and comments: *rest is what follows the first
- * statement. False at the end. */
+/* Splits a script at its semicolons, outside of strings, quoted names and comments: *rest is what
+ * follows the first statement. False at the end. */
 bool query_script_next(struct slice *rest, struct slice *statement);
 
 /* ---- Plans ---- */
@@ -106,44 +109,49 @@ struct query_parameter {
 
 struct query_plan;
 
-/* Makes the plan of a SELECT. `text` is the statement's text, for errors. A name that is no column is looked up among
- * the parameters, then in the table's option `param.NAME`; an unknown one is an error that names the nearest column or the ways to supply it.
- * The plan keeps nothing of its arguments. ERROR_INVALID, ERROR_NOT_FOUND (table or region), ERROR_LIMIT, ERROR_MEMORY. */
-enum error query_plan_new(struct slice text, const struct query_select *select, const struct query_catalog *catalog,
+/* Makes the plan of a SELECT. `text` is the statement's text, for errors. A name that is no column
+ * is looked up among the parameters, then in the table's option `param.NAME`; an unknown one is an
+ * error that names the nearest column or the ways to supply it. The plan keeps nothing of its
+ * arguments. ERROR_INVALID, ERROR_NOT_FOUND (table or region), ERROR_LIMIT, ERROR_MEMORY. */
+enum error query_plan_new(struct slice text, const struct query_select *select,
+                          const struct query_catalog *catalog,
                           const struct query_parameter *parameters, uint32_t parameter_count,
-                          enum query_numeric_mode mode, struct query_plan **plan, struct query_error *error);
+                          enum query_numeric_mode mode, struct query_plan **plan,
+                          struct query_error *error);
 struct query_plan *query_plan_ref(struct query_plan *plan);
 void query_plan_unref(struct query_plan *plan); /* any thread */
 
 const char *query_plan_region(const struct query_plan *plan);
 uint32_t query_plan_column_count(const struct query_plan *plan);
 const char *query_plan_column_name(const struct query_plan *plan, uint32_t column);
-/* STRING for a field of a schema-less region, whose values keep the kinds that the documents give them. */
+/* STRING for a field of a schema-less region, whose values keep the kinds that the documents give
+ * them. */
 struct query_type query_plan_column_type(const struct query_plan *plan, uint32_t column);
-/* Columns by which an upsert replaces an earlier row (PARTITION BY or GROUP BY columns that are selected); their number is 0 if the
- * plan has no such key. */
+/* Columns by which an upsert replaces an earlier row (PARTITION BY or GROUP BY columns that are
+ * selected); their number is 0 if the plan has no such key. */
 uint32_t query_plan_key_columns(const struct query_plan *plan, uint32_t columns[LIMIT_COLUMNS]);
 bool query_plan_is_append_only(const struct query_plan *plan);
 bool query_plan_has_state(const struct query_plan *plan);
-/* 16 bytes that are equal for plans that mean the same: spacing, case of keywords, table alias and column aliases of the
- * text do not count, parameters and numeric mode do. */
+/* 16 bytes that are equal for plans that mean the same: spacing, case of keywords, table alias and
+ * column aliases of the text do not count, parameters and numeric mode do. */
 void query_plan_fingerprint(const struct query_plan *plan, uint8_t fingerprint[16]);
-/* What EXPLAIN shows: operators from the source down, rewrites ("no ORDER BY: arrival order, extension"), changelog. */
+/* What EXPLAIN shows: operators from the source down, rewrites ("no ORDER BY: arrival order,
+ * extension"), changelog. */
 void query_plan_explain(const struct query_plan *plan, struct buf *text);
 
 /* ---- Evaluation ---- */
 
 enum query_kind { /* Flink's RowKind numbers; and ours from 8 */
-    QUERY_INSERT = 0,
-    QUERY_UPDATE_BEFORE = 1,
-    QUERY_UPDATE_AFTER = 2,
-    QUERY_DELETE = 3,
-    QUERY_LATE = 8,
-    QUERY_ROW_ERROR = 9,
+                  QUERY_INSERT = 0,
+                  QUERY_UPDATE_BEFORE = 1,
+                  QUERY_UPDATE_AFTER = 2,
+                  QUERY_DELETE = 3,
+                  QUERY_LATE = 8,
+                  QUERY_ROW_ERROR = 9,
 };
 
-/* One region change as the engine sees it. A table without PRIMARY KEY is a stream: creates and updates are rows, a
- * removal is none. `value` NULL: removal. */
+/* One region change as the engine sees it. A table without PRIMARY KEY is a stream: creates and
+ * updates are rows, a removal is none. `value` NULL: removal. */
 struct query_input {
     const struct value *key;
     const struct value *value;
@@ -153,45 +161,54 @@ struct query_input {
 struct query_row {
     struct query_value *values;
     uint32_t count;
-    /* The caller's mark of an admitted row (the sequence number of its record). A group keeps the mark of the row that changed its result
-     * last, and query_state_each() gives it back. Not packed. */
+    /* The caller's mark of an admitted row (the sequence number of its record). A group keeps the
+     * mark of the row that changed its result last, and query_state_each() gives it back. Not
+     * packed. */
     uint64_t mark;
 };
 
-/* Reads the columns that the plan needs, evaluates WHERE and what the next step needs, into `arena` (the row's strings may
- * point into the input). *admitted says whether there is a row. For a plan without state the row is the result itself.
- * ERROR_INVALID: the row does not fit the declared types or an expression failed; `error` says why (a sentence, no
- * place): an ERROR event, never a failed put. ERROR_MEMORY. What a value that is no JSON document shows: query/extract.h. */
-enum error query_admit(const struct query_plan *plan, const struct query_input *input, struct arena *arena,
-                       bool *admitted, struct query_row *row, struct query_error *error);
+/* Reads the columns that the plan needs, evaluates WHERE and what the next step needs, into `arena`
+ * (the row's strings may point into the input). *admitted says whether there is a row. For a plan
+ * without state the row is the result itself. ERROR_INVALID: the row does not fit the declared
+ * types or an expression failed; `error` says why (a sentence, no place): an ERROR event, never a
+ * failed put. ERROR_MEMORY. What a value that is no JSON document shows: query/extract.h. */
+enum error query_admit(const struct query_plan *plan, const struct query_input *input,
+                       struct arena *arena, bool *admitted, struct query_row *row,
+                       struct query_error *error);
 
-/* The value by which the row's group is placed: the only group column as a region key would carry it (a STRING column gives a string
- * value, BIGINT a long, ...), or, with several or none, a string made of all. NULL group columns give the empty string.
- * So for PARTITION BY id and a region whose key is the id, group and row are in the same bucket. In `arena`. */
-enum error query_row_group(const struct query_plan *plan, const struct query_row *row, struct arena *arena,
-                           struct value *group);
+/* The value by which the row's group is placed: the only group column as a region key would carry
+ * it (a STRING column gives a string value, BIGINT a long, ...), or, with several or none, a string
+ * made of all. NULL group columns give the empty string. So for PARTITION BY id and a region whose
+ * key is the id, group and row are in the same bucket. In `arena`. */
+enum error query_row_group(const struct query_plan *plan, const struct query_row *row,
+                           struct arena *arena, struct value *group);
 
 void query_row_pack(const struct query_row *row, struct buf *packed);
 /* Strings of the row point into `packed`. ERROR_MALFORMED, ERROR_MEMORY. */
 enum error query_row_unpack(struct slice packed, struct arena *arena, struct query_row *row);
 
-/* Results leave through this, in order; the values are valid during the call. What it returns ends query_state_apply() and is its result;
- * the operator state has moved on all the same. */
+/* Results leave through this, in order; the values are valid during the call. What it returns ends
+ * query_state_apply() and is its result; the operator state has moved on all the same. */
 typedef enum error query_result_fn(void *arg, enum query_kind kind, const struct query_row *row);
 
 /* Operator state of one plan in one bucket. Not thread-safe. */
 struct query_state;
-enum error query_state_new(struct query_plan *plan, struct query_state **state); /* holds a reference to the plan */
+enum error query_state_new(struct query_plan *plan,
+                           struct query_state **state); /* holds a reference to the plan */
 void query_state_free(struct query_state *state);
 
-/* Applies one admitted row. Either the state has taken the row and its results were given, or nothing changed:
- * ERROR_MEMORY, ERROR_LIMIT (groups), ERROR_MALFORMED (not a row of this plan); ERROR_INVALID (HAVING or a result expression failed: `error` says why; the state HAS taken the row). */
-enum error query_state_apply(struct query_state *state, const struct query_row *row, struct arena *arena,
-                             query_result_fn *on_result, void *arg, struct query_error *error);
+/* Applies one admitted row. Either the state has taken the row and its results were given, or
+ * nothing changed: ERROR_MEMORY, ERROR_LIMIT (groups), ERROR_MALFORMED (not a row of this plan);
+ * ERROR_INVALID (HAVING or a result expression failed: `error` says why; the state HAS taken the
+ * row). */
+enum error query_state_apply(struct query_state *state, const struct query_row *row,
+                             struct arena *arena, query_result_fn *on_result, void *arg,
+                             struct query_error *error);
 
-/* The current results, kind QUERY_INSERT, in the order in which their groups began: for OVER the latest row of each partition, for GROUP BY each group
- * (that passes HAVING). */
-enum error query_state_each(struct query_state *state, struct arena *arena, query_result_fn *on_result, void *arg);
+/* The current results, kind QUERY_INSERT, in the order in which their groups began: for OVER the
+ * latest row of each partition, for GROUP BY each group (that passes HAVING). */
+enum error query_state_each(struct query_state *state, struct arena *arena,
+                            query_result_fn *on_result, void *arg);
 uint64_t query_state_group_count(const struct query_state *state);
 uint64_t query_state_bytes(const struct query_state *state); /* about */
 /* Equal for equal states, whatever machine: copies compare it. */

@@ -5,7 +5,8 @@
 #include "common/mem.h"
 #include "server/cq.h"
 
-enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id, uint32_t generation, uint32_t term)
+enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id,
+                       uint32_t generation, uint32_t term)
 {
     memset(bucket, 0, sizeof *bucket);
     enum error error = table_init(&bucket->table);
@@ -108,18 +109,21 @@ enum error bucket_append_locked(struct bucket *bucket, struct record *record, ui
     enum error error = bucket_apply_locked(bucket, record);
     if (error != OK)
         return error;
-    /* The send set of rule R1 is empty: this server is the only copy, so what is applied is committed. */
+    /* The send set of rule R1 is empty: this server is the only copy, so what is applied is
+     * committed. */
     atomic_store_explicit(&bucket->gate.committed, bucket->last_seq, memory_order_release);
     return OK;
 }
 
-/* The answer to a change waits for the change itself; one that depends on absence waits for all there is. */
+/* The answer to a change waits for the change itself; one that depends on absence waits for all
+ * there is. */
 static struct session_wait wait_locked(struct bucket *bucket, uint64_t seq)
 {
     return (struct session_wait){.gate = &bucket->gate, .seq = seq};
 }
 
-/* Unlocks, then carries the rows of this change to the buckets of their groups, before the change is answered. */
+/* Unlocks, then carries the rows of this change to the buckets of their groups, before the change
+ * is answered. */
 static void unlock_and_shuffle(struct bucket *bucket, uint64_t wall_ms)
 {
     bool outgoing = bucket->outgoing != NULL;
@@ -137,18 +141,21 @@ static enum error append_and_unlock(struct bucket *bucket, struct record *record
     return error;
 }
 
-enum error bucket_put(struct bucket *bucket, const struct bucket_key *key, struct slice value, uint64_t wall_ms,
-                      struct session_wait *wait)
+enum error bucket_put(struct bucket *bucket, const struct bucket_key *key, struct slice value,
+                      uint64_t wall_ms, struct session_wait *wait)
 {
-    struct record record = {.type = RECORD_PUT, .key = key->stored, .value = value, .hash = key->hash};
+    struct record record = {
+        .type = RECORD_PUT, .key = key->stored, .value = value, .hash = key->hash};
     bucket_lock(bucket);
     return append_and_unlock(bucket, &record, wall_ms, wait);
 }
 
-enum error bucket_put_if_absent(struct bucket *bucket, const struct bucket_key *key, struct slice value,
-                                uint64_t wall_ms, struct entry **present, struct session_wait *wait)
+enum error bucket_put_if_absent(struct bucket *bucket, const struct bucket_key *key,
+                                struct slice value, uint64_t wall_ms, struct entry **present,
+                                struct session_wait *wait)
 {
-    struct record record = {.type = RECORD_PUT, .key = key->stored, .value = value, .hash = key->hash};
+    struct record record = {
+        .type = RECORD_PUT, .key = key->stored, .value = value, .hash = key->hash};
     bucket_lock(bucket);
     struct entry *entry = table_find(&bucket->table, key->stored, key->hash);
     *present = entry == NULL ? NULL : entry_ref(entry);
@@ -171,7 +178,8 @@ enum error bucket_remove(struct bucket *bucket, const struct bucket_key *key, ui
     return OK;
 }
 
-struct entry *bucket_get(struct bucket *bucket, const struct bucket_key *key, struct session_wait *wait)
+struct entry *bucket_get(struct bucket *bucket, const struct bucket_key *key,
+                         struct session_wait *wait)
 {
     bucket_lock(bucket);
     struct entry *entry = table_find(&bucket->table, key->stored, key->hash);
@@ -189,8 +197,9 @@ enum error bucket_clear(struct bucket *bucket, uint64_t wall_ms, struct session_
     return append_and_unlock(bucket, &record, wall_ms, wait);
 }
 
-enum error bucket_write(struct bucket *bucket, const struct bucket_key *key, bool remove, struct slice value,
-                        const struct writer_mark *mark, uint64_t wall_ms, bool *repeated, struct session_wait *wait)
+enum error bucket_write(struct bucket *bucket, const struct bucket_key *key, bool remove,
+                        struct slice value, const struct writer_mark *mark, uint64_t wall_ms,
+                        bool *repeated, struct session_wait *wait)
 {
     struct record record = {.type = remove ? RECORD_REMOVE : RECORD_PUT,
                             .key = key->stored,

@@ -1,12 +1,13 @@
 /* A bucket: the entries of a part of a region's keys, and everything that goes with them.
  *
- * Every change is a record with the bucket's next sequence number, applied by bucket_apply_locked() and nothing else: a redundant
- * copy applies the very same records in the same order.
+ * Every change is a record with the bucket's next sequence number, applied by bucket_apply_locked()
+ * and nothing else: a redundant copy applies the very same records in the same order.
  *
- *   bucket_put() -> lock -> record -> apply: writers, table, continuous queries -> unlock -> answer waits for {gate, seq}
+ *   bucket_put() -> lock -> record -> apply: writers, table, continuous queries -> unlock -> answer
+ * waits for {gate, seq}
  *
- * Lock order, whole: shuffle > bucket > instance > (mailbox of a loop). Never two buckets. Under a bucket's lock no I/O, no log
- * line, no callback into a session. */
+ * Lock order, whole: shuffle > bucket > instance > (mailbox of a loop). Never two buckets. Under a
+ * bucket's lock no I/O, no log line, no callback into a session. */
 #ifndef VUG_SERVER_BUCKET_H
 #define VUG_SERVER_BUCKET_H
 
@@ -33,15 +34,15 @@ enum record_type {
 /* One change. Everything it points to is valid during the call alone. */
 struct record {
     enum record_type type;
-    uint64_t seq;     /* given by bucket_append_locked() */
-    uint64_t time_ms; /* given by bucket_append_locked(): never goes back */
+    uint64_t seq;                     /* given by bucket_append_locked() */
+    uint64_t time_ms;                 /* given by bucket_append_locked(): never goes back */
     struct slice key, value;          /* stored forms: PUT, REMOVE */
     uint64_t hash;                    /* of the key */
     const struct writer_mark *writer; /* PUT, REMOVE of an idempotent writer, else NULL */
     struct cq_instance *instance;     /* CQ_ADD, CQ_DROP, PARTIAL */
     struct slice row;                 /* PARTIAL: packed (query/query.h) */
-    bool silent;                      /* PARTIAL: of an entry that was there at the start: no event */
-    uint32_t source_bucket;           /* PARTIAL: where the row was put */
+    bool silent;            /* PARTIAL: of an entry that was there at the start: no event */
+    uint32_t source_bucket; /* PARTIAL: where the row was put */
     uint64_t source_seq;
 };
 
@@ -59,20 +60,23 @@ struct bucket {
     struct cq_bucket *cqs;       /* the continuous queries here, oldest first */
     struct cq_partial *outgoing; /* rows for groups in other buckets, oldest first */
     struct cq_partial **outgoing_end;
-    struct arena scratch;        /* for evaluation, under the lock */
+    struct arena scratch;    /* for evaluation, under the lock */
     pthread_mutex_t shuffle; /* held by who carries `outgoing` to its buckets */
 };
 
-enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id, uint32_t generation, uint32_t term);
+enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id,
+                       uint32_t generation, uint32_t term);
 void bucket_fini(struct bucket *bucket);
 
 void bucket_lock(struct bucket *bucket);
 void bucket_unlock(struct bucket *bucket);
 
-/* Gives the record its number and time and applies it: all of it, or nothing and an error (ERROR_MEMORY). `wall_ms` is the loop's. */
+/* Gives the record its number and time and applies it: all of it, or nothing and an error
+ * (ERROR_MEMORY). `wall_ms` is the loop's. */
 enum error bucket_append_locked(struct bucket *bucket, struct record *record, uint64_t wall_ms);
 
-/* Applies a record that has its number: on the primary from bucket_append_locked(), on a copy as it arrives. */
+/* Applies a record that has its number: on the primary from bucket_append_locked(), on a copy as it
+ * arrives. */
 enum error bucket_apply_locked(struct bucket *bucket, const struct record *record);
 
 /* What an operation needs of the key: its stored form and its hash. */
@@ -82,25 +86,30 @@ struct bucket_key {
 };
 
 /* The operations. Each takes the lock; *wait is what its answer waits for (rule R2). */
-enum error bucket_put(struct bucket *bucket, const struct bucket_key *key, struct slice value, uint64_t wall_ms,
-                      struct session_wait *wait);
-/* *present: the entry that was there (a reference for the caller) and nothing changed; NULL: stored. */
-enum error bucket_put_if_absent(struct bucket *bucket, const struct bucket_key *key, struct slice value,
-                                uint64_t wall_ms, struct entry **present, struct session_wait *wait);
+enum error bucket_put(struct bucket *bucket, const struct bucket_key *key, struct slice value,
+                      uint64_t wall_ms, struct session_wait *wait);
+/* *present: the entry that was there (a reference for the caller) and nothing changed; NULL:
+ * stored. */
+enum error bucket_put_if_absent(struct bucket *bucket, const struct bucket_key *key,
+                                struct slice value, uint64_t wall_ms, struct entry **present,
+                                struct session_wait *wait);
 enum error bucket_remove(struct bucket *bucket, const struct bucket_key *key, uint64_t wall_ms,
                          struct session_wait *wait);
 /* A reference for the caller, or NULL if absent. */
-struct entry *bucket_get(struct bucket *bucket, const struct bucket_key *key, struct session_wait *wait);
+struct entry *bucket_get(struct bucket *bucket, const struct bucket_key *key,
+                         struct session_wait *wait);
 enum error bucket_clear(struct bucket *bucket, uint64_t wall_ms, struct session_wait *wait);
 
-/* One operation of an idempotent writer: `value` empty removes. *repeated: it was applied before. Errors as writers_check(). */
-enum error bucket_write(struct bucket *bucket, const struct bucket_key *key, bool remove, struct slice value,
-                        const struct writer_mark *mark, uint64_t wall_ms, bool *repeated, struct session_wait *wait);
+/* One operation of an idempotent writer: `value` empty removes. *repeated: it was applied before.
+ * Errors as writers_check(). */
+enum error bucket_write(struct bucket *bucket, const struct bucket_key *key, bool remove,
+                        struct slice value, const struct writer_mark *mark, uint64_t wall_ms,
+                        bool *repeated, struct session_wait *wait);
 
 uint64_t bucket_entry_count(struct bucket *bucket, uint64_t *bytes, struct session_wait *wait);
 
-/* References to all entries, ordered by the seq of their record: arrival order. The array is the caller's, entries and all
- * (bucket_entries_free()). ERROR_MEMORY. */
+/* References to all entries, ordered by the seq of their record: arrival order. The array is the
+ * caller's, entries and all (bucket_entries_free()). ERROR_MEMORY. */
 enum error bucket_entries_locked(struct bucket *bucket, struct entry ***entries, size_t *count);
 void bucket_entries_free(struct entry **entries, size_t count);
 

@@ -6,122 +6,6 @@
 
 #define RING_SUB_MAX UINT32_MAX
 
-/* ---- Instances ---- */
-
-static void clear_inputs(struct cq_bucket *cqb);
-
-static char *copied(struct slice text)
-{
-    return mem_strndup(text.len == 0 ? "" : (const char *)text.data, text.len);
-}
-
-enum error cq_instance_new(const struct cq_options *options, struct cq_instance **instance)
-{
-    struct cq_instance *made = mem_zalloc(sizeof *made);
-    if (made == NULL)
-        return ERROR_MEMORY;
-    atomic_init(&made->refs, 1);
-    pthread_mutex_init(&made->lock, NULL);
-    made->id = options->id;
-    made->plan = query_plan_ref(options->plan);
-    made->has_state = query_plan_has_state(options->plan);
-    made->append_only = query_plan_is_append_only(options->plan);
-    made->start = options->start;
-    made->budget = options->budget;
-    made->region = region_ref(options->region);
-    atomic_fetch_add(&made->budget->instance_count, 1);
-    query_plan_fingerprint(options->plan, made->fingerprint);
-    memcpy(made->plan_id, made->fingerprint, sizeof made->plan_id);
-    if (made->has_state)
-        memcpy(made->plan_id, &made->id, sizeof made->id);
-    made->sql = copied(options->sql);
-    made->name = copied(options->name);
-    made->owner = copied(options->owner);
-    made->buckets = mem_array(options->region->bucket_count, sizeof *made->buckets);
-    if (made->sql == NULL || made->name == NULL || made->owner == NULL || made->buckets == NULL) {
-        cq_instance_unref(made);
-        return ERROR_MEMORY;
-    }
-    for (uint32_t i = 0; i < options->region->bucket_count; i++) {
-        made->buckets[i].instance = made;
-        made->buckets[i].bucket = &options->region->buckets[i];
-    }
-    atomic_store(&made->building, options->region->bucket_count);
-    *instance = made;
-    return OK;
-}
-
-struct cq_instance *cq_instance_ref(struct cq_instance *instance)
-{
-    atomic_fetch_add_explicit(&instance->refs, 1, memory_order_relaxed);
-    return instance;
-}
-
-void cq_instance_unref(struct cq_instance *instance)
-{
-    if (instance == NULL || atomic_fetch_sub_explicit(&instance->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    INVARIANT(instance->subscriptions == NULL);
-    atomic_fetch_sub(&instance->budget->instance_count, 1);
-    query_plan_unref(instance->plan);
-    region_unref(instance->region);
-    mem_free(instance->buckets);
-    mem_free(instance->owner);
-    mem_free(instance->name);
-    mem_free(instance->sql);
-    pthread_mutex_destroy(&instance->lock);
-    mem_free(instance);
-}
-
-enum error cq_instance_add(struct cq_instance *instance, uint64_t wall_ms)
-{
-    struct record record = {.type = RECORD_CQ_ADD, .instance = instance};
-    for (uint32_t i = 0; i < instance->region->bucket_count; i++) {
-        struct bucket *bucket = &instance->region->buckets[i];
-        bucket_lock(bucket);
-        enum error error = bucket_append_locked(bucket, &record, wall_ms);
-        bucket_unlock(bucket);
-        if (error != OK) {
-            cq_instance_fail(instance);
-            cq_instance_drop(instance, wall_ms);
-            return error;
-        }
-    }
-    return OK;
-}
-
-void cq_instance_drop(struct cq_instance *instance, uint64_t wall_ms)
-{
-    struct record record = {.type = RECORD_CQ_DROP, .instance = instance};
-    for (uint32_t i = 0; i < instance->region->bucket_count; i++) {
-        struct bucket *bucket = &instance->region->buckets[i];
-        bucket_lock(bucket);
-        if (instance->buckets[i].active)
-            INVARIANT(bucket_append_locked(bucket, &record, wall_ms) == OK);
-        else
-            clear_inputs(&instance->buckets[i]);
-        bucket_unlock(bucket);
-    }
-}
-
-void cq_instance_fail(struct cq_instance *instance)
-{
-    if (!atomic_exchange(&instance->failed, true))
-        subscription_notify_all(instance, UINT32_MAX);
-}
-
-void cq_instance_expire(struct cq_instance *instance, uint64_t wall_ms)
-{
-    if (wall_ms < LIMIT_RING_RETENTION_MS)
-        return;
-    for (uint32_t i = 0; i < instance->region->bucket_count; i++) {
-        struct cq_bucket *cqb = &instance->buckets[i];
-        bucket_lock(cqb->bucket);
-        atomic_fetch_sub(&instance->ring_bytes, ring_drop_before(&cqb->ring, wall_ms - LIMIT_RING_RETENTION_MS));
-        bucket_unlock(cqb->bucket);
-    }
-}
-
 /* ---- Outputs ---- */
 
 struct output {
@@ -143,14 +27,16 @@ static void skip_to(struct cq_bucket *cqb, uint64_t seq)
 static void keep_in_budget(struct cq_bucket *cqb)
 {
     struct cq_instance *instance = cqb->instance;
-    uint32_t sharers = atomic_load_explicit(&instance->budget->instance_count, memory_order_relaxed);
+    uint32_t sharers =
+        atomic_load_explicit(&instance->budget->instance_count, memory_order_relaxed);
     uint64_t share = instance->budget->ring_bytes_max / (sharers == 0 ? 1 : sharers);
     while (atomic_load_explicit(&instance->ring_bytes, memory_order_relaxed) > share &&
            cqb->ring.oldest != cqb->ring.newest)
         atomic_fetch_sub(&instance->ring_bytes, ring_drop_oldest(&cqb->ring));
 }
 
-static void emit(struct output *output, uint8_t kind, const struct query_row *row, const char *error)
+static void emit(struct output *output, uint8_t kind, const struct query_row *row,
+                 const char *error)
 {
     struct cq_bucket *cqb = output->cqb;
     struct bucket *bucket = cqb->bucket;
@@ -173,7 +59,8 @@ static void emit(struct output *output, uint8_t kind, const struct query_row *ro
         place = ring_append(&cqb->ring, position, kind, encoded.len, output->time_ms);
     if (place != NULL) {
         memcpy(place, encoded.data, encoded.len);
-        atomic_fetch_add_explicit(&cqb->instance->ring_bytes, cqb->ring.bytes - before, memory_order_relaxed);
+        atomic_fetch_add_explicit(&cqb->instance->ring_bytes, cqb->ring.bytes - before,
+                                  memory_order_relaxed);
         keep_in_budget(cqb);
     } else {
         skip_to(cqb, output->seq);
@@ -204,7 +91,8 @@ static void finish_output(struct output *output)
 /* ---- Inputs ---- */
 
 /* The row goes to the group's own bucket, once this bucket's lock is given back. */
-static enum error send_away(struct cq_bucket *cqb, const struct query_row *row, uint32_t target, uint64_t seq, bool silent)
+static enum error send_away(struct cq_bucket *cqb, const struct query_row *row, uint32_t target,
+                            uint64_t seq, bool silent)
 {
     struct bucket *bucket = cqb->bucket;
     struct buf packed;
@@ -244,7 +132,8 @@ static void apply_row(struct output *output, const struct query_row *row)
     }
 }
 
-static void feed_entry(struct cq_bucket *cqb, const struct entry *entry, uint64_t seq, uint64_t time_ms, bool silent)
+static void feed_entry(struct cq_bucket *cqb, const struct entry *entry, uint64_t seq,
+                       uint64_t time_ms, bool silent)
 {
     struct arena *scratch = &cqb->bucket->scratch;
     struct cq_instance *instance = cqb->instance;
@@ -273,7 +162,8 @@ static void feed_entry(struct cq_bucket *cqb, const struct entry *entry, uint64_
         } else {
             struct value group;
             error = query_row_group(instance->plan, &row, scratch, &group);
-            uint32_t target = error == OK ? value_bucket(&group, instance->region->bucket_count) : 0;
+            uint32_t target =
+                error == OK ? value_bucket(&group, instance->region->bucket_count) : 0;
             if (error == OK && target == cqb->bucket->id)
                 apply_row(&output, &row);
             else if (error != OK || send_away(cqb, &row, target, seq, silent) != OK)
@@ -283,7 +173,8 @@ static void feed_entry(struct cq_bucket *cqb, const struct entry *entry, uint64_
     finish_output(&output);
 }
 
-static void feed_partial(struct cq_bucket *cqb, struct slice packed, uint64_t seq, uint64_t time_ms, bool silent)
+static void feed_partial(struct cq_bucket *cqb, struct slice packed, uint64_t seq, uint64_t time_ms,
+                         bool silent)
 {
     struct output output = {.cqb = cqb, .seq = seq, .time_ms = time_ms, .silent = silent};
     struct query_row row;
@@ -312,7 +203,8 @@ static void input_free(struct cq_input *input)
 static enum error enqueue(struct cq_bucket *cqb, struct cq_input input)
 {
     if (cqb->input_first + cqb->input_count == cqb->input_cap && cqb->input_first > 0) {
-        memmove(cqb->inputs, cqb->inputs + cqb->input_first, cqb->input_count * sizeof *cqb->inputs);
+        memmove(cqb->inputs, cqb->inputs + cqb->input_first,
+                cqb->input_count * sizeof *cqb->inputs);
         cqb->input_first = 0;
     }
     if (cqb->input_count == cqb->input_cap) {
@@ -327,7 +219,7 @@ static enum error enqueue(struct cq_bucket *cqb, struct cq_input input)
     return OK;
 }
 
-static void clear_inputs(struct cq_bucket *cqb)
+void cq_clear_inputs_locked(struct cq_bucket *cqb)
 {
     for (size_t i = 0; i < cqb->input_count; i++)
         input_free(&cqb->inputs[cqb->input_first + i]);
@@ -345,7 +237,7 @@ static void building_done(struct cq_instance *instance)
 /* The queue of this bucket is empty for the first time, and from now on for good. */
 static void finish_building(struct cq_bucket *cqb)
 {
-    clear_inputs(cqb);
+    cq_clear_inputs_locked(cqb);
     building_done(cqb->instance);
 }
 
@@ -355,12 +247,20 @@ static void feed_next(struct cq_bucket *cqb)
     if (input.entry != NULL)
         feed_entry(cqb, input.entry, input.seq, input.time_ms, input.silent);
     else
-        feed_partial(cqb, slice_of(input.partial->row, input.partial->row_len), input.seq, input.time_ms, input.silent);
+        feed_partial(cqb, slice_of(input.partial->row, input.partial->row_len), input.seq,
+                     input.time_ms, input.silent);
     cqb->input_first++;
     cqb->input_count--;
     input_free(&input);
     if (cqb->input_count == 0)
         finish_building(cqb);
+}
+
+bool cq_work_off_locked(struct cq_bucket *cqb, unsigned rows)
+{
+    for (; rows > 0 && cqb->input_count > 0; rows--)
+        feed_next(cqb);
+    return cqb->input_count == 0;
 }
 
 /* ---- Records ---- */
@@ -371,7 +271,8 @@ enum error cq_add_locked(struct bucket *bucket, const struct record *record)
     struct cq_bucket *cqb = &instance->buckets[bucket->id];
     struct entry **entries = NULL;
     struct cq_input *inputs = NULL;
-    size_t count = 0, early = cqb->input_count; /* rows of other buckets that were faster than this record */
+    size_t count = 0,
+           early = cqb->input_count; /* rows of other buckets that were faster than this record */
     enum error error = OK;
     PRE(!cqb->active);
     if (instance->has_state)
@@ -389,8 +290,10 @@ enum error cq_add_locked(struct bucket *bucket, const struct record *record)
         return error;
     }
     for (size_t i = 0; i < count; i++)
-        inputs[i] = (struct cq_input){
-            .entry = entries[i], .seq = entries[i]->seq, .time_ms = record->time_ms, .silent = true};
+        inputs[i] = (struct cq_input){.entry = entries[i],
+                                      .seq = entries[i]->seq,
+                                      .time_ms = record->time_ms,
+                                      .silent = true};
     if (early > 0)
         memcpy(inputs + count, cqb->inputs + cqb->input_first, early * sizeof *inputs);
     mem_free(cqb->inputs);
@@ -437,15 +340,15 @@ void cq_drop_locked(struct bucket *bucket, const struct record *record)
     deactivate(cqb);
 }
 
-/* The input waits behind what is in the queue, and works off two of it: so a queue never grows beyond its first length. */
+/* The input waits behind what is in the queue, and works off two of it: so a queue never grows
+ * beyond its first length. */
 static void wait_in_queue(struct cq_bucket *cqb, struct cq_input input)
 {
     if (enqueue(cqb, input) != OK) {
         input_free(&input);
         cq_instance_fail(cqb->instance);
     }
-    for (int i = 0; i < 2 && cqb->input_count > 0; i++)
-        feed_next(cqb);
+    cq_work_off_locked(cqb, 2);
 }
 
 void cq_on_put_locked(struct bucket *bucket, const struct record *record, struct entry *entry)
@@ -457,7 +360,9 @@ void cq_on_put_locked(struct bucket *bucket, const struct record *record, struct
             feed_entry(cqb, entry, record->seq, record->time_ms, false);
             continue;
         }
-        wait_in_queue(cqb, (struct cq_input){.entry = entry_ref(entry), .seq = record->seq, .time_ms = record->time_ms});
+        wait_in_queue(cqb, (struct cq_input){.entry = entry_ref(entry),
+                                             .seq = record->seq,
+                                             .time_ms = record->time_ms});
     }
 }
 
@@ -466,8 +371,9 @@ static struct cq_partial *partial_copy(const struct record *record, bool silent)
     struct cq_partial *partial = mem_alloc(sizeof *partial + record->row.len);
     if (partial == NULL)
         return NULL;
-    *partial = (struct cq_partial){
-        .instance = cq_instance_ref(record->instance), .silent = silent, .row_len = record->row.len};
+    *partial = (struct cq_partial){.instance = cq_instance_ref(record->instance),
+                                   .silent = silent,
+                                   .row_len = record->row.len};
     memcpy(partial->row, record->row.data, record->row.len);
     return partial;
 }
@@ -483,7 +389,8 @@ void cq_on_partial_locked(struct bucket *bucket, const struct record *record)
         return;
     }
     /* A row that is here before the instance is belongs to what was there at the start. */
-    struct cq_input input = {.seq = record->seq, .time_ms = record->time_ms, .silent = record->silent || !cqb->active};
+    struct cq_input input = {
+        .seq = record->seq, .time_ms = record->time_ms, .silent = record->silent || !cqb->active};
     input.partial = partial_copy(record, input.silent);
     if (input.partial == NULL) {
         cq_instance_fail(cqb->instance);
@@ -514,7 +421,8 @@ void cq_bucket_free_all(struct bucket *bucket)
 
 void cq_shuffle(struct bucket *bucket, uint64_t wall_ms)
 {
-    /* The lock keeps the order of rows between the two steps; it is taken before any bucket's lock. */
+    /* The lock keeps the order of rows between the two steps; it is taken before any bucket's lock.
+     */
     pthread_mutex_lock(&bucket->shuffle);
     for (;;) {
         bucket_lock(bucket);
@@ -544,39 +452,4 @@ void cq_shuffle(struct bucket *bucket, uint64_t wall_ms)
         }
     }
     pthread_mutex_unlock(&bucket->shuffle);
-}
-
-/* ---- Building ---- */
-
-/* A slice of one bucket; true when its queue is empty. */
-static bool build_bucket(struct cq_instance *instance, uint32_t index, uint64_t wall_ms)
-{
-    struct cq_bucket *cqb = &instance->buckets[index];
-    bucket_lock(cqb->bucket);
-    for (int i = 0; i < 64 && cqb->input_count > 0; i++)
-        feed_next(cqb);
-    bool empty = cqb->input_count == 0;
-    bool outgoing = cqb->bucket->outgoing != NULL;
-    bucket_unlock(cqb->bucket);
-    if (outgoing)
-        cq_shuffle(cqb->bucket, wall_ms);
-    return empty;
-}
-
-bool cq_instance_build(struct cq_instance *instance, struct loop *loop, uint64_t budget_us)
-{
-    uint64_t wall_ms = loop_wall_ms(loop);
-    uint64_t budget = budget_us / 64 + 1; /* a slice of 64 rows takes about as many microseconds */
-    while (budget > 0 && !cq_instance_is_ready(instance)) {
-        if (instance->build_next >= instance->region->bucket_count) {
-            /* All queues may be empty and the last rows on their way, carried by another thread. */
-            instance->build_next = 0;
-            budget--;
-        }
-        if (build_bucket(instance, instance->build_next, wall_ms))
-            instance->build_next++;
-        else if (budget > 0)
-            budget--;
-    }
-    return cq_instance_is_ready(instance);
 }

@@ -1,15 +1,17 @@
 /* Continuous queries inside the buckets.
  *
- * An instance is one plan at work over all buckets of a region; in each bucket it has operator state and an output ring, which change only
- * when a record is applied. Subscriptions (subscription.h) read the rings.
+ * An instance is one plan at work over all buckets of a region; in each bucket it has operator
+ * state and an output ring, which change only when a record is applied. Subscriptions
+ * (subscription.h) read the rings.
  *
  *   RECORD_CQ_ADD ---> entries of the bucket, in arrival order --\
- *   RECORD_PUT ------> the row ------------------------------------> input queue --> state --> ring --> subscribers
- *   RECORD_PARTIAL --> a row from another bucket -----------------/
+ *   RECORD_PUT ------> the row ------------------------------------> input queue --> state --> ring
+ * --> subscribers RECORD_PARTIAL --> a row from another bucket -----------------/
  *                       \--(its group lives in another bucket)--> outgoing --> RECORD_PARTIAL there
  *
- * While an instance still reads the entries that were there when it was added, its inputs wait in the queue, which is worked off in slices;
- * otherwise the queue is empty and a record is evaluated as it is applied. */
+ * While an instance still reads the entries that were there when it was added, its inputs wait in
+ * the queue, which is worked off in slices; otherwise the queue is empty and a record is evaluated
+ * as it is applied. */
 #ifndef VUG_SERVER_CQ_H
 #define VUG_SERVER_CQ_H
 
@@ -26,7 +28,8 @@ struct cq_partial {
     struct cq_instance *instance; /* a reference */
     uint32_t source_bucket, target_bucket;
     uint64_t source_seq;
-    bool silent;   /* of the entries that were there at the start: changes the state, gives no event */
+    bool
+        silent; /* of the entries that were there at the start: changes the state, gives no event */
     bool of_queue; /* came out of an input queue: the instance is not ready before this is there */
     size_t row_len;
     uint8_t row[];
@@ -63,8 +66,9 @@ struct cq_budget {
 
 struct cq_instance {
     _Atomic uint32_t refs;
-    uint64_t id;          /* random; in resume tokens */
-    uint8_t plan_id[16];  /* for CqSubscribeRequest.plan_id: the fingerprint of a plan without state, else made of the id */
+    uint64_t id;         /* random; in resume tokens */
+    uint8_t plan_id[16]; /* for CqSubscribeRequest.plan_id: the fingerprint of a plan without state,
+                            else made of the id */
     uint8_t fingerprint[16];
     char *name, *sql, *owner; /* name "" if none */
     struct query_plan *plan;
@@ -75,12 +79,13 @@ struct cq_instance {
     struct cq_budget *budget;
     _Atomic uint64_t ring_bytes;
     _Atomic uint64_t rows_in, events, errors;
-    _Atomic uint32_t building; /* buckets whose CQ_ADD or input queue is not done, and rows of queues on their way */
-    _Atomic bool failed;       /* out of memory: it has missed something and is ended (never silently) */
+    _Atomic uint32_t building; /* buckets whose CQ_ADD or input queue is not done, and rows of
+                                  queues on their way */
+    _Atomic bool failed; /* out of memory: it has missed something and is ended (never silently) */
     struct loop_task build_task;
-    struct worker *builder;    /* NULL, or who works off the input queues */
+    struct worker *builder; /* NULL, or who works off the input queues */
     uint32_t build_next;
-    struct cq_instance *next;  /* in the registry */
+    struct cq_instance *next; /* in the registry */
 
     pthread_mutex_t lock; /* guards what follows; after a bucket's lock */
     struct subscription *subscriptions;
@@ -105,13 +110,15 @@ void cq_instance_unref(struct cq_instance *instance);
 enum error cq_instance_add(struct cq_instance *instance, uint64_t wall_ms);
 /* Puts CQ_DROP into the record of every bucket. */
 void cq_instance_drop(struct cq_instance *instance, uint64_t wall_ms);
-/* Works off input queues for about `budget_us`; true when all are empty and their rows in place: the instance is ready. */
+/* Works off input queues for about `budget_us`; true when all are empty and their rows in place:
+ * the instance is ready. */
 bool cq_instance_build(struct cq_instance *instance, struct loop *loop, uint64_t budget_us);
 static inline bool cq_instance_is_ready(const struct cq_instance *instance)
 {
     return atomic_load(&instance->building) == 0;
 }
-/* Ends an instance that has missed something: its subscribers are told. With a bucket's lock or none. */
+/* Ends an instance that has missed something: its subscribers are told. With a bucket's lock or
+ * none. */
 void cq_instance_fail(struct cq_instance *instance);
 
 /* Called by bucket_apply_locked() alone. */
@@ -121,20 +128,26 @@ void cq_on_put_locked(struct bucket *bucket, const struct record *record, struct
 void cq_on_partial_locked(struct bucket *bucket, const struct record *record);
 void cq_bucket_free_all(struct bucket *bucket);
 
+/* Drops what waits. */
+void cq_clear_inputs_locked(struct cq_bucket *cqb);
+/* Evaluates up to so many inputs that wait; true when none is left. */
+bool cq_work_off_locked(struct cq_bucket *cqb, unsigned rows);
+
 /* Carries the outgoing rows of a bucket to the buckets of their groups. Without any lock held. */
 void cq_shuffle(struct bucket *bucket, uint64_t wall_ms);
 
 /* Drops outputs older than LIMIT_RING_RETENTION_MS. */
 void cq_instance_expire(struct cq_instance *instance, uint64_t wall_ms);
 
-/* The encoded CqEvent of a result row; `kind` first, so that an encoding can replace it. Used for rings and for snapshots. */
+/* The encoded CqEvent of a result row; `kind` first, so that an encoding can replace it. Used for
+ * rings and for snapshots. */
 struct cq_event {
     uint32_t bucket, generation;
     struct ring_position position;
     uint8_t kind;
     const struct query_row *row; /* NULL for an error */
     const char *error;
-    struct slice key;            /* stored key or empty */
+    struct slice key; /* stored key or empty */
     uint64_t time_ms;
 };
 /* ERROR_MEMORY, or OK and the bytes at the end of `out`. */

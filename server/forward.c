@@ -57,15 +57,16 @@ static void on_main(void *arg)
     forward->failed = true;
     if (error == ERROR_UNREACHABLE)
         failure_set(&forward->failure, FAILURE_SERVER_ERROR,
-                    "UNREACHABLE: No locator is connected to this server, and only a locator can do this. Data is served all "
+                    "UNREACHABLE: No locator is connected to this server, and only a locator can "
+                    "do this. Data is served all "
                     "the same; start the locator and try again.");
     else
         failure_of_error(&forward->failure, error);
     send_back(forward);
 }
 
-enum error server_call_locator(struct worker *worker, struct session *session, uint32_t number, struct slice body,
-                               link_answer_fn *on_answer)
+enum error server_call_locator(struct worker *worker, struct session *session, uint32_t number,
+                               struct slice body, link_answer_fn *on_answer)
 {
     struct forward *forward = mem_zalloc(sizeof *forward);
     if (forward == NULL)

@@ -1,4 +1,5 @@
-/* What the server tells of itself: in beacons, to /metrics; and the call of a locator that it executes. */
+/* What the server tells of itself: in beacons, to /metrics; and the call of a locator that it
+ * executes. */
 #include <inttypes.h>
 
 #include "common/mem.h"
@@ -16,11 +17,13 @@ struct server_load {
 static void measure(struct server *server, struct server_load *load)
 {
     const struct catalog *catalog = server->catalog;
-    load->total = (struct link_load){.clients = atomic_load(&server->connection_count),
-                                     .uptime_s = (loop_now_us(server->loop) - server->started_us) / 1000000};
+    load->total =
+        (struct link_load){.clients = atomic_load(&server->connection_count),
+                           .uptime_s = (loop_now_us(server->loop) - server->started_us) / 1000000};
     if (catalog == NULL)
         return;
-    struct link_region_load *regions = mem_realloc(load->regions, (catalog->region_count + 1) * sizeof *regions);
+    struct link_region_load *regions =
+        mem_realloc(load->regions, (catalog->region_count + 1) * sizeof *regions);
     if (regions == NULL)
         return;
     load->regions = regions;
@@ -74,7 +77,8 @@ void server_on_call(void *arg, uint64_t id, uint32_t number, struct slice body)
     struct failure failure;
     arena_init(&arena, LIMIT_PEER_MESSAGE_BYTES);
     struct region *region = NULL;
-    enum error error = number == 1030 ? message_unpack(&pb__region_clear_request__descriptor, &arena, body, &message)
+    enum error error = number == 1030 ? message_unpack(&pb__region_clear_request__descriptor,
+                                                       &arena, body, &message)
                                       : ERROR_UNSUPPORTED;
     if (error == OK) {
         struct slice name = message_slice(((const Pb__RegionClearRequest *)message)->name);
@@ -142,19 +146,23 @@ void server_metrics(struct server *server, struct buf *text)
     } rows[] = {
         {"vug_regions", "gauge", "Regions of the cluster.", stats.regions},
         {"vug_entries", "gauge", "Entries that this server holds.", stats.entries},
-        {"vug_entry_bytes", "gauge", "Bytes of these entries, keys and headers included.", stats.bytes},
+        {"vug_entry_bytes", "gauge", "Bytes of these entries, keys and headers included.",
+         stats.bytes},
         {"vug_client_connections", "gauge", "Open client connections.", stats.connections},
-        {"vug_client_connections_total", "counter", "Client connections since the start.", stats.connections_total},
+        {"vug_client_connections_total", "counter", "Client connections since the start.",
+         stats.connections_total},
         {"vug_subscriptions", "gauge", "Subscriptions to continuous queries.", stats.subscriptions},
         {"vug_continuous_queries", "gauge", "Continuous queries at work.", stats.instances},
-        {"vug_output_ring_bytes", "gauge", "Bytes of recent outputs that are kept for readers.", stats.ring_bytes},
-        {"vug_events_pushed_total", "counter", "Events pushed to subscribers.", stats.events_pushed},
+        {"vug_output_ring_bytes", "gauge", "Bytes of recent outputs that are kept for readers.",
+         stats.ring_bytes},
+        {"vug_events_pushed_total", "counter", "Events pushed to subscribers.",
+         stats.events_pushed},
         {"vug_messages_received_total", "counter", "Requests received.", stats.messages_received},
         {"vug_messages_sent_total", "counter", "Replies and pushes sent.", stats.messages_sent},
         {"vug_received_bytes_total", "counter", "Bytes of requests.", stats.bytes_received},
         {"vug_sent_bytes_total", "counter", "Bytes of replies and pushes.", stats.bytes_sent},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        buf_printf(text, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", rows[i].name, rows[i].help, rows[i].name,
-                   rows[i].type, rows[i].name, rows[i].value);
+        buf_printf(text, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", rows[i].name, rows[i].help,
+                   rows[i].name, rows[i].type, rows[i].name, rows[i].value);
 }

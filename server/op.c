@@ -2,10 +2,11 @@
 #include "protocol/json.h"
 #include "server/ops.h"
 
-#define DECODING_EXCEPTION                                                                                             \
+#define DECODING_EXCEPTION                                                                         \
     "org.apache.geode.internal.protocol.protobuf.v1.serialization.exception.DecodingException: "
-#define JSON_EXCEPTION                                                                                                 \
-    DECODING_EXCEPTION "Could not decode JSON-encoded object  Caused by: org.apache.geode.pdx.JSONFormatterException: " \
+#define JSON_EXCEPTION                                                                             \
+    DECODING_EXCEPTION "Could not decode JSON-encoded object  Caused by: "                         \
+                       "org.apache.geode.pdx.JSONFormatterException: "                             \
                        "Could not parse JSON document"
 
 struct region *op_region(struct session *session, struct slice reference, struct failure *failure)
@@ -27,7 +28,8 @@ static bool check_json(struct value *value, struct failure *failure)
     if (error == OK)
         value->bytes.len = end;
     else if (error == ERROR_INVALID)
-        failure_set(failure, FAILURE_SERVER_ERROR, JSON_EXCEPTION "%.*s", SLICE_FMT(buf_slice(&why.text)));
+        failure_set(failure, FAILURE_SERVER_ERROR, JSON_EXCEPTION "%.*s",
+                    SLICE_FMT(buf_slice(&why.text)));
     else
         failure_of_error(failure, error);
     buf_fini(&why.text);
@@ -42,7 +44,8 @@ bool op_check_value(struct value *value, struct failure *failure)
         return false;
     case VALUE_CUSTOM:
         failure_set(failure, FAILURE_SERVER_ERROR,
-                    "java.lang.IllegalStateException: Received a custom value, but did not set the valueFormat in the "
+                    "java.lang.IllegalStateException: Received a custom value, but did not set the "
+                    "valueFormat in the "
                     "handshakeMessage");
         return false;
     case VALUE_JSON:
@@ -52,7 +55,8 @@ bool op_check_value(struct value *value, struct failure *failure)
     }
 }
 
-bool op_check_key_constraint(const struct region *region, const struct value *key, struct failure *failure)
+bool op_check_key_constraint(const struct region *region, const struct value *key,
+                             struct failure *failure)
 {
     if (region->key_constraint == VALUE_NOT_SET || region->key_constraint == key->type)
         return true;
@@ -62,15 +66,18 @@ bool op_check_key_constraint(const struct region *region, const struct value *ke
     return false;
 }
 
-bool op_check_value_constraint(const struct region *region, const struct value *value, struct failure *failure)
+bool op_check_value_constraint(const struct region *region, const struct value *value,
+                               struct failure *failure)
 {
-    /* A document passes every constraint: what Java would compare is a field that it need not have. */
+    /* A document passes every constraint: what Java would compare is a field that it need not have.
+     */
     if (region->value_constraint == VALUE_NOT_SET || region->value_constraint == value->type ||
         value->type == VALUE_JSON)
         return true;
-    failure_set(failure, FAILURE_SERVER_ERROR,
-                "java.lang.ClassCastException: value ( %s ) does not satisfy valueConstraint ( %s )",
-                value_java_class(value->type), value_java_class(region->value_constraint));
+    failure_set(
+        failure, FAILURE_SERVER_ERROR,
+        "java.lang.ClassCastException: value ( %s ) does not satisfy valueConstraint ( %s )",
+        value_java_class(value->type), value_java_class(region->value_constraint));
     return false;
 }
 
@@ -84,11 +91,13 @@ struct slice op_stored(struct session *session, const struct value *value)
     return slice_of(stored, len);
 }
 
-enum error op_locate(struct session *session, struct region *region, const struct value *key, struct bucket **bucket,
-                     struct bucket_key *stored)
+enum error op_locate(struct session *session, struct region *region, const struct value *key,
+                     struct bucket **bucket, struct bucket_key *stored)
 {
     struct value identity = *key;
     value_make_key(&identity);
+    if (value_stored_size(&identity) > LIMIT_KEY_BYTES)
+        return ERROR_LIMIT;
     stored->stored = op_stored(session, &identity);
     if (stored->stored.data == NULL)
         return ERROR_MEMORY;
@@ -109,8 +118,11 @@ void op_failure_of_put(enum error error, struct failure *failure)
 {
     if (error == ERROR_MEMORY)
         failure_set(failure, FAILURE_SERVER_ERROR,
-                    "org.apache.geode.cache.LowMemoryException: The server is out of memory; nothing was changed. Remove "
-                    "entries or add memory, then try again.");
+                    "org.apache.geode.cache.LowMemoryException: The server is out of memory; "
+                    "nothing was changed. Remove entries or add memory, then try again.");
+    else if (error == ERROR_LIMIT)
+        failure_set(failure, FAILURE_INVALID_REQUEST,
+                    "The key has more than %u bytes, the limit of a key.", LIMIT_KEY_BYTES);
     else
         failure_of_error(failure, error);
 }

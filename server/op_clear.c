@@ -21,10 +21,12 @@ enum error op_clear(struct session *session, struct slice body)
     ProtobufCMessage *message;
     struct failure failure;
     uint64_t entries;
-    enum error error = message_unpack(&pb__clear_request__descriptor, session_arena(session), body, &message);
+    enum error error =
+        message_unpack(&pb__clear_request__descriptor, session_arena(session), body, &message);
     if (error != OK)
         return error;
-    struct region *region = op_region(session, message_slice(((const Pb__ClearRequest *)message)->region_name), &failure);
+    struct region *region = op_region(
+        session, message_slice(((const Pb__ClearRequest *)message)->region_name), &failure);
     if (region == NULL)
         return session_fail(session, &failure, SESSION_NO_WAIT);
     if (region->is_partitioned)
@@ -38,13 +40,16 @@ enum error op_region_clear(struct session *session, struct slice body)
 {
     ProtobufCMessage *message;
     struct failure failure;
-    enum error error = message_unpack(&pb__region_clear_request__descriptor, session_arena(session), body, &message);
+    enum error error = message_unpack(&pb__region_clear_request__descriptor, session_arena(session),
+                                      body, &message);
     if (error != OK)
         return error;
-    struct region *region = op_region(session, message_slice(((const Pb__RegionClearRequest *)message)->name), &failure);
+    struct region *region = op_region(
+        session, message_slice(((const Pb__RegionClearRequest *)message)->name), &failure);
     if (region == NULL)
         return session_fail(session, &failure, SESSION_NO_WAIT);
     Pb__RegionClearResponse response = PB__REGION_CLEAR_RESPONSE__INIT;
     error = clear_buckets(session, region, &response.entries);
-    return error != OK ? error : session_reply_message(session, 1031, &response.base, SESSION_NO_WAIT);
+    return error != OK ? error
+                       : session_reply_message(session, 1031, &response.base, SESSION_NO_WAIT);
 }

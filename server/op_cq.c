@@ -3,11 +3,13 @@
 #include "server/ops.h"
 #include "server/subscription.h"
 
-/* CqAck has no reply; one for a subscription that is gone is ignored, since it may have crossed its end. */
+/* CqAck has no reply; one for a subscription that is gone is ignored, since it may have crossed its
+ * end. */
 enum error op_cq_ack(struct session *session, struct slice body)
 {
     ProtobufCMessage *message;
-    enum error error = message_unpack(&pb__cq_ack__descriptor, session_arena(session), body, &message);
+    enum error error =
+        message_unpack(&pb__cq_ack__descriptor, session_arena(session), body, &message);
     if (error != OK)
         return error;
     const Pb__CqAck *ack = (const Pb__CqAck *)message;
@@ -20,14 +22,15 @@ enum error op_cq_ack(struct session *session, struct slice body)
 enum error op_cq_unsubscribe(struct session *session, struct slice body)
 {
     ProtobufCMessage *message;
-    enum error error = message_unpack(&pb__cq_unsubscribe_request__descriptor, session_arena(session), body, &message);
+    enum error error = message_unpack(&pb__cq_unsubscribe_request__descriptor,
+                                      session_arena(session), body, &message);
     if (error != OK)
         return error;
     uint64_t id = ((const Pb__CqUnsubscribeRequest *)message)->subscription_id;
     struct subscription *subscription = subscription_find(session, id);
     if (subscription == NULL)
-        return session_failf(session, FAILURE_INVALID_REQUEST, "This connection has no subscription %llu.",
-                             (unsigned long long)id);
+        return session_failf(session, FAILURE_INVALID_REQUEST,
+                             "This connection has no subscription %llu.", (unsigned long long)id);
     struct worker *worker = op_worker(session);
     struct cq_instance *instance = cq_instance_ref(subscription->instance);
     subscription_end(subscription);
@@ -54,7 +57,8 @@ static ProtobufCBinaryData copied(struct listing *listing, const char *text)
 static void list_one(void *arg, struct cq_instance *instance)
 {
     struct listing *listing = arg;
-    Pb__CqInfo *info = listing->count < listing->cap ? arena_zalloc(listing->arena, sizeof *info) : NULL;
+    Pb__CqInfo *info =
+        listing->count < listing->cap ? arena_zalloc(listing->arena, sizeof *info) : NULL;
     uint8_t *plan_id = arena_alloc(listing->arena, sizeof instance->plan_id);
     if (info == NULL || plan_id == NULL) {
         listing->failed = true;

@@ -10,12 +10,16 @@ static bool check_request(const Pb__CqSubscribeRequest *request, struct failure 
     else if ((request->sql.len > 0) == (request->plan_id.len > 0))
         why = "A subscription names a query by exactly one of sql and plan_id.";
     else if (request->start > PB__START__LATEST)
-        why = "This version starts a subscription with SNAPSHOT or LATEST; EARLIEST_RETAINED and TIMESTAMP come later.";
+        why = "This version starts a subscription with SNAPSHOT or LATEST; EARLIEST_RETAINED and "
+              "TIMESTAMP come later.";
     else if (request->encoding > PB__ENCODING__APPEND)
         why = "The encoding GEODE is for OQL. Use DEFAULT, CHANGELOG, UPSERT or APPEND.";
-    else if (request->slow_policy == PB__SLOW_POLICY__CONFLATE || request->slow_policy == PB__SLOW_POLICY__SAMPLE)
-        why = "The slow policies CONFLATE and SAMPLE come with a later version. Use CATCH_UP or DISCONNECT.";
-    else if (request->slow_policy > PB__SLOW_POLICY__DISCONNECT || request->numeric_mode > PB__NUMERIC_MODE__FLINK)
+    else if (request->slow_policy == PB__SLOW_POLICY__CONFLATE ||
+             request->slow_policy == PB__SLOW_POLICY__SAMPLE)
+        why = "The slow policies CONFLATE and SAMPLE come with a later version. Use CATCH_UP or "
+              "DISCONNECT.";
+    else if (request->slow_policy > PB__SLOW_POLICY__DISCONNECT ||
+             request->numeric_mode > PB__NUMERIC_MODE__FLINK)
         why = "The slow policy or numeric mode has a number that does not exist.";
     else if (request->n_position > 0 && request->resume_token.len == 0)
         why = "Positions complete a resume token; send the last token with them.";
@@ -26,8 +30,8 @@ static bool check_request(const Pb__CqSubscribeRequest *request, struct failure 
     return why == NULL;
 }
 
-static bool choose_encoding(const Pb__CqSubscribeRequest *request, const struct query_plan *plan, Pb__Encoding *encoding,
-                            struct failure *failure)
+static bool choose_encoding(const Pb__CqSubscribeRequest *request, const struct query_plan *plan,
+                            Pb__Encoding *encoding, struct failure *failure)
 {
     uint32_t keys[LIMIT_COLUMNS];
     bool append_only = query_plan_is_append_only(plan);
@@ -36,30 +40,36 @@ static bool choose_encoding(const Pb__CqSubscribeRequest *request, const struct 
         *encoding = append_only ? PB__ENCODING__APPEND : PB__ENCODING__CHANGELOG;
     if (*encoding == PB__ENCODING__APPEND && !append_only) {
         failure_set(failure, FAILURE_INVALID_REQUEST,
-                    "The results of this query change later, so they cannot be sent with the encoding APPEND. Use CHANGELOG or "
+                    "The results of this query change later, so they cannot be sent with the "
+                    "encoding APPEND. Use CHANGELOG or "
                     "UPSERT.");
         return false;
     }
     if (*encoding == PB__ENCODING__UPSERT && query_plan_key_columns(plan, keys) == 0) {
         failure_set(failure, FAILURE_INVALID_REQUEST,
-                    "The encoding UPSERT needs a key: select the columns of PARTITION BY or GROUP BY, or use CHANGELOG.");
+                    "The encoding UPSERT needs a key: select the columns of PARTITION BY or GROUP "
+                    "BY, or use CHANGELOG.");
         return false;
     }
     return true;
 }
 
-static void failure_of_attach(enum error error, const Pb__CqSubscribeRequest *request, struct failure *failure)
+static void failure_of_attach(enum error error, const Pb__CqSubscribeRequest *request,
+                              struct failure *failure)
 {
     if (error == ERROR_CONFLICT)
         failure_set(failure, FAILURE_INVALID_REQUEST,
-                    "The name or token belongs to another query than the one given. Use another name, or the same text and "
+                    "The name or token belongs to another query than the one given. Use another "
+                    "name, or the same text and "
                     "parameters.");
     else if (error == ERROR_NOT_FOUND)
-        failure_set(failure, FAILURE_INVALID_REQUEST,
-                    "There is no continuous query with this plan_id any more. Subscribe with its text.");
+        failure_set(
+            failure, FAILURE_INVALID_REQUEST,
+            "There is no continuous query with this plan_id any more. Subscribe with its text.");
     else if (error == ERROR_LIMIT)
         failure_set(failure, FAILURE_SERVER_ERROR,
-                    "This server has its limit of continuous queries (%u), of subscriptions (%u) or of subscriptions on one "
+                    "This server has its limit of continuous queries (%u), of subscriptions (%u) "
+                    "or of subscriptions on one "
                     "connection (%u). End some that are no longer needed.",
                     LIMIT_INSTANCES, LIMIT_SUBSCRIPTIONS, LIMIT_SUBSCRIPTIONS_PER_CONNECTION);
     else
@@ -68,8 +78,8 @@ static void failure_of_attach(enum error error, const Pb__CqSubscribeRequest *re
 }
 
 /* The plan of the request's text; NULL without an error when it names an instance by plan_id. */
-static bool make_plan(struct session *session, const Pb__CqSubscribeRequest *request, struct query_plan **plan,
-                      struct region **region, struct failure *failure)
+static bool make_plan(struct session *session, const Pb__CqSubscribeRequest *request,
+                      struct query_plan **plan, struct region **region, struct failure *failure)
 {
     struct query_parameter *parameters;
     const struct catalog *catalog = op_worker(session)->catalog;
@@ -84,7 +94,8 @@ static bool make_plan(struct session *session, const Pb__CqSubscribeRequest *req
     if (!op_parameters(session, request->parameters, request->n_parameters, &parameters, failure))
         return false;
     if (op_plan(session, message_slice(request->sql), parameters, (uint32_t)request->n_parameters,
-                request->numeric_mode == PB__NUMERIC_MODE__FLINK ? QUERY_FLINK : QUERY_EXACT, plan, failure) != OK)
+                request->numeric_mode == PB__NUMERIC_MODE__FLINK ? QUERY_FLINK : QUERY_EXACT, plan,
+                failure) != OK)
         return false;
     *region = catalog_region(catalog, slice_text(query_plan_region(*plan)));
     if (*region == NULL) {
@@ -108,7 +119,8 @@ static void on_build(void *arg)
     loop_defer(loop, &instance->build_task);
 }
 
-/* Small regions are read at once, so that the first snapshot stands at the moment of the answer; large ones in slices. */
+/* Small regions are read at once, so that the first snapshot stands at the moment of the answer;
+ * large ones in slices. */
 static void start_building(struct worker *worker, struct cq_instance *instance)
 {
     if (cq_instance_build(instance, worker->loop, LIMIT_SLICE_US * 10))
@@ -118,11 +130,12 @@ static void start_building(struct worker *worker, struct cq_instance *instance)
     loop_defer(worker->loop, &instance->build_task);
 }
 
-static enum error subscribe(struct session *session, const Pb__CqSubscribeRequest *request, struct cq_instance *instance,
-                            bool created, struct failure *failure)
+static enum error subscribe(struct session *session, const Pb__CqSubscribeRequest *request,
+                            struct cq_instance *instance, bool created, struct failure *failure)
 {
     struct worker *worker = op_worker(session);
-    struct subscription_options options = {.instance = instance, .request = request, .created = created};
+    struct subscription_options options = {
+        .instance = instance, .request = request, .created = created};
     struct subscription *subscription;
     if (!choose_encoding(request, instance->plan, &options.encoding, failure))
         return ERROR_INVALID;
@@ -149,7 +162,8 @@ static enum error subscribe(struct session *session, const Pb__CqSubscribeReques
     return OK;
 }
 
-/* CqSubscribeRequest: the answer leaves when the query has begun in every bucket, so a put that follows it is seen. */
+/* CqSubscribeRequest: the answer leaves when the query has begun in every bucket, so a put that
+ * follows it is seen. */
 enum error op_cq_subscribe(struct session *session, struct slice body)
 {
     ProtobufCMessage *message;
@@ -158,18 +172,22 @@ enum error op_cq_subscribe(struct session *session, struct slice body)
     struct query_plan *plan;
     struct cq_instance *instance;
     bool created;
-    enum error error = message_unpack(&pb__cq_subscribe_request__descriptor, session_arena(session), body, &message);
+    enum error error = message_unpack(&pb__cq_subscribe_request__descriptor, session_arena(session),
+                                      body, &message);
     if (error != OK)
         return error;
     const Pb__CqSubscribeRequest *request = (const Pb__CqSubscribeRequest *)message;
-    struct registry_request wanted = {.sql = message_slice(request->sql),
-                                      .name = message_slice(request->name),
-                                      .plan_id = message_slice(request->plan_id),
-                                      .start = request->start == PB__START__LATEST ? CQ_START_LATEST : CQ_START_SNAPSHOT};
-    if (!check_request(request, &failure) || !make_plan(session, request, &plan, &wanted.region, &failure))
+    struct registry_request wanted = {
+        .sql = message_slice(request->sql),
+        .name = message_slice(request->name),
+        .plan_id = message_slice(request->plan_id),
+        .start = request->start == PB__START__LATEST ? CQ_START_LATEST : CQ_START_SNAPSHOT};
+    if (!check_request(request, &failure) ||
+        !make_plan(session, request, &plan, &wanted.region, &failure))
         return session_fail(session, &failure, SESSION_NO_WAIT);
     wanted.plan = plan;
-    if (request->resume_token.len > 0 && token_instance(message_slice(request->resume_token), &wanted.token_id) != OK) {
+    if (request->resume_token.len > 0 &&
+        token_instance(message_slice(request->resume_token), &wanted.token_id) != OK) {
         query_plan_unref(plan);
         return session_failf(session, FAILURE_INVALID_REQUEST,
                              "The resume token is damaged. Subscribe without it for a new start.");

@@ -19,8 +19,10 @@ enum error op_get(struct session *session, struct slice body)
     if (region == NULL || !op_check_key_constraint(region, &request.key, &failure))
         return session_fail(session, &failure, SESSION_NO_WAIT);
     error = op_locate(session, region, &request.key, &bucket, &key);
-    if (error != OK)
-        return error;
+    if (error != OK) {
+        op_failure_of_put(error, &failure);
+        return session_fail(session, &failure, SESSION_NO_WAIT);
+    }
 
     struct entry *entry = bucket_get(bucket, &key, &wait);
     struct value value = {.type = VALUE_NULL};

@@ -1,6 +1,7 @@
 #include "server/ops.h"
 
-/* GetAllResponse{1 repeated Entry{1 key, 2 value}, 2 repeated KeyedError}: in request order, duplicates kept. */
+/* GetAllResponse{1 repeated Entry{1 key, 2 value}, 2 repeated KeyedError}: in request order,
+ * duplicates kept. */
 static void add_entry(struct buf *reply, const struct value *key, const struct value *value)
 {
     size_t key_len = value_encoded_size(key), value_len = value_encoded_size(value);
@@ -19,7 +20,8 @@ static void add_failure(struct buf *reply, const struct value *key, const struct
     Pb__Error error = PB__ERROR__INIT;
     error.error_code = FAILURE_SERVER_ERROR;
     error.message = message_bytes(slice_text(failure->text));
-    size_t key_len = value_encoded_size(key), error_len = protobuf_c_message_get_packed_size(&error.base);
+    size_t key_len = value_encoded_size(key),
+           error_len = protobuf_c_message_get_packed_size(&error.base);
     size_t len = codec_bytes_field_size(1, key_len) + codec_bytes_field_size(2, error_len);
     uint8_t *start = buf_reserve(reply, codec_bytes_field_size(2, len));
     if (start == NULL)
@@ -31,12 +33,19 @@ static void add_failure(struct buf *reply, const struct value *key, const struct
     reply->len += (size_t)(at - start);
 }
 
-static enum error get_one(struct session *session, struct region *region, const struct value *key, struct buf *reply)
+static enum error get_one(struct session *session, struct region *region, const struct value *key,
+                          struct buf *reply)
 {
     struct bucket *bucket;
     struct bucket_key stored;
     struct session_wait wait;
+    struct failure failure;
     enum error error = op_locate(session, region, key, &bucket, &stored);
+    if (error == ERROR_LIMIT) {
+        op_failure_of_put(error, &failure);
+        add_failure(reply, key, &failure);
+        return OK;
+    }
     if (error != OK)
         return error;
     struct entry *entry = bucket_get(bucket, &stored, &wait);
@@ -70,7 +79,8 @@ enum error op_get_all(struct session *session, struct slice body)
         if (key.type == VALUE_NULL) {
             failure_set(&failure, FAILURE_SERVER_ERROR, "%s", FAILURE_JAVA_NULL_KEY);
             add_failure(&reply, &key, &failure);
-        } else if (!op_check_value(&key, &failure) || !op_check_key_constraint(region, &key, &failure)) {
+        } else if (!op_check_value(&key, &failure) ||
+                   !op_check_key_constraint(region, &key, &failure)) {
             add_failure(&reply, &key, &failure);
         } else {
             error = get_one(session, region, &key, &reply);
@@ -78,7 +88,8 @@ enum error op_get_all(struct session *session, struct slice body)
         if (reply.len > LIMIT_MESSAGE_BYTES) {
             buf_fini(&reply);
             return session_failf(session, FAILURE_INVALID_REQUEST,
-                                 "The values of these keys are more than %u MiB together. Ask for fewer keys at once.",
+                                 "The values of these keys are more than %u MiB together. Ask for "
+                                 "fewer keys at once.",
                                  LIMIT_MESSAGE_BYTES >> 20);
         }
     }

@@ -5,7 +5,8 @@ enum error op_get_size(struct session *session, struct slice body)
 {
     ProtobufCMessage *message;
     struct failure failure;
-    enum error error = message_unpack(&pb__get_size_request__descriptor, session_arena(session), body, &message);
+    enum error error =
+        message_unpack(&pb__get_size_request__descriptor, session_arena(session), body, &message);
     if (error != OK)
         return error;
     const Pb__GetSizeRequest *request = (const Pb__GetSizeRequest *)message;

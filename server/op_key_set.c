@@ -1,8 +1,8 @@
 #include "common/mem.h"
 #include "server/ops.h"
 
-/* KeySetResponse{1 repeated EncodedValue keys}. One bucket for each step, so that a large region does not hold up the loop; each bucket is
- * read at its own moment. */
+/* KeySetResponse{1 repeated EncodedValue keys}. One bucket for each step, so that a large region
+ * does not hold up the loop; each bucket is read at its own moment. */
 struct key_set {
     struct session_slot *slot;
     struct worker *worker;
@@ -29,9 +29,10 @@ static void finish(struct key_set *op)
         failure_of_error(&failure, ERROR_MEMORY);
         session_slot_fail(op->slot, &failure);
     } else if (op->keys.len > LIMIT_MESSAGE_BYTES) {
-        failure_set(&failure, FAILURE_INVALID_REQUEST,
-                    "The keys of this region are more than %u MiB together, too much for one answer.",
-                    LIMIT_MESSAGE_BYTES >> 20);
+        failure_set(
+            &failure, FAILURE_INVALID_REQUEST,
+            "The keys of this region are more than %u MiB together, too much for one answer.",
+            LIMIT_MESSAGE_BYTES >> 20);
         session_slot_fail(op->slot, &failure);
     } else {
         session_slot_reply(op->slot, 29, buf_slice(&op->keys), SESSION_NO_WAIT);
@@ -46,14 +47,16 @@ static void on_step(void *arg)
     struct key_set *op = arg;
     uint64_t entries = 0;
     /* About 200 us at the most: some thousand keys, or all of many small buckets. */
-    while (op->next < op->region->bucket_count && entries < 2000 && op->keys.len <= LIMIT_MESSAGE_BYTES) {
+    while (op->next < op->region->bucket_count && entries < 2000 &&
+           op->keys.len <= LIMIT_MESSAGE_BYTES) {
         struct bucket *bucket = &op->region->buckets[op->next++];
         bucket_lock(bucket);
         table_each(&bucket->table, add_key, &op->keys);
         entries += bucket->table.entry_count;
         bucket_unlock(bucket);
     }
-    bool done = op->next == op->region->bucket_count || op->keys.failed || op->keys.len > LIMIT_MESSAGE_BYTES;
+    bool done = op->next == op->region->bucket_count || op->keys.failed ||
+                op->keys.len > LIMIT_MESSAGE_BYTES;
     if (done || !session_slot_alive(op->slot))
         finish(op);
     else
@@ -64,11 +67,12 @@ enum error op_key_set(struct session *session, struct slice body)
 {
     ProtobufCMessage *message;
     struct failure failure;
-    enum error error = message_unpack(&pb__key_set_request__descriptor, session_arena(session), body, &message);
+    enum error error =
+        message_unpack(&pb__key_set_request__descriptor, session_arena(session), body, &message);
     if (error != OK)
         return error;
-    struct region *region =
-        op_region(session, message_slice(((const Pb__KeySetRequest *)message)->region_name), &failure);
+    struct region *region = op_region(
+        session, message_slice(((const Pb__KeySetRequest *)message)->region_name), &failure);
     if (region == NULL)
         return session_fail(session, &failure, SESSION_NO_WAIT);
     struct key_set *op = mem_zalloc(sizeof *op);

@@ -25,7 +25,8 @@ enum error op_put(struct session *session, struct slice body)
         return session_fail(session, &failure, SESSION_NO_WAIT);
 
     struct slice value = op_stored(session, &request.value);
-    error = value.data == NULL ? ERROR_MEMORY : op_locate(session, region, &request.key, &bucket, &key);
+    error =
+        value.data == NULL ? ERROR_MEMORY : op_locate(session, region, &request.key, &bucket, &key);
     if (error == OK)
         error = bucket_put(bucket, &key, value, loop_wall_ms(op_worker(session)->loop), &wait);
     if (error != OK) {

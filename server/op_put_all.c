@@ -1,12 +1,14 @@
 #include "server/ops.h"
 
 /* PutAllResponse{1 repeated KeyedError{1 key, 2 Error{1 code, 2 message}}}. */
-static void add_failed_key(struct buf *reply, const struct value *key, const struct failure *failure)
+static void add_failed_key(struct buf *reply, const struct value *key,
+                           const struct failure *failure)
 {
     Pb__Error error = PB__ERROR__INIT;
     error.error_code = (int32_t)failure->code;
     error.message = message_bytes(slice_text(failure->text));
-    size_t key_len = value_encoded_size(key), error_len = protobuf_c_message_get_packed_size(&error.base);
+    size_t key_len = value_encoded_size(key),
+           error_len = protobuf_c_message_get_packed_size(&error.base);
     size_t len = codec_bytes_field_size(1, key_len) + codec_bytes_field_size(2, error_len);
     uint8_t *start = buf_reserve(reply, codec_bytes_field_size(1, len));
     if (start == NULL)
@@ -18,8 +20,8 @@ static void add_failed_key(struct buf *reply, const struct value *key, const str
     reply->len += (size_t)(at - start);
 }
 
-static bool put_one(struct session *session, struct region *region, const struct value *key, const struct value *value,
-                    struct failure *failure)
+static bool put_one(struct session *session, struct region *region, const struct value *key,
+                    const struct value *value, struct failure *failure)
 {
     struct bucket *bucket;
     struct bucket_key stored;
@@ -29,12 +31,16 @@ static bool put_one(struct session *session, struct region *region, const struct
                     key->type == VALUE_NULL ? FAILURE_JAVA_NULL_KEY : FAILURE_JAVA_NULL_VALUE);
         return false;
     }
-    if (!op_check_key_constraint(region, key, failure) || !op_check_value_constraint(region, value, failure))
+    if (!op_check_key_constraint(region, key, failure) ||
+        !op_check_value_constraint(region, value, failure))
         return false;
     struct slice value_stored = op_stored(session, value);
-    enum error error = value_stored.data == NULL ? ERROR_MEMORY : op_locate(session, region, key, &bucket, &stored);
+    enum error error = value_stored.data == NULL
+                           ? ERROR_MEMORY
+                           : op_locate(session, region, key, &bucket, &stored);
     if (error == OK)
-        error = bucket_put(bucket, &stored, value_stored, loop_wall_ms(op_worker(session)->loop), &wait);
+        error = bucket_put(bucket, &stored, value_stored, loop_wall_ms(op_worker(session)->loop),
+                           &wait);
     if (error == OK)
         error = session_await(session, wait);
     if (error != OK)
@@ -42,32 +48,85 @@ static bool put_one(struct session *session, struct region *region, const struct
     return error == OK;
 }
 
-/* An entry that is undecodable fails the whole request before anything is stored; one that cannot be put is reported. Of equal keys the
- * last one counts: they are put in order, which gives the same. */
+/* The entries of a request as a map has them: each key once, where it came first, with its last
+ * value. */
+struct put_all {
+    struct entry_pair {
+        struct value key, value;
+        struct slice stored; /* the key's form that is compared */
+    } * pairs;
+    uint32_t count;
+    uint32_t *index; /* number of the pair + 1; 0 is free */
+    uint32_t index_mask;
+};
+
+static enum error put_all_init(struct put_all *all, struct arena *arena, uint32_t count)
+{
+    uint32_t slots = 8;
+    while (slots < count * 2)
+        slots *= 2;
+    *all = (struct put_all){.index_mask = slots - 1};
+    all->pairs = arena_alloc(arena, ((size_t)count + 1) * sizeof *all->pairs);
+    all->index = arena_zalloc(arena, slots * sizeof *all->index);
+    return all->pairs == NULL || all->index == NULL ? ERROR_MEMORY : OK;
+}
+
+static enum error put_all_add(struct put_all *all, struct session *session, const struct value *key,
+                              const struct value *value)
+{
+    struct value identity = *key;
+    value_make_key(&identity);
+    struct slice stored = op_stored(session, &identity);
+    if (stored.data == NULL)
+        return ERROR_MEMORY;
+    uint32_t slot = (uint32_t)table_hash(stored, 0) & all->index_mask;
+    while (all->index[slot] != 0 && !slice_equal(all->pairs[all->index[slot] - 1].stored, stored))
+        slot = (slot + 1) & all->index_mask;
+    if (all->index[slot] == 0) {
+        all->pairs[all->count] = (struct entry_pair){.key = *key, .stored = stored};
+        all->index[slot] = ++all->count;
+    }
+    all->pairs[all->index[slot] - 1].value = *value;
+    return OK;
+}
+
+/* Checks and collects; an entry that is undecodable fails the whole request before anything is
+ * stored. */
+static enum error read_entries(struct session *session, struct slice body, uint32_t count,
+                               struct put_all *all, struct failure *failure)
+{
+    struct value key, value;
+    enum error error = put_all_init(all, session_arena(session), count);
+    while (error == OK && codec_next_entry(&body, &key, &value)) {
+        if (!op_check_value(&value, failure) || !op_check_value(&key, failure))
+            return ERROR_INVALID;
+        error = put_all_add(all, session, &key, &value);
+    }
+    return error;
+}
+
+/* What cannot be put is reported by key; the others are stored (not atomic, as in Geode). */
 enum error op_put_all(struct session *session, struct slice body)
 {
-    struct slice reference, walk = body;
+    struct slice reference;
     uint32_t count;
-    struct value key, value;
+    struct put_all all;
     struct failure failure;
     enum error error = codec_entries_request(body, &reference, &count);
+    if (error == OK)
+        error = read_entries(session, body, count, &all, &failure);
+    if (error == ERROR_INVALID)
+        return session_fail(session, &failure, SESSION_NO_WAIT);
     if (error != OK)
         return error;
-    while (codec_next_entry(&walk, &key, &value))
-        if (!op_check_value(&value, &failure) || !op_check_value(&key, &failure))
-            return session_fail(session, &failure, SESSION_NO_WAIT);
     struct region *region = op_region(session, reference, &failure);
     if (region == NULL)
         return session_fail(session, &failure, SESSION_NO_WAIT);
     struct buf reply;
     buf_init(&reply);
-    walk = body;
-    while (codec_next_entry(&walk, &key, &value)) {
-        /* Checked above; a document is cut behind its closing brace again. */
-        if (!op_check_value(&value, &failure) || !op_check_value(&key, &failure) ||
-            !put_one(session, region, &key, &value, &failure))
-            add_failed_key(&reply, &key, &failure);
-    }
+    for (uint32_t i = 0; i < all.count; i++)
+        if (!put_one(session, region, &all.pairs[i].key, &all.pairs[i].value, &failure))
+            add_failed_key(&reply, &all.pairs[i].key, &failure);
     uint8_t *at = reply.failed ? NULL : session_reply_begin(session, 7, reply.len);
     if (at != NULL) {
         if (reply.len > 0)

@@ -1,7 +1,7 @@
 #include "server/ops.h"
 
-/* PutIfAbsentResponse{1 oldValue}. A null value is legal: it makes an entry whose value is null, that a later putIfAbsent
- * finds and does not replace (captured from a real Geode). */
+/* PutIfAbsentResponse{1 oldValue}. A null value is legal: it makes an entry whose value is null,
+ * that a later putIfAbsent finds and does not replace (captured from a real Geode). */
 enum error op_put_if_absent(struct session *session, struct slice body)
 {
     struct codec_entry_request request;
@@ -21,13 +21,16 @@ enum error op_put_if_absent(struct session *session, struct slice body)
     if (request.key.type == VALUE_NULL)
         return session_failf(session, FAILURE_SERVER_ERROR, "%s", FAILURE_JAVA_NULL_KEY);
     if (!op_check_key_constraint(region, &request.key, &failure) ||
-        (request.value.type != VALUE_NULL && !op_check_value_constraint(region, &request.value, &failure)))
+        (request.value.type != VALUE_NULL &&
+         !op_check_value_constraint(region, &request.value, &failure)))
         return session_fail(session, &failure, SESSION_NO_WAIT);
 
     struct slice value = op_stored(session, &request.value);
-    error = value.data == NULL ? ERROR_MEMORY : op_locate(session, region, &request.key, &bucket, &key);
+    error =
+        value.data == NULL ? ERROR_MEMORY : op_locate(session, region, &request.key, &bucket, &key);
     if (error == OK)
-        error = bucket_put_if_absent(bucket, &key, value, loop_wall_ms(op_worker(session)->loop), &present, &wait);
+        error = bucket_put_if_absent(bucket, &key, value, loop_wall_ms(op_worker(session)->loop),
+                                     &present, &wait);
     if (error != OK) {
         op_failure_of_put(error, &failure);
         return session_fail(session, &failure, SESSION_NO_WAIT);

@@ -13,7 +13,8 @@ enum error op_remove(struct session *session, struct slice body)
     if (!op_check_value(&request.key, &failure))
         return session_fail(session, &failure, SESSION_NO_WAIT);
     if (request.key.type == VALUE_NULL)
-        return session_failf(session, FAILURE_INVALID_REQUEST, "NULL is not a valid key for removal.");
+        return session_failf(session, FAILURE_INVALID_REQUEST,
+                             "NULL is not a valid key for removal.");
     struct region *region = op_region(session, request.region, &failure);
     if (region == NULL || !op_check_key_constraint(region, &request.key, &failure))
         return session_fail(session, &failure, SESSION_NO_WAIT);

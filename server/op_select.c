@@ -1,4 +1,5 @@
-/* A one-shot SELECT: the current entries of a region, once. One bucket for each step; each is read at its own moment. */
+/* A one-shot SELECT: the current entries of a region, once. One bucket for each step; each is read
+ * at its own moment. */
 #include "common/mem.h"
 #include "server/ops.h"
 
@@ -35,7 +36,8 @@ static enum error add_row(struct select *op, const struct query_row *row)
         return ERROR_MEMORY;
     uint8_t *at = codec_put_bytes_header(start, FIELD_ROW, len);
     for (uint32_t i = 0; i < row->count; i++)
-        at = value_encode(&values[i], codec_put_bytes_header(at, 1, value_encoded_size(&values[i])));
+        at =
+            value_encode(&values[i], codec_put_bytes_header(at, 1, value_encoded_size(&values[i])));
     op->rows.len += (size_t)(at - start);
     return op->rows.len > LIMIT_MESSAGE_BYTES ? ERROR_LIMIT : OK;
 }
@@ -127,7 +129,8 @@ static void finish(struct select *op)
             failure_set(&failure, FAILURE_INVALID_REQUEST, "%s", op->why.message);
         else if (op->error == ERROR_LIMIT)
             failure_set(&failure, FAILURE_INVALID_REQUEST,
-                        "The result is too large for one answer (%u MiB). Narrow it with WHERE, or subscribe to it (vug cq).",
+                        "The result is too large for one answer (%u MiB). Narrow it with WHERE, or "
+                        "subscribe to it (vug cq).",
                         LIMIT_MESSAGE_BYTES >> 20);
         else
             failure_of_error(&failure, op->error);

@@ -39,11 +39,12 @@ static struct value value_of(const Pb__EncodedValue *from)
     return value;
 }
 
-bool op_parameters(struct session *session, Pb__Parameter *const *from, size_t count, struct query_parameter **parameters,
-                   struct failure *failure)
+bool op_parameters(struct session *session, Pb__Parameter *const *from, size_t count,
+                   struct query_parameter **parameters, struct failure *failure)
 {
     if (count > LIMIT_PARAMETERS) {
-        failure_set(failure, FAILURE_INVALID_REQUEST, "A statement has at most %u parameters.", LIMIT_PARAMETERS);
+        failure_set(failure, FAILURE_INVALID_REQUEST, "A statement has at most %u parameters.",
+                    LIMIT_PARAMETERS);
         return false;
     }
     *parameters = arena_zalloc(session_arena(session), (count + 1) * sizeof **parameters);
@@ -56,9 +57,11 @@ bool op_parameters(struct session *session, Pb__Parameter *const *from, size_t c
         (*parameters)[i].name = message_slice(from[i]->key);
         if (from[i]->value != NULL)
             value = value_of(from[i]->value);
-        if (value.type == VALUE_NOT_SET || query_value_from_wire(&value, &(*parameters)[i].value) != OK) {
+        if (value.type == VALUE_NOT_SET ||
+            query_value_from_wire(&value, &(*parameters)[i].value) != OK) {
             failure_set(failure, FAILURE_INVALID_REQUEST,
-                        "The parameter %.*s has no value that SQL knows: give a number, a string, a boolean, bytes or null.",
+                        "The parameter %.*s has no value that SQL knows: give a number, a string, "
+                        "a boolean, bytes or null.",
                         SLICE_FMT((*parameters)[i].name));
             return false;
         }
@@ -77,20 +80,22 @@ void op_query_failure(enum error error, const struct query_error *why, struct fa
         failure_set(failure, code, "%s", why->message);
 }
 
-enum error op_plan(struct session *session, struct slice sql, const struct query_parameter *parameters, uint32_t count,
+enum error op_plan(struct session *session, struct slice sql,
+                   const struct query_parameter *parameters, uint32_t count,
                    enum query_numeric_mode mode, struct query_plan **plan, struct failure *failure)
 {
     struct query_statement statement;
     struct query_error why;
     enum error error = query_parse(sql, session_arena(session), &statement, &why);
     if (error == OK && statement.kind != QUERY_SELECT) {
-        failure_set(failure, FAILURE_INVALID_REQUEST,
-                    "Only a SELECT can be subscribed to. Send other statements with SqlExecute (vug sql).");
+        failure_set(
+            failure, FAILURE_INVALID_REQUEST,
+            "Only a SELECT can be subscribed to. Send other statements with SqlExecute (vug sql).");
         return ERROR_INVALID;
     }
     if (error == OK)
-        error = query_plan_new(sql, statement.select, &op_worker(session)->catalog->query, parameters, count, mode, plan,
-                               &why);
+        error = query_plan_new(sql, statement.select, &op_worker(session)->catalog->query,
+                               parameters, count, mode, plan, &why);
     if (error != OK)
         op_query_failure(error, &why, failure);
     return error;

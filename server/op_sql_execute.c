@@ -10,7 +10,8 @@ struct answer {
     bool failed;
 };
 
-static void answer_init(struct answer *answer, struct arena *arena, const char *const *columns, size_t count)
+static void answer_init(struct answer *answer, struct arena *arena, const char *const *columns,
+                        size_t count)
 {
     memset(answer, 0, sizeof *answer);
     pb__sql_execute_response__init(&answer->response);
@@ -68,7 +69,9 @@ static void answer_row(struct answer *answer, const struct slice *texts)
 
 static enum error answer_send(struct session *session, struct answer *answer)
 {
-    return answer->failed ? ERROR_MEMORY : session_reply_message(session, 1013, &answer->response.base, SESSION_NO_WAIT);
+    return answer->failed
+               ? ERROR_MEMORY
+               : session_reply_message(session, 1013, &answer->response.base, SESSION_NO_WAIT);
 }
 
 static enum error show_tables(struct session *session)
@@ -89,9 +92,11 @@ static enum error describe(struct session *session, struct slice name)
     const struct query_table *table = catalog->query.table(catalog->query.arg, name);
     if (table == NULL)
         return session_failf(session, FAILURE_INVALID_REQUEST,
-                             "There is no table %.*s. SHOW TABLES lists what there is.", SLICE_FMT(name));
+                             "There is no table %.*s. SHOW TABLES lists what there is.",
+                             SLICE_FMT(name));
     struct answer answer;
-    answer_init(&answer, session_arena(session), (const char *const[]){"column", "type", "null"}, 3);
+    answer_init(&answer, session_arena(session), (const char *const[]){"column", "type", "null"},
+                3);
     for (uint32_t i = 0; i < table->column_count; i++) {
         const struct query_column *column = &table->columns[i];
         struct buf type;
@@ -101,8 +106,10 @@ static enum error describe(struct session *session, struct slice name)
         else
             query_type_name(column->type, &type);
         answer.failed |= type.failed;
-        answer_row(&answer, (struct slice[]){slice_text(column->name), buf_slice(&type),
-                                             slice_text(column->not_null || column->proctime ? "NOT NULL" : "NULL")});
+        answer_row(&answer,
+                   (struct slice[]){
+                       slice_text(column->name), buf_slice(&type),
+                       slice_text(column->not_null || column->proctime ? "NOT NULL" : "NULL")});
         buf_fini(&type);
     }
     return answer_send(session, &answer);
@@ -138,8 +145,9 @@ static enum error select_or_explain(struct session *session, const Pb__SqlExecut
     const struct catalog *catalog = op_worker(session)->catalog;
     if (!op_parameters(session, request->parameters, request->n_parameters, &parameters, &failure))
         return session_fail(session, &failure, SESSION_NO_WAIT);
-    enum error error = query_plan_new(message_slice(request->statement), statement->select, &catalog->query, parameters,
-                                      (uint32_t)request->n_parameters, QUERY_EXACT, &plan, &why);
+    enum error error =
+        query_plan_new(message_slice(request->statement), statement->select, &catalog->query,
+                       parameters, (uint32_t)request->n_parameters, QUERY_EXACT, &plan, &why);
     if (error == ERROR_MEMORY)
         return error;
     if (error != OK) {
@@ -161,7 +169,8 @@ static enum error select_or_explain(struct session *session, const Pb__SqlExecut
     return op_select(session, plan, region);
 }
 
-/* SqlExecuteRequest{1 statement, 2 parameters}. What changes tables goes to a locator, where the cluster map is changed. */
+/* SqlExecuteRequest{1 statement, 2 parameters}. What changes tables goes to a locator, where the
+ * cluster map is changed. */
 enum error op_sql_execute(struct session *session, struct slice body)
 {
     ProtobufCMessage *message;

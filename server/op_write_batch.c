@@ -1,7 +1,8 @@
 #include "common/text.h"
 #include "server/ops.h"
 
-/* Where a batch stands while it is read: decoding does not allocate, since it is the hot path of libvug's writers. */
+/* Where a batch stands while it is read: decoding does not allocate, since it is the hot path of
+ * libvug's writers. */
 struct batch {
     struct slice region, writer_id;
     uint64_t sequence, completed_through;
@@ -68,19 +69,23 @@ static bool next_operation(struct slice *walk, struct slice *body)
     return false;
 }
 
-static bool check_operation(const struct region *region, struct operation_read *operation, struct failure *failure)
+static bool check_operation(const struct region *region, struct operation_read *operation,
+                            struct failure *failure)
 {
     bool puts = operation->type == PB__WRITE_OPERATION__TYPE__PUT;
     if (!puts && operation->type != PB__WRITE_OPERATION__TYPE__REMOVE) {
-        failure_set(failure, FAILURE_INVALID_REQUEST, "An operation of a write batch is PUT (0) or REMOVE (1), not %llu.",
+        failure_set(failure, FAILURE_INVALID_REQUEST,
+                    "An operation of a write batch is PUT (0) or REMOVE (1), not %llu.",
                     (unsigned long long)operation->type);
         return false;
     }
-    if ((puts && !op_check_value(&operation->value, failure)) || !op_check_value(&operation->key, failure))
+    if ((puts && !op_check_value(&operation->value, failure)) ||
+        !op_check_value(&operation->key, failure))
         return false;
     if (operation->key.type == VALUE_NULL || (puts && operation->value.type == VALUE_NULL)) {
         failure_set(failure, FAILURE_SERVER_ERROR, "%s",
-                    operation->key.type == VALUE_NULL ? FAILURE_JAVA_NULL_KEY : FAILURE_JAVA_NULL_VALUE);
+                    operation->key.type == VALUE_NULL ? FAILURE_JAVA_NULL_KEY
+                                                      : FAILURE_JAVA_NULL_VALUE);
         return false;
     }
     return op_check_key_constraint(region, &operation->key, failure) &&
@@ -90,25 +95,31 @@ static bool check_operation(const struct region *region, struct operation_read *
 static bool check_batch(const struct batch *batch, struct failure *failure)
 {
     if (batch->writer_id.len != 16)
-        failure_set(failure, FAILURE_INVALID_REQUEST, "writer_id has %zu bytes; it must be 16 random bytes.",
-                    batch->writer_id.len);
-    else if (batch->sequence == 0)
-        failure_set(failure, FAILURE_INVALID_REQUEST, "sequence is missing; the first operation of a writer has 1.");
-    else if (batch->operations > LIMIT_WRITER_WINDOW || batch->sequence > UINT64_MAX - LIMIT_WRITER_WINDOW)
-        failure_set(failure, FAILURE_INVALID_REQUEST, "A write batch has at most %u operations.", LIMIT_WRITER_WINDOW);
-    else if (batch->sequence + batch->operations > 1 + LIMIT_WRITER_WINDOW &&
-             batch->sequence + batch->operations - 1 - LIMIT_WRITER_WINDOW > batch->completed_through)
         failure_set(failure, FAILURE_INVALID_REQUEST,
-                    "Operation %llu is more than %u above completed_through (%llu). Wait for answers before writing on.",
-                    (unsigned long long)(batch->sequence + batch->operations - 1), LIMIT_WRITER_WINDOW,
-                    (unsigned long long)batch->completed_through);
+                    "writer_id has %zu bytes; it must be 16 random bytes.", batch->writer_id.len);
+    else if (batch->sequence == 0)
+        failure_set(failure, FAILURE_INVALID_REQUEST,
+                    "sequence is missing; the first operation of a writer has 1.");
+    else if (batch->operations > LIMIT_WRITER_WINDOW ||
+             batch->sequence > UINT64_MAX - LIMIT_WRITER_WINDOW)
+        failure_set(failure, FAILURE_INVALID_REQUEST, "A write batch has at most %u operations.",
+                    LIMIT_WRITER_WINDOW);
+    else if (batch->sequence + batch->operations > 1 + LIMIT_WRITER_WINDOW &&
+             batch->sequence + batch->operations - 1 - LIMIT_WRITER_WINDOW >
+                 batch->completed_through)
+        failure_set(failure, FAILURE_INVALID_REQUEST,
+                    "Operation %llu is more than %u above completed_through (%llu). Wait for "
+                    "answers before writing on.",
+                    (unsigned long long)(batch->sequence + batch->operations - 1),
+                    LIMIT_WRITER_WINDOW, (unsigned long long)batch->completed_through);
     else
         return true;
     return false;
 }
 
-static enum error write_one(struct session *session, struct region *region, const struct operation_read *operation,
-                            const struct writer_mark *mark, bool *repeated)
+static enum error write_one(struct session *session, struct region *region,
+                            const struct operation_read *operation, const struct writer_mark *mark,
+                            bool *repeated)
 {
     struct bucket *bucket;
     struct bucket_key key;
@@ -117,9 +128,12 @@ static enum error write_one(struct session *session, struct region *region, cons
     struct slice value = slice_of("", 0);
     if (!removes)
         value = op_stored(session, &operation->value);
-    enum error error = value.data == NULL ? ERROR_MEMORY : op_locate(session, region, &operation->key, &bucket, &key);
+    enum error error = value.data == NULL
+                           ? ERROR_MEMORY
+                           : op_locate(session, region, &operation->key, &bucket, &key);
     if (error == OK)
-        error = bucket_write(bucket, &key, removes, value, mark, loop_wall_ms(op_worker(session)->loop), repeated, &wait);
+        error = bucket_write(bucket, &key, removes, value, mark,
+                             loop_wall_ms(op_worker(session)->loop), repeated, &wait);
     return error == OK ? session_await(session, wait) : error;
 }
 
@@ -128,11 +142,13 @@ static enum error fail_write(struct session *session, enum error error, uint64_t
     struct failure failure;
     if (error == ERROR_LIMIT)
         failure_set(&failure, FAILURE_INVALID_REQUEST,
-                    "Operation %llu is more than %u above what this writer has completed. Wait for answers before writing on.",
+                    "Operation %llu is more than %u above what this writer has completed. Wait for "
+                    "answers before writing on.",
                     (unsigned long long)sequence, LIMIT_WRITER_WINDOW);
     else if (error == ERROR_BUSY)
         failure_set(&failure, FAILURE_SERVER_ERROR,
-                    "This bucket keeps %u idempotent writers, its limit; a new one cannot begin until one has been idle for "
+                    "This bucket keeps %u idempotent writers, its limit; a new one cannot begin "
+                    "until one has been idle for "
                     "%u minutes. Reuse a writer.",
                     LIMIT_WRITERS_PER_BUCKET, LIMIT_WRITER_IDLE_MS / 60000);
     else
@@ -161,7 +177,8 @@ enum error op_write_batch(struct session *session, struct slice body)
             return session_fail(session, &failure, SESSION_NO_WAIT);
 
     Pb__WriteBatchResponse response = PB__WRITE_BATCH_RESPONSE__INIT;
-    struct writer_mark mark = {.sequence = batch.sequence, .completed_through = batch.completed_through};
+    struct writer_mark mark = {.sequence = batch.sequence,
+                               .completed_through = batch.completed_through};
     memcpy(mark.id, batch.writer_id.data, sizeof mark.id);
     for (walk = body; next_operation(&walk, &at); mark.sequence++) {
         bool repeated = false;

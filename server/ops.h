@@ -1,6 +1,7 @@
 /* The operations of a server: one row each in ops.c, one file each (op_*.c).
  *
- * To add one: write op_name.c after the pattern of op_put.c, declare it here, give it a row in ops.c. */
+ * To add one: write op_name.c after the pattern of op_put.c, declare it here, give it a row in
+ * ops.c. */
 #ifndef VUG_SERVER_OPS_H
 #define VUG_SERVER_OPS_H
 
@@ -44,19 +45,21 @@ static inline struct worker *op_worker(struct session *session)
 /* The region that a request names, or NULL after filling `failure`. */
 struct region *op_region(struct session *session, struct slice reference, struct failure *failure);
 
-/* A key or value as it came: known, not a custom one, JSON well-formed (then cut behind its closing brace), within limits. False fills
- * `failure` with the text that Geode gives. */
+/* A key or value as it came: known, not a custom one, JSON well-formed (then cut behind its closing
+ * brace), within limits. False fills `failure` with the text that Geode gives. */
 bool op_check_value(struct value *value, struct failure *failure);
 
 /* The key's class satisfies the region's constraint. Likewise the value. */
-bool op_check_key_constraint(const struct region *region, const struct value *key, struct failure *failure);
-bool op_check_value_constraint(const struct region *region, const struct value *value, struct failure *failure);
+bool op_check_key_constraint(const struct region *region, const struct value *key,
+                             struct failure *failure);
+bool op_check_value_constraint(const struct region *region, const struct value *value,
+                               struct failure *failure);
 
 /* Stored forms, in the session's arena. NULL data without memory. */
 struct slice op_stored(struct session *session, const struct value *value);
 /* The key's bucket, stored form and hash. ERROR_MEMORY. */
-enum error op_locate(struct session *session, struct region *region, const struct value *key, struct bucket **bucket,
-                     struct bucket_key *stored);
+enum error op_locate(struct session *session, struct region *region, const struct value *key,
+                     struct bucket **bucket, struct bucket_key *stored);
 
 /* Answers with an empty member. */
 enum error op_reply_empty(struct session *session, uint32_t number, struct session_wait wait);
@@ -64,16 +67,20 @@ enum error op_reply_empty(struct session *session, uint32_t number, struct sessi
 /* The failure of one key or entry in PutAll and GetAll, with its text as clients know it. */
 void op_failure_of_put(enum error error, struct failure *failure);
 
-/* The failure for a statement that was refused: with its line and column, if it has a place, and the caret line. */
+/* The failure for a statement that was refused: with its line and column, if it has a place, and
+ * the caret line. */
 void op_query_failure(enum error error, const struct query_error *why, struct failure *failure);
 
 /* The parameters of a statement, in the session's arena. False fills `failure`. */
-bool op_parameters(struct session *session, Pb__Parameter *const *from, size_t count, struct query_parameter **parameters,
-                   struct failure *failure);
-/* Parses and plans a SELECT for the session's catalog. On failure fills `failure` with line, column and caret. */
-enum error op_plan(struct session *session, struct slice sql, const struct query_parameter *parameters, uint32_t count,
+bool op_parameters(struct session *session, Pb__Parameter *const *from, size_t count,
+                   struct query_parameter **parameters, struct failure *failure);
+/* Parses and plans a SELECT for the session's catalog. On failure fills `failure` with line, column
+ * and caret. */
+enum error op_plan(struct session *session, struct slice sql,
+                   const struct query_parameter *parameters, uint32_t count,
                    enum query_numeric_mode mode, struct query_plan **plan, struct failure *failure);
-/* op_select.c: runs a one-shot SELECT in steps and answers SqlExecute. Takes the plan's reference. */
+/* op_select.c: runs a one-shot SELECT in steps and answers SqlExecute. Takes the plan's reference.
+ */
 enum error op_select(struct session *session, struct query_plan *plan, struct region *region);
 
 /* Forwards an administration request to a locator; the answer comes later. */

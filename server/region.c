@@ -24,17 +24,20 @@ void region_unref(struct region *region)
 /* What the map says of a bucket; of those of a LOCAL region it says nothing. */
 static struct cluster_bucket place_of(const struct cluster_region *region, uint32_t bucket)
 {
-    return region->buckets == NULL ? (struct cluster_bucket){.generation = 1} : region->buckets[bucket];
+    return region->buckets == NULL ? (struct cluster_bucket){.generation = 1}
+                                   : region->buckets[bucket];
 }
 
-static enum error region_new(const struct cluster_region *from, uint64_t hash_seed, struct region **region)
+static enum error region_new(const struct cluster_region *from, uint64_t hash_seed,
+                             struct region **region)
 {
     struct region *made = mem_zalloc(sizeof *made);
     if (made == NULL)
         return ERROR_MEMORY;
     atomic_init(&made->refs, 1);
     made->id = from->id;
-    made->is_partitioned = from->type == CLUSTER_PARTITION || from->type == CLUSTER_PARTITION_REDUNDANT;
+    made->is_partitioned =
+        from->type == CLUSTER_PARTITION || from->type == CLUSTER_PARTITION_REDUNDANT;
     made->key_constraint = from->key_constraint;
     made->value_constraint = from->value_constraint;
     made->hash_seed = hash_seed;
@@ -56,8 +59,8 @@ err:
     return ERROR_MEMORY;
 }
 
-/* The region that `old` holds for this entry of the map. One of which contents were lost (a bucket of another generation) is not the
- * same any more. */
+/* The region that `old` holds for this entry of the map. One of which contents were lost (a bucket
+ * of another generation) is not the same any more. */
 static struct region *carried_over(const struct catalog *old, const struct cluster_region *from)
 {
     if (old == NULL)
@@ -143,8 +146,8 @@ static enum error load_table(struct slice ddl, struct query_table **table)
     return error == ERROR_INVALID ? ERROR_MALFORMED : error;
 }
 
-enum error catalog_new(struct catalog *old, struct cluster_map *map, uint64_t hash_seed, struct log *log,
-                       struct catalog **catalog)
+enum error catalog_new(struct catalog *old, struct cluster_map *map, uint64_t hash_seed,
+                       struct log *log, struct catalog **catalog)
 {
     enum error error = ERROR_MEMORY;
     struct catalog *made = mem_zalloc(sizeof *made);
@@ -169,7 +172,8 @@ enum error catalog_new(struct catalog *old, struct cluster_map *map, uint64_t ha
         struct query_table *table = NULL;
         error = load_table(map->tables[i].ddl, &table);
         if (error == ERROR_MALFORMED) {
-            log_line(log, LOG_ERROR, "catalog", "VG1401", "table %.*s of the cluster map cannot be read; it is left out",
+            log_line(log, LOG_ERROR, "catalog", "VG1401",
+                     "table %.*s of the cluster map cannot be read; it is left out",
                      SLICE_FMT(map->tables[i].name));
             continue;
         }
@@ -207,16 +211,20 @@ void catalog_unref(struct catalog *catalog)
     mem_free(catalog);
 }
 
-/* Strips one leading slash, then the name goes up to the next slash; there are no sub-regions here, so all that may follow is one trailing slash
- * (captured from a real Geode: "//R" is not found, "R//" and "R//x" are malformed, "R/x" is not found). */
-struct region *catalog_resolve(const struct catalog *catalog, struct slice reference, struct failure *failure)
+/* Strips one leading slash, then the name goes up to the next slash; there are no sub-regions here,
+ * so all that may follow is one trailing slash (captured from a real Geode: "//R" is not found,
+ * "R//" and "R//x" are malformed, "R/x" is not found). */
+struct region *catalog_resolve(const struct catalog *catalog, struct slice reference,
+                               struct failure *failure)
 {
     if (reference.len == 0) {
-        failure_set(failure, FAILURE_SERVER_ERROR, "java.lang.IllegalArgumentException: path cannot be empty");
+        failure_set(failure, FAILURE_SERVER_ERROR,
+                    "java.lang.IllegalArgumentException: path cannot be empty");
         return NULL;
     }
     if (reference.len == 1 && reference.data[0] == '/') {
-        failure_set(failure, FAILURE_SERVER_ERROR, "java.lang.IllegalArgumentException: path cannot be ' / '");
+        failure_set(failure, FAILURE_SERVER_ERROR,
+                    "java.lang.IllegalArgumentException: path cannot be ' / '");
         return NULL;
     }
     struct slice name = reference;
@@ -229,7 +237,8 @@ struct region *catalog_resolve(const struct catalog *catalog, struct slice refer
         name.len = (size_t)(slash - name.data);
     }
     struct region *region = name.len == 0 ? NULL : catalog_region(catalog, name);
-    if (region != NULL && rest.len == 0 && !atomic_load_explicit(&region->destroyed, memory_order_relaxed))
+    if (region != NULL && rest.len == 0 &&
+        !atomic_load_explicit(&region->destroyed, memory_order_relaxed))
         return region;
     if (region != NULL && rest.len > 0 && rest.data[0] == '/')
         failure_set(failure, FAILURE_SERVER_ERROR,

@@ -1,7 +1,8 @@
 /* Regions and the catalog: what the cluster map means to this server.
  *
- * A catalog is immutable and counted: each worker has its own reference, and a newer one is given to it through its mailbox, so finding a
- * region takes no lock. A region lives in every catalog from its creation until it is destroyed. */
+ * A catalog is immutable and counted: each worker has its own reference, and a newer one is given
+ * to it through its mailbox, so finding a region takes no lock. A region lives in every catalog
+ * from its creation until it is destroyed. */
 #ifndef VUG_SERVER_REGION_H
 #define VUG_SERVER_REGION_H
 
@@ -13,8 +14,8 @@
 
 struct region {
     _Atomic uint32_t refs;
-    uint32_t id;  /* never reused */
-    char *name;   /* without its slash */
+    uint32_t id; /* never reused */
+    char *name;  /* without its slash */
     bool is_partitioned;
     enum value_type key_constraint, value_constraint; /* VALUE_NOT_SET: any */
     _Atomic bool destroyed;
@@ -41,17 +42,20 @@ struct catalog {
     struct query_catalog query; /* for the planner; its `arg` is this catalog */
 };
 
-/* The catalog of a newer map. Regions that `old` has (same id, same generations) are carried over with all they hold. `old` may be NULL. ERROR_MEMORY;
- * ERROR_MALFORMED if a stored table does not parse. */
-enum error catalog_new(struct catalog *old, struct cluster_map *map, uint64_t hash_seed, struct log *log,
-                       struct catalog **catalog);
+/* The catalog of a newer map. Regions that `old` has (same id, same generations) are carried over
+ * with all they hold. `old` may be NULL. ERROR_MEMORY; ERROR_MALFORMED if a stored table does not
+ * parse. */
+enum error catalog_new(struct catalog *old, struct cluster_map *map, uint64_t hash_seed,
+                       struct log *log, struct catalog **catalog);
 struct catalog *catalog_ref(struct catalog *catalog);
 void catalog_unref(struct catalog *catalog);
 
 /* By plain name; borrowed; NULL if there is none. */
 struct region *catalog_region(const struct catalog *catalog, struct slice name);
 
-/* By a reference as requests carry it ("R", "/R", "R/"): Geode's rules and texts. NULL fills `failure`. */
-struct region *catalog_resolve(const struct catalog *catalog, struct slice reference, struct failure *failure);
+/* By a reference as requests carry it ("R", "/R", "R/"): Geode's rules and texts. NULL fills
+ * `failure`. */
+struct region *catalog_resolve(const struct catalog *catalog, struct slice reference,
+                               struct failure *failure);
 
 #endif

@@ -24,12 +24,14 @@ static bool same_plan(const struct cq_instance *instance, const struct query_pla
     return memcmp(fingerprint, instance->fingerprint, sizeof fingerprint) == 0;
 }
 
-static struct cq_instance *find_locked(struct server *server, const struct registry_request *request)
+static struct cq_instance *find_locked(struct server *server,
+                                       const struct registry_request *request)
 {
     for (struct cq_instance *i = server->instances; i != NULL; i = i->next) {
         if (atomic_load(&i->failed) || atomic_load(&i->region->destroyed))
             continue;
-        bool by_plan = request->plan_id.len == 0 && request->name.len == 0 && request->token_id == 0;
+        bool by_plan =
+            request->plan_id.len == 0 && request->name.len == 0 && request->token_id == 0;
         if (matches(i, request) && (!by_plan || same_plan(i, request->plan)))
             return i;
     }
@@ -53,8 +55,8 @@ void registry_attached(struct cq_instance *instance)
     pthread_mutex_unlock(&instance->lock);
 }
 
-enum error registry_attach(struct server *server, const struct registry_request *request, uint64_t new_id,
-                           struct cq_instance **instance, bool *created)
+enum error registry_attach(struct server *server, const struct registry_request *request,
+                           uint64_t new_id, struct cq_instance **instance, bool *created)
 {
     enum error error = OK;
     *created = false;
@@ -65,8 +67,8 @@ enum error registry_attach(struct server *server, const struct registry_request 
         without_token.token_id = 0;
         found = find_locked(server, &without_token);
     }
-    bool shares = found != NULL && (request->token_id != 0 || request->plan_id.len > 0 || request->name.len > 0 ||
-                                    !found->has_state);
+    bool shares = found != NULL && (request->token_id != 0 || request->plan_id.len > 0 ||
+                                    request->name.len > 0 || !found->has_state);
     if (shares) {
         if (!same_plan(found, request->plan))
             error = ERROR_CONFLICT;
@@ -142,7 +144,8 @@ static struct cq_instance *next_to_end(struct server *server, uint64_t now_us)
             i->unattached_since_us = 0;
         else if (i->unattached_since_us == 0)
             i->unattached_since_us = now_us;
-        bool idle = !attached && now_us - i->unattached_since_us > LIMIT_RING_RETENTION_MS * 1000ull;
+        bool idle =
+            !attached && now_us - i->unattached_since_us > LIMIT_RING_RETENTION_MS * 1000ull;
         pthread_mutex_unlock(&i->lock);
         if (idle || (!attached && (atomic_load(&i->failed) || atomic_load(&i->region->destroyed))))
             found = i;
@@ -167,7 +170,8 @@ void registry_upkeep(struct server *server)
     registry_each(server, expire_visit, &wall_ms);
 }
 
-void registry_each(struct server *server, void (*visit)(void *arg, struct cq_instance *instance), void *arg)
+void registry_each(struct server *server, void (*visit)(void *arg, struct cq_instance *instance),
+                   void *arg)
 {
     /* The visitor takes bucket locks, so the list is walked by references. */
     pthread_mutex_lock(&server->lock);

@@ -61,7 +61,8 @@ static struct ring_block *block_new(struct ring *ring, size_t need)
     return block;
 }
 
-uint8_t *ring_append(struct ring *ring, struct ring_position position, uint8_t kind, size_t len, uint64_t time_ms)
+uint8_t *ring_append(struct ring *ring, struct ring_position position, uint8_t kind, size_t len,
+                     uint64_t time_ms)
 {
     PRE(ring_before(ring->last, position));
     size_t need = padded(len);
@@ -118,8 +119,8 @@ uint64_t ring_raise_floor(struct ring *ring, struct ring_position position)
     return bytes;
 }
 
-/* The block where the events after `after` begin, by the hint if its block is still there: a block that was freed has a serial below the
- * oldest one's. */
+/* The block where the events after `after` begin, by the hint if its block is still there: a block
+ * that was freed has a serial below the oldest one's. */
 static const struct ring_block *block_of(const struct ring *ring, struct ring_position after,
                                          const struct ring_hint *hint)
 {
@@ -131,15 +132,16 @@ static const struct ring_block *block_of(const struct ring *ring, struct ring_po
     return block;
 }
 
-bool ring_next(const struct ring *ring, struct ring_position after, uint64_t limit_seq, struct ring_hint *hint,
-               struct ring_event *event)
+bool ring_next(const struct ring *ring, struct ring_position after, uint64_t limit_seq,
+               struct ring_hint *hint, struct ring_event *event)
 {
     PRE(!ring_before(after, ring->floor));
     if (!ring_before(after, ring->last))
         return false;
     const struct ring_block *block = block_of(ring, after, hint);
     /* The serial and not the address tells: a new block may lie where a freed one was. */
-    uint32_t offset = block != NULL && hint->block != NULL && block->serial == hint->serial ? hint->offset : 0;
+    uint32_t offset =
+        block != NULL && hint->block != NULL && block->serial == hint->serial ? hint->offset : 0;
     for (; block != NULL; block = block->next, offset = 0) {
         while (offset < block->used) {
             struct ring_header header;
@@ -150,7 +152,8 @@ bool ring_next(const struct ring *ring, struct ring_position after, uint64_t lim
             if (ring_before(after, position)) {
                 if (position.seq > limit_seq)
                     return false;
-                *event = (struct ring_event){position, (uint8_t)(header.kind_and_len >> 24), slice_of(encoded, len)};
+                *event = (struct ring_event){position, (uint8_t)(header.kind_and_len >> 24),
+                                             slice_of(encoded, len)};
                 *hint = (struct ring_hint){block, block->serial, offset + (uint32_t)padded(len)};
                 return true;
             }

@@ -1,8 +1,8 @@
 /* The recent outputs of one continuous query in one bucket, encoded once for all who read them.
  *
- * Events lie in blocks, oldest first. What does not fit the budget is dropped from the front; `floor` is the identity of the last event that was
- * dropped (or was never kept), so a reader whose position is below it has missed something and is told (GAP). Guarded by the
- * bucket's lock. */
+ * Events lie in blocks, oldest first. What does not fit the budget is dropped from the front;
+ * `floor` is the identity of the last event that was dropped (or was never kept), so a reader whose
+ * position is below it has missed something and is told (GAP). Guarded by the bucket's lock. */
 #ifndef VUG_SERVER_RING_H
 #define VUG_SERVER_RING_H
 
@@ -31,9 +31,10 @@ struct ring {
 void ring_init(struct ring *ring, struct ring_position floor);
 void ring_fini(struct ring *ring);
 
-/* Room for one event of `len` encoded bytes; its kind is given apart, because encodings differ by it. NULL without
- * memory: the caller then raises the floor. */
-uint8_t *ring_append(struct ring *ring, struct ring_position position, uint8_t kind, size_t len, uint64_t time_ms);
+/* Room for one event of `len` encoded bytes; its kind is given apart, because encodings differ by
+ * it. NULL without memory: the caller then raises the floor. */
+uint8_t *ring_append(struct ring *ring, struct ring_position position, uint8_t kind, size_t len,
+                     uint64_t time_ms);
 
 /* Drops the oldest block. Returns the bytes that it held; 0 if there is none. */
 uint64_t ring_drop_oldest(struct ring *ring);
@@ -42,8 +43,8 @@ uint64_t ring_drop_before(struct ring *ring, uint64_t time_ms);
 /* Forgets everything up to and including `position`, kept or not; returns the bytes dropped. */
 uint64_t ring_raise_floor(struct ring *ring, struct ring_position position);
 
-/* The next event after `after`, not above `limit_seq`; false if there is none. Must not be below the floor. `hint` starts zeroed
- * and makes the next call cheap. */
+/* The next event after `after`, not above `limit_seq`; false if there is none. Must not be below
+ * the floor. `hint` starts zeroed and makes the next call cheap. */
 struct ring_event {
     struct ring_position position;
     uint8_t kind;
@@ -54,7 +55,7 @@ struct ring_hint {
     uint64_t serial;
     uint32_t offset;
 };
-bool ring_next(const struct ring *ring, struct ring_position after, uint64_t limit_seq, struct ring_hint *hint,
-               struct ring_event *event);
+bool ring_next(const struct ring *ring, struct ring_position after, uint64_t limit_seq,
+               struct ring_hint *hint, struct ring_event *event);
 
 #endif

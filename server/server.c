@@ -15,7 +15,8 @@ static void wake_instance(void *arg, struct cq_instance *instance)
         subscription_notify_all(instance, UINT32_MAX);
 }
 
-/* A region that the newer catalog does not have is destroyed: its operations are refused and its subscribers told. */
+/* A region that the newer catalog does not have is destroyed: its operations are refused and its
+ * subscribers told. */
 static void end_regions(struct server *server, const struct catalog *old, const struct catalog *now)
 {
     bool ended = false;
@@ -41,7 +42,8 @@ static void on_map(void *arg, struct cluster_map *map)
     enum error error = catalog_new(server->catalog, map, server->hash_seed, server->log, &catalog);
     if (error != OK) {
         log_line(server->log, LOG_ERROR, "server", "VG1403",
-                 "the cluster map of epoch %llu could not be taken: %s; the server goes on with the one before",
+                 "the cluster map of epoch %llu could not be taken: %s; the server goes on with "
+                 "the one before",
                  (unsigned long long)map->epoch, error_text(error));
         return;
     }
@@ -53,7 +55,8 @@ static void on_map(void *arg, struct cluster_map *map)
         worker_give_catalog(&server->workers[i], catalog);
 }
 
-/* Every worker serves from this epoch on: the locator may tell its client that the region is there. */
+/* Every worker serves from this epoch on: the locator may tell its client that the region is there.
+ */
 static void on_taken(void *arg)
 {
     struct server *server = arg;
@@ -111,7 +114,8 @@ static void on_upkeep(void *arg)
 {
     struct server *server = arg;
     if (server->is_draining) {
-        bool ended = atomic_load(&server->draining_workers) == 0 && atomic_load(&server->connection_count) == 0;
+        bool ended = atomic_load(&server->draining_workers) == 0 &&
+                     atomic_load(&server->connection_count) == 0;
         if (ended || loop_now_us(server->loop) >= server->drain_deadline_us) {
             server->on_drained(server->drained_arg);
             return;
@@ -148,7 +152,8 @@ static enum error start_link(struct server *server, const struct server_options 
         .locator_count = options->locator_count,
         .name = server->name,
         .incarnation = server->incarnation,
-        .host = options->hostname_for_clients == NULL ? address.host : options->hostname_for_clients,
+        .host =
+            options->hostname_for_clients == NULL ? address.host : options->hostname_for_clients,
         .port = address.port,
         .http_port = options->http_port,
         .groups = options->groups == NULL ? "" : options->groups,
@@ -162,9 +167,9 @@ static enum error start_link(struct server *server, const struct server_options 
     return link_new(server->loop, server->net, server->log, &link, &events, server, &server->link);
 }
 
-enum error server_new(const struct server_options *options, struct server_place main, const struct server_place *workers,
-                      uint32_t worker_count, struct log *log, const struct server_events *events, void *arg,
-                      struct server **server)
+enum error server_new(const struct server_options *options, struct server_place main,
+                      const struct server_place *workers, uint32_t worker_count, struct log *log,
+                      const struct server_events *events, void *arg, struct server **server)
 {
     PRE(worker_count > 0);
     struct server *made = mem_zalloc(sizeof *made);
@@ -177,7 +182,8 @@ enum error server_new(const struct server_options *options, struct server_place 
     made->events = *events;
     made->arg = arg;
     made->started_us = loop_now_us(main.loop);
-    made->budget.ring_bytes_max = options->ring_bytes_max == 0 ? LIMIT_RING_BYTES : options->ring_bytes_max;
+    made->budget.ring_bytes_max =
+        options->ring_bytes_max == 0 ? LIMIT_RING_BYTES : options->ring_bytes_max;
     made->taken_task = (struct loop_task){.on_run = on_taken, .arg = made};
     size_t name_len = strlen(options->name);
     memcpy(made->name, options->name, name_len < LIMIT_NAME_BYTES ? name_len : LIMIT_NAME_BYTES);
@@ -188,7 +194,8 @@ enum error server_new(const struct server_options *options, struct server_place 
     if (error == OK)
         error = start_workers(made, options, workers, worker_count);
     if (error == OK)
-        error = net_listen(main.net, options->bind_address, options->port, on_accept, made, &made->listener);
+        error = net_listen(main.net, options->bind_address, options->port, on_accept, made,
+                           &made->listener);
     if (error == OK)
         error = start_link(made, options);
     if (error != OK) {

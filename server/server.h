@@ -3,8 +3,8 @@
  *   main loop:  listener, link to the locators, catalog, upkeep
  *   workers:    connections, each with one loop; operations run on the worker that read them
  *
- * Several servers can live in one process: nothing is global. The embedder brings the loops and nets (real threads in cli/server.c, one
- * simulated thread in the tests) and runs them. */
+ * Several servers can live in one process: nothing is global. The embedder brings the loops and
+ * nets (real threads in cli/server.c, one simulated thread in the tests) and runs them. */
 #ifndef VUG_SERVER_SERVER_H
 #define VUG_SERVER_SERVER_H
 
@@ -17,7 +17,7 @@
 struct server_options {
     const char *name;
     const char *bind_address;
-    uint16_t port; /* 0: a free one; server_port() tells */
+    uint16_t port;                    /* 0: a free one; server_port() tells */
     const char *hostname_for_clients; /* NULL: the bind address */
     const char *groups;               /* comma-separated; NULL or "": none */
     uint16_t http_port;               /* as it is told to others; the embedder serves it */
@@ -30,9 +30,10 @@ struct server_options {
 };
 
 struct server_events {
-    void (*on_ready)(void *arg);                                      /* joined, has the map and serves */
-    void (*on_refused)(void *arg, enum error why, const char *text);  /* the cluster does not take it; server_free() follows */
-    void (*on_stop_requested)(void *arg);                             /* `vug stop` */
+    void (*on_ready)(void *arg); /* joined, has the map and serves */
+    void (*on_refused)(void *arg, enum error why,
+                       const char *text); /* the cluster does not take it; server_free() follows */
+    void (*on_stop_requested)(void *arg); /* `vug stop` */
 };
 
 struct server;
@@ -43,22 +44,25 @@ struct server_place {
     struct net *net;
 };
 
-/* Listens and starts to join. `main` is where the calls of this header are made; `workers` may be one that equals `main`. Keeps nothing of the
- * options. ERROR_ADDRESS_IN_USE, ERROR_NAME, ERROR_IO, ERROR_MEMORY. The workers' loops must not run yet, or be this thread's. */
-enum error server_new(const struct server_options *options, struct server_place main, const struct server_place *workers,
-                      uint32_t worker_count, struct log *log, const struct server_events *events, void *arg,
-                      struct server **server);
+/* Listens and starts to join. `main` is where the calls of this header are made; `workers` may be
+ * one that equals `main`. Keeps nothing of the options. ERROR_ADDRESS_IN_USE, ERROR_NAME, ERROR_IO,
+ * ERROR_MEMORY. The workers' loops must not run yet, or be this thread's. */
+enum error server_new(const struct server_options *options, struct server_place main,
+                      const struct server_place *workers, uint32_t worker_count, struct log *log,
+                      const struct server_events *events, void *arg, struct server **server);
 
 struct net_address server_address(const struct server *server);
 
-/* Stops listening and taking requests, lets what is in service end, then calls on_drained on the main loop. */
+/* Stops listening and taking requests, lets what is in service end, then calls on_drained on the
+ * main loop. */
 void server_drain(struct server *server, void (*on_drained)(void *arg), void *arg);
 
 /* The workers' loops must have stopped, or be this thread's. */
 void server_free(struct server *server);
 
 struct server_stats {
-    uint64_t regions, entries, bytes, connections, connections_total, subscriptions, instances, ring_bytes, events_pushed;
+    uint64_t regions, entries, bytes, connections, connections_total, subscriptions, instances,
+        ring_bytes, events_pushed;
     uint64_t messages_received, messages_sent, bytes_received, bytes_sent;
 };
 /* Approximate. Main loop. */
@@ -74,16 +78,17 @@ struct worker {
     struct loop *loop;
     struct net *net;
     struct session_host host;
-    struct arena arena;             /* for pushes */
-    struct buf batch;               /* the events of the push being made */
-    struct subscription *reaped;    /* ended, but their task is still on its way */
-    struct catalog *catalog;        /* a reference; newest that this worker has */
-    struct loop_task catalog_task;  /* brings the next one */
-    struct catalog *catalog_next;   /* guarded by server->lock, as are the flags that a task is on its way */
+    struct arena arena;            /* for pushes */
+    struct buf batch;              /* the events of the push being made */
+    struct subscription *reaped;   /* ended, but their task is still on its way */
+    struct catalog *catalog;       /* a reference; newest that this worker has */
+    struct loop_task catalog_task; /* brings the next one */
+    struct catalog
+        *catalog_next; /* guarded by server->lock, as are the flags that a task is on its way */
     bool catalog_posted, adopt_posted;
-    _Atomic uint64_t epoch;         /* of `catalog` */
-    struct loop_task adopt_task;    /* brings accepted sockets */
-    struct worker_socket *sockets;  /* guarded by server->lock */
+    _Atomic uint64_t epoch;        /* of `catalog` */
+    struct loop_task adopt_task;   /* brings accepted sockets */
+    struct worker_socket *sockets; /* guarded by server->lock */
     struct worker_socket **sockets_end;
     struct loop_task drain_task;
     _Atomic uint64_t events_pushed;
@@ -106,34 +111,35 @@ struct server {
     _Atomic uint32_t draining_workers;
     struct worker *workers;
     uint32_t worker_count;
-    struct catalog *catalog;      /* the main loop's reference */
-    struct loop_task taken_task;  /* a worker has taken a catalog */
-    bool taken_posted;            /* guarded by `lock` */
+    struct catalog *catalog;     /* the main loop's reference */
+    struct loop_task taken_task; /* a worker has taken a catalog */
+    bool taken_posted;           /* guarded by `lock` */
     struct loop_timer upkeep;
-    struct server_load *load;     /* what beacons tell, made anew each second */
+    struct server_load *load; /* what beacons tell, made anew each second */
     uint64_t drain_deadline_us;
     void (*on_drained)(void *arg);
     void *drained_arg;
 
-    pthread_mutex_t lock; /* guards workers' mailboxes here and the registry of instances; never held with a bucket's lock */
+    pthread_mutex_t lock; /* guards workers' mailboxes here and the registry of instances; never
+                             held with a bucket's lock */
     struct cq_instance *instances;
     struct cq_budget budget;
     _Atomic uint64_t next_subscription_id;
 };
 
 /* worker.c */
-enum error worker_init(struct worker *worker, struct server *server, uint32_t index, struct server_place place,
-                       const struct server_options *options);
+enum error worker_init(struct worker *worker, struct server *server, uint32_t index,
+                       struct server_place place, const struct server_options *options);
 void worker_fini(struct worker *worker); /* its loop has stopped, or is this thread's */
 /* Main loop: gives an accepted socket, the newest catalog, the word to end. */
 void worker_give_socket(struct worker *worker, struct net_socket *socket);
 void worker_give_catalog(struct worker *worker, struct catalog *catalog);
 void worker_drain(struct worker *worker);
 
-/* forward.c: sends a session's request to a locator. The answer comes on the worker's loop, into the slot that was taken. `on_answer`
- * gets the slot. */
-enum error server_call_locator(struct worker *worker, struct session *session, uint32_t number, struct slice body,
-                               link_answer_fn *on_answer);
+/* forward.c: sends a session's request to a locator. The answer comes on the worker's loop, into
+ * the slot that was taken. `on_answer` gets the slot. */
+enum error server_call_locator(struct worker *worker, struct session *session, uint32_t number,
+                               struct slice body, link_answer_fn *on_answer);
 
 /* load.c: what beacons and metrics tell. Main loop. */
 void server_load(struct server *server, struct link_load *load);
@@ -143,8 +149,9 @@ void server_on_call(void *arg, uint64_t id, uint32_t number, struct slice body);
 
 /* registry.c: instances by name, plan and id. */
 
-/* Finds or makes the instance for a subscription. `plan` may be NULL when `plan_id` or `token_id` names one. *created: the caller
- * starts it (cq_instance_add, build). ERROR_NOT_FOUND, ERROR_CONFLICT (the name is taken by another text), ERROR_LIMIT, ERROR_MEMORY. */
+/* Finds or makes the instance for a subscription. `plan` may be NULL when `plan_id` or `token_id`
+ * names one. *created: the caller starts it (cq_instance_add, build). ERROR_NOT_FOUND,
+ * ERROR_CONFLICT (the name is taken by another text), ERROR_LIMIT, ERROR_MEMORY. */
 struct registry_request {
     struct query_plan *plan;
     struct region *region;
@@ -152,15 +159,18 @@ struct registry_request {
     uint64_t token_id; /* 0: none */
     enum cq_start start;
 };
-enum error registry_attach(struct server *server, const struct registry_request *request, uint64_t new_id,
-                           struct cq_instance **instance, bool *created);
-/* The caller has attached its subscription, or has given up: the instance may end again. Once for each registry_attach(). */
+enum error registry_attach(struct server *server, const struct registry_request *request,
+                           uint64_t new_id, struct cq_instance **instance, bool *created);
+/* The caller has attached its subscription, or has given up: the instance may end again. Once for
+ * each registry_attach(). */
 void registry_attached(struct cq_instance *instance);
-/* Ends instances that nobody has been attached to for the retention, that failed, or whose region is gone. Main loop. */
+/* Ends instances that nobody has been attached to for the retention, that failed, or whose region
+ * is gone. Main loop. */
 void registry_upkeep(struct server *server);
 /* The last subscriber of an unnamed instance has left in so many words. */
 void registry_release(struct server *server, struct cq_instance *instance, uint64_t wall_ms);
 void registry_free(struct server *server);
-void registry_each(struct server *server, void (*visit)(void *arg, struct cq_instance *instance), void *arg);
+void registry_each(struct server *server, void (*visit)(void *arg, struct cq_instance *instance),
+                   void *arg);
 
 #endif

@@ -1,4 +1,5 @@
-/* The snapshot of one bucket: the current results of a plan with state, or the current entries through a plan without. */
+/* The snapshot of one bucket: the current results of a plan with state, or the current entries
+ * through a plan without. */
 #include <stdlib.h>
 
 #include "common/mem.h"
@@ -17,12 +18,13 @@ struct cut {
     struct arena *arena;
     uint32_t bucket, generation;
     uint64_t time_ms;
-    uint32_t sub;                      /* of every row: a changelog's row is the second event of its record */
+    uint32_t sub; /* of every row: a changelog's row is the second event of its record */
     struct ring_position above, up_to; /* rows outside are not part of it */
     struct slice key;
 };
 
-static enum error add_row(struct cut *cut, uint64_t mark, uint8_t kind, const struct query_row *row, const char *error)
+static enum error add_row(struct cut *cut, uint64_t mark, uint8_t kind, const struct query_row *row,
+                          const char *error)
 {
     struct snapshot *snapshot = cut->snapshot;
     struct ring_position position = {mark, cut->sub};
@@ -48,8 +50,10 @@ static enum error add_row(struct cut *cut, uint64_t mark, uint8_t kind, const st
     enum error failed = cq_event_encode(&event, cut->arena, &snapshot->encoded);
     if (failed != OK)
         return failed;
-    snapshot->rows[snapshot->count++] = (struct snapshot_row){
-        .position = position, .offset = (uint32_t)offset, .len = (uint32_t)(snapshot->encoded.len - offset)};
+    snapshot->rows[snapshot->count++] =
+        (struct snapshot_row){.position = position,
+                              .offset = (uint32_t)offset,
+                              .len = (uint32_t)(snapshot->encoded.len - offset)};
     return OK;
 }
 
@@ -80,15 +84,19 @@ static enum error add_entry(struct cut *cut, const struct entry *entry)
 static int by_position(const void *a, const void *b)
 {
     const struct snapshot_row *left = a, *right = b;
-    return ring_before(left->position, right->position) ? -1 : ring_before(right->position, left->position);
+    return ring_before(left->position, right->position)
+               ? -1
+               : ring_before(right->position, left->position);
 }
 
-/* Where the snapshot ends and the ring goes on. The rows of an append-only query are those that stood when the subscription began, and
- * what changed since comes from the ring, event by event. A changelog's reader must have a row before its changes, so its snapshot is
- * of this moment, unless there was nothing when it began. */
+/* Where the snapshot ends and the ring goes on. The rows of an append-only query are those that
+ * stood when the subscription began, and what changed since comes from the ring, event by event. A
+ * changelog's reader must have a row before its changes, so its snapshot is of this moment, unless
+ * there was nothing when it began. */
 static struct ring_position cut_end(const struct cq_bucket *cqb, const struct token_position *from)
 {
-    struct ring_position end = {cqb->bucket->last_seq, UINT32_MAX}, begin = {from->begin, UINT32_MAX};
+    struct ring_position end = {cqb->bucket->last_seq, UINT32_MAX},
+                         begin = {from->begin, UINT32_MAX};
     bool covered = from->begin > 0 && !ring_before(begin, cqb->ring.floor);
     if (cqb->instance->append_only && from->begin > 0)
         end = covered ? begin : cqb->ring.floor;

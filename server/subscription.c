@@ -7,10 +7,11 @@ struct session_subscriptions {
     struct session *session;
     struct subscription *first;
     uint32_t count;
-    struct loop_timer room; /* looks after the end of the turn whether the connection has taken what was pushed */
+    struct loop_timer
+        room; /* looks after the end of the turn whether the connection has taken what was pushed */
     uint64_t room_delay_us;
     bool room_is_awaited, looking;
-    bool ended;             /* meanwhile; the session is gone */
+    bool ended; /* meanwhile; the session is gone */
 };
 
 static void on_task(void *arg);
@@ -33,7 +34,8 @@ static void on_progress(void *arg)
 static void pump_all(struct session_subscriptions *subscriptions)
 {
     struct subscription *next;
-    for (struct subscription *s = subscriptions->first; s != NULL && !subscriptions->ended; s = next) {
+    for (struct subscription *s = subscriptions->first; s != NULL && !subscriptions->ended;
+         s = next) {
         next = s->next_of_session;
         subscription_pump(s);
     }
@@ -46,8 +48,8 @@ static void on_session_drain(void *attachment)
     pump_all(subscriptions);
 }
 
-/* A connection that takes all at the end of the turn never says that it drained. One that does not will say so; it is looked at ever more
- * seldom meanwhile. */
+/* A connection that takes all at the end of the turn never says that it drained. One that does not
+ * will say so; it is looked at ever more seldom meanwhile. */
 static void on_room(void *arg)
 {
     const uint64_t delay_us_min = 1000, delay_us_max = 100000;
@@ -61,7 +63,9 @@ static void on_room(void *arg)
         loop_timer_fini(&subscriptions->room);
         mem_free(subscriptions);
     } else if (session_unsent(subscriptions->session) >= LIMIT_PUSH_UNSENT_BYTES) {
-        delay_us = delay_us < delay_us_min ? delay_us_min : delay_us > delay_us_max ? delay_us_max : delay_us;
+        delay_us = delay_us < delay_us_min   ? delay_us_min
+                   : delay_us > delay_us_max ? delay_us_max
+                                             : delay_us;
         subscriptions->room_delay_us = was_full ? delay_us : 0;
         subscriptions->room_is_awaited = true;
         loop_timer_set(&subscriptions->room, subscriptions->room_delay_us);
@@ -95,8 +99,8 @@ static void start_positions(struct subscription *subscription, bool latest, bool
     }
 }
 
-static enum error resume_positions(struct subscription *subscription, const Pb__CqSubscribeRequest *request,
-                                   struct failure *failure)
+static enum error resume_positions(struct subscription *subscription,
+                                   const Pb__CqSubscribeRequest *request, struct failure *failure)
 {
     const struct cq_instance *instance = subscription->instance;
     uint64_t instance_id;
@@ -107,13 +111,14 @@ static enum error resume_positions(struct subscription *subscription, const Pb__
                                     subscription->bucket_count);
     if (error != OK)
         failure_set(failure, FAILURE_INVALID_REQUEST,
-                    "The resume token is damaged or belongs to another query. Subscribe without it for a new start.");
+                    "The resume token is damaged or belongs to another query. Subscribe without it "
+                    "for a new start.");
     for (size_t i = 0; i < request->n_position && error == OK; i++) {
         const Pb__CqPosition *given = request->position[i];
         if (given->bucket >= subscription->bucket_count) {
             failure_set(failure, FAILURE_INVALID_REQUEST,
-                        "A position names bucket %u, but the region has buckets 0 to %u.", given->bucket,
-                        subscription->bucket_count - 1);
+                        "A position names bucket %u, but the region has buckets 0 to %u.",
+                        given->bucket, subscription->bucket_count - 1);
             error = ERROR_INVALID;
             break;
         }
@@ -121,8 +126,10 @@ static enum error resume_positions(struct subscription *subscription, const Pb__
         positions[given->bucket].at = (struct ring_position){given->seq, given->sub};
     }
     for (uint32_t i = 0; i < subscription->bucket_count; i++) {
-        /* The half of a snapshot says nothing of another instance's results, which began at another moment. */
-        if (positions[i].in_snapshot && instance->has_state && error == OK && instance_id != instance->id) {
+        /* The half of a snapshot says nothing of another instance's results, which began at another
+         * moment. */
+        if (positions[i].in_snapshot && instance->has_state && error == OK &&
+            instance_id != instance->id) {
             positions[i].at = (struct ring_position){0, 0};
             positions[i].begin = 0;
         }
@@ -132,14 +139,15 @@ static enum error resume_positions(struct subscription *subscription, const Pb__
     return error == OK || error == ERROR_MEMORY ? error : ERROR_INVALID;
 }
 
-static enum error choose_buckets(struct subscription *subscription, const Pb__CqSubscribeRequest *request,
-                                 struct failure *failure)
+static enum error choose_buckets(struct subscription *subscription,
+                                 const Pb__CqSubscribeRequest *request, struct failure *failure)
 {
     for (uint32_t i = 0; i < subscription->bucket_count; i++)
         subscription->buckets[i].wanted = request->n_bucket == 0;
     for (size_t i = 0; i < request->n_bucket; i++) {
         if (request->bucket[i] >= subscription->bucket_count) {
-            failure_set(failure, FAILURE_INVALID_REQUEST, "There is no bucket %u: the region has buckets 0 to %u.",
+            failure_set(failure, FAILURE_INVALID_REQUEST,
+                        "There is no bucket %u: the region has buckets 0 to %u.",
                         request->bucket[i], subscription->bucket_count - 1);
             return ERROR_INVALID;
         }
@@ -157,7 +165,8 @@ static enum error attach_to_session(struct subscription *subscription)
         if (subscriptions == NULL)
             return ERROR_MEMORY;
         subscriptions->session = session;
-        if (loop_timer_init(&subscriptions->room, subscription->worker->loop, on_room, subscriptions) != OK) {
+        if (loop_timer_init(&subscriptions->room, subscription->worker->loop, on_room,
+                            subscriptions) != OK) {
             mem_free(subscriptions);
             return ERROR_MEMORY;
         }
@@ -200,26 +209,32 @@ static void add_credit(struct subscription *subscription, uint64_t events, uint6
     const uint64_t most = 1ull << 48;
     events = events > most ? most : events;
     bytes = bytes > most ? most : bytes;
-    subscription->credit_events = subscription->credit_events > most - events ? most : subscription->credit_events + events;
-    subscription->credit_bytes = subscription->credit_bytes > most - bytes ? most : subscription->credit_bytes + bytes;
+    subscription->credit_events =
+        subscription->credit_events > most - events ? most : subscription->credit_events + events;
+    subscription->credit_bytes =
+        subscription->credit_bytes > most - bytes ? most : subscription->credit_bytes + bytes;
 }
 
-static void set_options(struct subscription *subscription, const struct subscription_options *options)
+static void set_options(struct subscription *subscription,
+                        const struct subscription_options *options)
 {
     const Pb__CqSubscribeRequest *request = options->request;
     subscription->encoding = options->encoding;
     subscription->disconnects_when_slow = request->slow_policy == PB__SLOW_POLICY__DISCONNECT;
     subscription->token_every_batch = request->token_every_batch;
     subscription->progress = request->progress;
-    subscription->batch_events_max = request->max_batch_events == 0 ? UINT32_MAX : request->max_batch_events;
-    subscription->credit_events =
-        request->initial_credit_events == 0 ? LIMIT_CREDIT_EVENTS_DEFAULT : request->initial_credit_events;
-    subscription->credit_bytes =
-        request->initial_credit_bytes == 0 ? LIMIT_CREDIT_BYTES_DEFAULT : request->initial_credit_bytes;
+    subscription->batch_events_max =
+        request->max_batch_events == 0 ? UINT32_MAX : request->max_batch_events;
+    subscription->credit_events = request->initial_credit_events == 0
+                                      ? LIMIT_CREDIT_EVENTS_DEFAULT
+                                      : request->initial_credit_events;
+    subscription->credit_bytes = request->initial_credit_bytes == 0 ? LIMIT_CREDIT_BYTES_DEFAULT
+                                                                    : request->initial_credit_bytes;
     add_credit(subscription, 0, 0);
 }
 
-enum error subscription_new(struct worker *worker, struct session *session, const struct subscription_options *options,
+enum error subscription_new(struct worker *worker, struct session *session,
+                            const struct subscription_options *options,
                             struct subscription **subscription, struct failure *failure)
 {
     uint32_t bucket_count = options->instance->region->bucket_count;
@@ -270,7 +285,8 @@ struct subscription *subscription_find(struct session *session, uint64_t id)
     return found;
 }
 
-void subscription_start(struct subscription *subscription, struct session_slot *slot, bool answer_now)
+void subscription_start(struct subscription *subscription, struct session_slot *slot,
+                        bool answer_now)
 {
     subscription->slot = slot;
     subscription->state = answer_now ? SUBSCRIPTION_SNAPSHOT : SUBSCRIPTION_WAITING;
@@ -315,8 +331,8 @@ void subscription_dispose(struct subscription *subscription)
     subscription->worker->reaped = subscription;
 }
 
-/* After this nobody else knows the subscription; but its task may be on its way through the mailbox, which then frees it, or its
- * pump may be what ended the session. */
+/* After this nobody else knows the subscription; but its task may be on its way through the
+ * mailbox, which then frees it, or its pump may be what ended the session. */
 static void release(struct subscription *subscription)
 {
     struct session_slot *slot = subscription->slot;

@@ -1,23 +1,25 @@
 /* A subscription: one client's reading of one instance.
  *
- * It is a position in each bucket's ring, so a slow one costs a few words and never delays a writer. It belongs to the worker of its
- * connection; other threads only mark buckets as dirty and post its task. What is pushed is bounded by the client's credit and by what waits
- * in the connection's send buffer.
+ * It is a position in each bucket's ring, so a slow one costs a few words and never delays a
+ * writer. It belongs to the worker of its connection; other threads only mark buckets as dirty and
+ * post its task. What is pushed is bounded by the client's credit and by what waits in the
+ * connection's send buffer.
  *
  *   WAITING (the instance still builds) --> SNAPSHOT (bucket after bucket) --> TAIL
  *                                               ^--- GAP, DATA_LOSS: of one bucket ---/
  *
- * Rows of a snapshot carry the identity of the record that changed them last and come in its order, so that a resume from the middle of a
- * snapshot misses nothing and repeats nothing. */
+ * Rows of a snapshot carry the identity of the record that changed them last and come in its order,
+ * so that a resume from the middle of a snapshot misses nothing and repeats nothing. */
 #ifndef VUG_SERVER_SUBSCRIPTION_H
 #define VUG_SERVER_SUBSCRIPTION_H
 
 #include "protocol/message.h"
 #include "server/server.h"
 
-/* Where a subscription stands in a bucket: after this event. In snapshot mode `at` is the last row of the snapshot that was sent (0, 0: none),
- * and `begin` the bucket's last record when the subscription began: its later events are owed whatever becomes of the
- * snapshot (0: the snapshot may stand at any moment). */
+/* Where a subscription stands in a bucket: after this event. In snapshot mode `at` is the last row
+ * of the snapshot that was sent (0, 0: none), and `begin` the bucket's last record when the
+ * subscription began: its later events are owed whatever becomes of the snapshot (0: the snapshot
+ * may stand at any moment). */
 struct token_position {
     uint32_t generation;
     bool in_snapshot;
@@ -26,9 +28,12 @@ struct token_position {
 };
 
 /* Resume tokens: opaque to clients, checked by a checksum. */
-void token_encode(uint64_t instance_id, const struct token_position *positions, uint32_t count, struct buf *out);
-/* `positions` has room for `count`. ERROR_MALFORMED; ERROR_CONFLICT if the token has another number of buckets. */
-enum error token_decode(struct slice token, uint64_t *instance_id, struct token_position *positions, uint32_t count);
+void token_encode(uint64_t instance_id, const struct token_position *positions, uint32_t count,
+                  struct buf *out);
+/* `positions` has room for `count`. ERROR_MALFORMED; ERROR_CONFLICT if the token has another number
+ * of buckets. */
+enum error token_decode(struct slice token, uint64_t *instance_id, struct token_position *positions,
+                        uint32_t count);
 /* The instance alone, to find it. */
 enum error token_instance(struct slice token, uint64_t *instance_id);
 
@@ -68,12 +73,15 @@ struct subscription {
     struct subscription_bucket *buckets;
     uint32_t bucket_count;
     struct snapshot snapshot;
-    uint32_t snapshot_bucket;  /* being pushed; bucket_count: none */
-    bool wants_snapshot_end;   /* a snapshot was asked for or became necessary, and its end was not announced */
+    uint32_t snapshot_bucket; /* being pushed; bucket_count: none */
+    bool wants_snapshot_end;  /* a snapshot was asked for or became necessary, and its end was not
+                                 announced */
     bool progress_due;
-    struct session_slot *slot; /* of the subscribe request, while the answer waits for the instance */
-    bool moved;                /* since the last token */
-    bool ended;                /* waits only for its task to run, or for its pump to return; its session may be gone */
+    struct session_slot
+        *slot;  /* of the subscribe request, while the answer waits for the instance */
+    bool moved; /* since the last token */
+    bool ended; /* waits only for its task to run, or for its pump to return; its session may be
+                   gone */
     bool pumping;
     struct loop_timer progress_timer;
     struct loop_task task;
@@ -89,31 +97,38 @@ struct subscription_options {
     bool created; /* the instance starts with this subscription */
 };
 
-/* Attaches to the instance and to the session. ERROR_INVALID fills `failure` (token, positions); ERROR_LIMIT, ERROR_MEMORY. */
-enum error subscription_new(struct worker *worker, struct session *session, const struct subscription_options *options,
+/* Attaches to the instance and to the session. ERROR_INVALID fills `failure` (token, positions);
+ * ERROR_LIMIT, ERROR_MEMORY. */
+enum error subscription_new(struct worker *worker, struct session *session,
+                            const struct subscription_options *options,
                             struct subscription **subscription, struct failure *failure);
 struct subscription *subscription_find(struct session *session, uint64_t id);
-/* Answers the subscribe request: now, or when the instance is ready; `slot` is taken. Then pushes what there is. */
-void subscription_start(struct subscription *subscription, struct session_slot *slot, bool answer_now);
+/* Answers the subscribe request: now, or when the instance is ready; `slot` is taken. Then pushes
+ * what there is. */
+void subscription_start(struct subscription *subscription, struct session_slot *slot,
+                        bool answer_now);
 void subscription_add_credit(struct subscription *subscription, uint64_t events, uint64_t bytes);
 /* Detaches and frees it (later, if a task of it is on its way). */
 void subscription_end(struct subscription *subscription);
 /* The session goes: ends all of its subscriptions. */
 void subscription_session_end(void *owner, struct session *session);
 
-/* Any thread, with a bucket's lock or none: wakes the subscribers of an instance; `bucket` has something new, UINT32_MAX: look at everything. */
+/* Any thread, with a bucket's lock or none: wakes the subscribers of an instance; `bucket` has
+ * something new, UINT32_MAX: look at everything. */
 void subscription_notify_all(struct cq_instance *instance, uint32_t bucket);
 
 /* The connection has enough to send for now: pushes go on when it has taken it. */
 void subscription_wait_for_room(struct subscription *subscription);
 
-/* subscription_push.c: pushes as much as credit and the connection allow. The subscription may be gone after it. */
+/* subscription_push.c: pushes as much as credit and the connection allow. The subscription may be
+ * gone after it. */
 void subscription_pump(struct subscription *subscription);
 /* Frees what has ended, now or when its task has run. */
 void subscription_dispose(struct subscription *subscription);
 /* Frees what ended while its task was on its way; the loops have stopped. */
 void subscription_free_reaped(struct worker *worker);
-/* snapshot.c: cuts the snapshot of one bucket into subscription->snapshot. ERROR_BUSY: not all of it is committed yet. */
+/* snapshot.c: cuts the snapshot of one bucket into subscription->snapshot. ERROR_BUSY: not all of
+ * it is committed yet. */
 enum error snapshot_cut(struct subscription *subscription, uint32_t bucket);
 void snapshot_fini(struct snapshot *snapshot);
 

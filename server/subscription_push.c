@@ -3,9 +3,9 @@
 #include "server/subscription.h"
 
 #define MEMBER_CQ_SUBSCRIBE_RESPONSE 1002
-#define MEMBER_CQ_EVENT_BATCH 1003
-#define MEMBER_CQ_STATUS 1007
-#define BATCH_BYTES (64u * 1024)
+#define MEMBER_CQ_EVENT_BATCH        1003
+#define MEMBER_CQ_STATUS             1007
+#define BATCH_BYTES                  (64u * 1024)
 
 /* Field numbers of CqEventBatch. */
 enum { BATCH_SUBSCRIPTION = 1, BATCH_NO = 2, BATCH_PHASE = 3, BATCH_EVENT = 4, BATCH_TOKEN = 5 };
@@ -36,7 +36,8 @@ static void put_token(const struct subscription *subscription, struct buf *token
     if (all.failed)
         token->failed = true;
     else
-        token_encode(subscription->instance->id, (const struct token_position *)(const void *)all.data,
+        token_encode(subscription->instance->id,
+                     (const struct token_position *)(const void *)all.data,
                      subscription->bucket_count, token);
     buf_fini(&all);
 }
@@ -48,9 +49,10 @@ static void put_varint_field(struct buf *out, uint32_t number, uint64_t value)
     buf_append(out, bytes, (size_t)(end - bytes));
 }
 
-/* The events lie in worker->batch, each as a field of the batch. False when the connection could not take the frame; it is lost then, and the
- * session may be gone. */
-static bool push_batch(struct subscription *subscription, Pb__CqEventBatch__Phase phase, bool with_token)
+/* The events lie in worker->batch, each as a field of the batch. False when the connection could
+ * not take the frame; it is lost then, and the session may be gone. */
+static bool push_batch(struct subscription *subscription, Pb__CqEventBatch__Phase phase,
+                       bool with_token)
 {
     struct buf head, token;
     struct buf *events = &subscription->worker->batch;
@@ -62,9 +64,11 @@ static bool push_batch(struct subscription *subscription, Pb__CqEventBatch__Phas
         put_varint_field(&head, BATCH_PHASE, (uint64_t)phase);
     if (with_token)
         put_token(subscription, &token);
-    size_t len = head.len + events->len + (with_token ? codec_bytes_field_size(BATCH_TOKEN, token.len) : 0);
+    size_t len =
+        head.len + events->len + (with_token ? codec_bytes_field_size(BATCH_TOKEN, token.len) : 0);
     bool whole = !head.failed && !token.failed && !events->failed;
-    uint8_t *at = whole ? session_push_begin(subscription->session, MEMBER_CQ_EVENT_BATCH, len) : NULL;
+    uint8_t *at =
+        whole ? session_push_begin(subscription->session, MEMBER_CQ_EVENT_BATCH, len) : NULL;
     if (at != NULL) {
         memcpy(at, head.data, head.len);
         at += head.len;
@@ -82,8 +86,8 @@ static bool push_batch(struct subscription *subscription, Pb__CqEventBatch__Phas
     return at != NULL;
 }
 
-static bool push_status(struct subscription *subscription, Pb__CqStatus__Code code, uint32_t bucket, uint64_t from_seq,
-                        uint64_t to_seq, const char *detail)
+static bool push_status(struct subscription *subscription, Pb__CqStatus__Code code, uint32_t bucket,
+                        uint64_t from_seq, uint64_t to_seq, const char *detail)
 {
     Pb__CqStatus status = PB__CQ_STATUS__INIT;
     status.subscription_id = subscription->id;
@@ -101,12 +105,13 @@ static bool push_status(struct subscription *subscription, Pb__CqStatus__Code co
     return true;
 }
 
-/* The connection lacks the memory for a frame: what it would have missed must not be missed in silence, so it ends, and the client
- * resumes. */
+/* The connection lacks the memory for a frame: what it would have missed must not be missed in
+ * silence, so it ends, and the client resumes. */
 static void give_up(struct subscription *subscription)
 {
     buf_clear(&subscription->worker->batch);
-    subscription->credit_events = 0; /* nothing more, even if the session waits for earlier replies */
+    subscription->credit_events =
+        0; /* nothing more, even if the session waits for earlier replies */
     if (!subscription->ended)
         session_finish(subscription->session);
 }
@@ -132,14 +137,16 @@ static void add_event(struct subscription *subscription, uint8_t kind, struct sl
         content[CQ_EVENT_KIND_OFFSET] = QUERY_UPDATE_AFTER;
     batch->len += (size_t)(content - at) + encoded.len;
     subscription->credit_events--;
-    subscription->credit_bytes -= encoded.len < subscription->credit_bytes ? encoded.len : subscription->credit_bytes;
+    subscription->credit_bytes -=
+        encoded.len < subscription->credit_bytes ? encoded.len : subscription->credit_bytes;
     atomic_fetch_add_explicit(&subscription->worker->events_pushed, 1, memory_order_relaxed);
 }
 
 static bool batch_has_room(const struct subscription *subscription, uint32_t events)
 {
-    return subscription->worker->batch.len < BATCH_BYTES && events < subscription->batch_events_max &&
-           subscription->credit_events > 0 && subscription->credit_bytes > 0;
+    return subscription->worker->batch.len < BATCH_BYTES &&
+           events < subscription->batch_events_max && subscription->credit_events > 0 &&
+           subscription->credit_bytes > 0;
 }
 
 /* ---- The answer to the subscribe request ---- */
@@ -175,14 +182,15 @@ static void answer(struct subscription *subscription)
     response.append_only = query_plan_is_append_only(plan);
     response.token = message_bytes(buf_slice(&token));
     response.plan = message_bytes(buf_slice(&text));
-    response.plan_id =
-        message_bytes(slice_of(subscription->instance->plan_id, sizeof subscription->instance->plan_id));
+    response.plan_id = message_bytes(
+        slice_of(subscription->instance->plan_id, sizeof subscription->instance->plan_id));
     struct session_slot *slot = subscription->slot;
     subscription->slot = NULL;
     if (names.failed || text.failed || token.failed)
         session_slot_drop(slot);
     else
-        session_slot_reply_message(slot, MEMBER_CQ_SUBSCRIBE_RESPONSE, &response.base, SESSION_NO_WAIT);
+        session_slot_reply_message(slot, MEMBER_CQ_SUBSCRIBE_RESPONSE, &response.base,
+                                   SESSION_NO_WAIT);
     buf_fini(&token);
     buf_fini(&text);
     buf_fini(&names);
@@ -222,8 +230,10 @@ static bool check_generation(struct subscription *subscription, uint32_t index)
     uint64_t lost = own->position.at.seq;
     own->position.generation = generation;
     start_over(subscription, index, 0);
-    return lost == 0 || push_status(subscription, PB__CQ_STATUS__CODE__DATA_LOSS, index, lost + 1, 0,
-                                    "The bucket lost its contents; its results begin again with a new snapshot.");
+    return lost == 0 ||
+           push_status(
+               subscription, PB__CQ_STATUS__CODE__DATA_LOSS, index, lost + 1, 0,
+               "The bucket lost its contents; its results begin again with a new snapshot.");
 }
 
 static void finish_snapshot_bucket(struct subscription *subscription)
@@ -238,19 +248,22 @@ static void finish_snapshot_bucket(struct subscription *subscription)
     snapshot_fini(&subscription->snapshot);
 }
 
-/* Rows of a changelog's snapshot may have changed or gone since it was interrupted, so it is sent again as a whole, and the reader is
- * told to drop what it has. An append-only one goes on where it was. True if the subscription goes on. */
+/* Rows of a changelog's snapshot may have changed or gone since it was interrupted, so it is sent
+ * again as a whole, and the reader is told to drop what it has. An append-only one goes on where it
+ * was. True if the subscription goes on. */
 static bool restart_interrupted(struct subscription *subscription, uint32_t index)
 {
     struct token_position *position = &subscription->buckets[index].position;
     if (subscription->instance->append_only || position->at.seq == 0)
         return true;
     position->at = (struct ring_position){0, 0};
-    return push_status(subscription, PB__CQ_STATUS__CODE__RESNAPSHOT, index, 0, 0,
-                       "The snapshot of the bucket was interrupted and is sent again; drop what came of it.");
+    return push_status(
+        subscription, PB__CQ_STATUS__CODE__RESNAPSHOT, index, 0, 0,
+        "The snapshot of the bucket was interrupted and is sent again; drop what came of it.");
 }
 
-/* Makes sure that a bucket is being pushed. OK and snapshot_bucket == bucket_count: none is left. */
+/* Makes sure that a bucket is being pushed. OK and snapshot_bucket == bucket_count: none is left.
+ */
 static enum error begin_snapshot_bucket(struct subscription *subscription)
 {
     if (subscription->snapshot_bucket < subscription->bucket_count)
@@ -278,7 +291,8 @@ static bool end_snapshot(struct subscription *subscription)
     return false;
 }
 
-/* Pushes the next part of the snapshot; false if it has to wait or the connection is lost. Small buckets share a batch. */
+/* Pushes the next part of the snapshot; false if it has to wait or the connection is lost. Small
+ * buckets share a batch. */
 static bool push_snapshot(struct subscription *subscription)
 {
     uint32_t events = 0;
@@ -298,8 +312,8 @@ static bool push_snapshot(struct subscription *subscription)
         if (snapshot->next == snapshot->count)
             finish_snapshot_bucket(subscription);
     }
-    if (batch_waits(subscription) &&
-        !push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__SNAPSHOT, subscription->token_every_batch))
+    if (batch_waits(subscription) && !push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__SNAPSHOT,
+                                                 subscription->token_every_batch))
         error = ERROR_MEMORY;
     if (error != OK && error != ERROR_BUSY)
         give_up(subscription);
@@ -316,7 +330,8 @@ static bool push_snapshot(struct subscription *subscription)
 enum tail { TAIL_MORE, TAIL_END, TAIL_GAP };
 
 /* Reads one bucket's ring into the batch. */
-static enum tail read_bucket(struct subscription *subscription, uint32_t index, uint32_t *events, uint64_t *missed_to)
+static enum tail read_bucket(struct subscription *subscription, uint32_t index, uint32_t *events,
+                             uint64_t *missed_to)
 {
     struct subscription_bucket *own = &subscription->buckets[index];
     struct cq_bucket *cqb = &subscription->instance->buckets[index];
@@ -355,10 +370,13 @@ static bool on_gap(struct subscription *subscription, uint32_t index, uint64_t m
 {
     uint64_t from = subscription->buckets[index].position.at.seq + 1;
     if (subscription->disconnects_when_slow) {
-        buf_clear(&subscription->worker->batch); /* of other buckets; the token of the client does not know of it */
-        if (push_status(subscription, PB__CQ_STATUS__CODE__SLOW, index, from, missed_to, "The subscriber fell behind.") &&
+        buf_clear(&subscription->worker
+                       ->batch); /* of other buckets; the token of the client does not know of it */
+        if (push_status(subscription, PB__CQ_STATUS__CODE__SLOW, index, from, missed_to,
+                        "The subscriber fell behind.") &&
             push_status(subscription, PB__CQ_STATUS__CODE__CLOSED, 0, 0, 0,
-                        "The subscription asked to be ended when it falls behind. Resume with the last token."))
+                        "The subscription asked to be ended when it falls behind. Resume with the "
+                        "last token."))
             subscription_end(subscription);
         else
             give_up(subscription);
@@ -372,10 +390,12 @@ static bool on_gap(struct subscription *subscription, uint32_t index, uint64_t m
     return false;
 }
 
-/* Pushes one batch of the tail. False if there is nothing, or if the subscription has ended: *ended. */
+/* Pushes one batch of the tail. False if there is nothing, or if the subscription has ended:
+ * *ended. */
 static bool push_tail(struct subscription *subscription, bool *ended)
 {
-    uint32_t events = 0, words = (subscription->bucket_count + 63) / 64, first = subscription->scan_next;
+    uint32_t events = 0, words = (subscription->bucket_count + 63) / 64,
+             first = subscription->scan_next;
     for (uint32_t step = 0; step < words && batch_has_room(subscription, events); step++) {
         uint32_t word = (first + step) % words;
         uint64_t bits = atomic_exchange(&subscription->dirty[word], 0);
@@ -391,7 +411,8 @@ static bool push_tail(struct subscription *subscription, bool *ended)
                 *ended = true;
                 return false;
             }
-            if (batch_has_room(subscription, events) && !subscription->buckets[index].position.in_snapshot)
+            if (batch_has_room(subscription, events) &&
+                !subscription->buckets[index].position.in_snapshot)
                 tail = read_bucket(subscription, index, &events, &missed_to);
             if (tail == TAIL_MORE)
                 atomic_fetch_or(&subscription->dirty[word], bit);
@@ -408,7 +429,8 @@ static bool push_tail(struct subscription *subscription, bool *ended)
         return subscription->state == SUBSCRIPTION_SNAPSHOT;
     if (!batch_waits(subscription) && !progress)
         return true; /* all of it is left out by the encoding */
-    if (push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__TAIL, progress || subscription->token_every_batch))
+    if (push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__TAIL,
+                   progress || subscription->token_every_batch))
         return events > 0;
     give_up(subscription);
     *ended = true;
@@ -429,11 +451,15 @@ static bool end_if_over(struct subscription *subscription)
         subscription->slot = NULL;
         session_slot_fail(slot, &failure);
     } else {
-        const char *why = failed ? "The server ran out of memory for this query and has missed rows; subscribe again."
+        const char *why = failed ? "The server ran out of memory for this query and has missed "
+                                   "rows; subscribe again."
                                  : "The region was destroyed.";
-        if (!push_status(subscription, failed ? PB__CQ_STATUS__CODE__ERROR : PB__CQ_STATUS__CODE__REGION_DESTROYED, 0, 0, 0,
-                         why) ||
-            !push_status(subscription, PB__CQ_STATUS__CODE__CLOSED, 0, 0, 0, "The query has ended."))
+        if (!push_status(subscription,
+                         failed ? PB__CQ_STATUS__CODE__ERROR
+                                : PB__CQ_STATUS__CODE__REGION_DESTROYED,
+                         0, 0, 0, why) ||
+            !push_status(subscription, PB__CQ_STATUS__CODE__CLOSED, 0, 0, 0,
+                         "The query has ended."))
             give_up(subscription);
     }
     if (!subscription->ended)
@@ -456,8 +482,9 @@ static void pump(struct subscription *subscription)
         subscription->state = SUBSCRIPTION_SNAPSHOT;
     bool ended = false;
     while (may_push(subscription)) {
-        bool went_on = subscription->state == SUBSCRIPTION_SNAPSHOT ? push_snapshot(subscription)
-                                                                    : push_tail(subscription, &ended);
+        bool went_on = subscription->state == SUBSCRIPTION_SNAPSHOT
+                           ? push_snapshot(subscription)
+                           : push_tail(subscription, &ended);
         if (ended || !went_on)
             return;
     }
@@ -467,7 +494,8 @@ void subscription_pump(struct subscription *subscription)
 {
     if (subscription->ended || subscription->pumping)
         return;
-    subscription->pumping = true; /* a lost connection ends the session, and with it this subscription, at once */
+    subscription->pumping =
+        true; /* a lost connection ends the session, and with it this subscription, at once */
     pump(subscription);
     subscription->pumping = false;
     if (subscription->ended)

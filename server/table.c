@@ -4,7 +4,7 @@
 
 #include "common/mem.h"
 
-#define LINE_SLOTS 7
+#define LINE_SLOTS  7
 #define LINE_TARGET 5 /* entries for each line, on average, at which the table grows */
 
 struct table_line {
@@ -108,7 +108,8 @@ void table_prefetch(const struct table *table, uint64_t hash)
 }
 
 /* The place of a key: its line and slot, or NULL. */
-static struct table_line *find_slot(struct table_line *line, struct slice key, uint32_t hash, unsigned *slot)
+static struct table_line *find_slot(struct table_line *line, struct slice key, uint32_t hash,
+                                    unsigned *slot)
 {
     uint8_t tag = tag_of(hash);
     for (; line != NULL; line = next_line(line)) {
@@ -187,7 +188,8 @@ static bool segment_ready(struct table *table, uint32_t index)
     return table->segments[segment] != NULL;
 }
 
-/* Splits one line. Without memory nothing happens: chains grow longer, and the next insertion tries again. */
+/* Splits one line. Without memory nothing happens: chains grow longer, and the next insertion tries
+ * again. */
 static void table_grow(struct table *table)
 {
     uint32_t fresh = table->line_count;
@@ -202,7 +204,8 @@ static void table_grow(struct table *table)
             if (line->tags[i] == 0 || (line->entries[i]->hash & bit) == 0)
                 continue;
             if (chain_add(target, line->entries[i]) != OK) {
-                /* What has moved must not be lost: undo. The source has room for it, for it was there. */
+                /* What has moved must not be lost: undo. The source has room for it, for it was
+                 * there. */
                 for (struct table_line *back = target; back != NULL; back = next_line(back))
                     for (unsigned j = 0; j < slot_count(back); j++)
                         if (back->tags[j] != 0) {
@@ -231,7 +234,8 @@ static uint64_t entry_bytes(const struct entry *entry)
 enum error table_put(struct table *table, struct entry *entry, struct entry **old)
 {
     unsigned slot;
-    struct table_line *line = find_slot(line_of(table, entry->hash), entry_key(entry), entry->hash, &slot);
+    struct table_line *line =
+        find_slot(line_of(table, entry->hash), entry_key(entry), entry->hash, &slot);
     *old = NULL;
     if (line != NULL) {
         *old = line->entries[slot];

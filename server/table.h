@@ -1,10 +1,12 @@
 /* The entries of one bucket: a hash table of cache lines that grows by one line at a time.
  *
- * Linear hashing: `line_count` lines, of which the next one to split is line_count - 2^level; an insertion that makes the table too full
- * splits one line, so no operation ever moves more than a line's entries. A line is 64 bytes: seven one-byte tags, seven pointers; when
- * it is full its last pointer leads to an overflow line. Not thread-safe: the lock of the bucket guards it.
+ * Linear hashing: `line_count` lines, of which the next one to split is line_count - 2^level; an
+ * insertion that makes the table too full splits one line, so no operation ever moves more than a
+ * line's entries. A line is 64 bytes: seven one-byte tags, seven pointers; when it is full its last
+ * pointer leads to an overflow line. Not thread-safe: the lock of the bucket guards it.
  *
- * An entry is immutable and reference-counted: a reader that holds a reference may use it without the lock. */
+ * An entry is immutable and reference-counted: a reader that holds a reference may use it without
+ * the lock. */
 #ifndef VUG_SERVER_TABLE_H
 #define VUG_SERVER_TABLE_H
 
@@ -17,7 +19,7 @@ struct entry {
     _Atomic uint32_t refs;
     uint32_t hash; /* low half of the table hash */
     uint32_t key_len, value_len;
-    uint64_t seq;  /* of the record that wrote it */
+    uint64_t seq;   /* of the record that wrote it */
     uint8_t data[]; /* stored key, then stored value (protocol/value.h) */
 };
 
@@ -59,15 +61,17 @@ void table_prefetch(const struct table *table, uint64_t hash);
 /* The entry or NULL; borrowed. */
 struct entry *table_find(const struct table *table, struct slice key, uint64_t hash);
 
-/* Takes the caller's reference of `entry`, whose key may be there already: *old is then the entry it replaced, with a reference for the
- * caller, else NULL. On ERROR_MEMORY the table is as it was and the caller keeps `entry`. */
+/* Takes the caller's reference of `entry`, whose key may be there already: *old is then the entry
+ * it replaced, with a reference for the caller, else NULL. On ERROR_MEMORY the table is as it was
+ * and the caller keeps `entry`. */
 enum error table_put(struct table *table, struct entry *entry, struct entry **old);
 
 /* Takes the entry out: its reference goes to the caller. NULL if there is none. */
 struct entry *table_remove(struct table *table, struct slice key, uint64_t hash);
 
 /* Visits all entries in no particular order; the table must not change meanwhile. */
-void table_each(const struct table *table, void (*visit)(void *arg, struct entry *entry), void *arg);
+void table_each(const struct table *table, void (*visit)(void *arg, struct entry *entry),
+                void *arg);
 
 /* Removes everything. */
 void table_clear(struct table *table);

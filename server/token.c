@@ -3,8 +3,8 @@
 #include "protocol/codec.h"
 #include "server/subscription.h"
 
-#define TOKEN_VERSION 1
-#define TOKEN_HEADER_BYTES 9 /* version, instance */
+#define TOKEN_VERSION        1
+#define TOKEN_HEADER_BYTES   9 /* version, instance */
 #define TOKEN_CHECKSUM_BYTES 4
 
 static void put_varint(struct buf *out, uint64_t value)
@@ -13,7 +13,8 @@ static void put_varint(struct buf *out, uint64_t value)
     buf_append(out, bytes, (size_t)(codec_put_varint(bytes, value) - bytes));
 }
 
-void token_encode(uint64_t instance_id, const struct token_position *positions, uint32_t count, struct buf *out)
+void token_encode(uint64_t instance_id, const struct token_position *positions, uint32_t count,
+                  struct buf *out)
 {
     size_t start = out->len;
     buf_append_byte(out, TOKEN_VERSION);
@@ -21,9 +22,11 @@ void token_encode(uint64_t instance_id, const struct token_position *positions, 
     put_varint(out, count);
     for (uint32_t i = 0; i < count; i++) {
         const struct token_position *position = &positions[i];
-        /* The common case, generation 1 in the tail at the end of a record, takes two short numbers. */
+        /* The common case, generation 1 in the tail at the end of a record, takes two short
+         * numbers. */
         uint64_t sub = position->at.sub == UINT32_MAX ? 0 : (uint64_t)position->at.sub + 1;
-        uint64_t flags = (uint64_t)(position->generation - 1) << 2 | (position->in_snapshot ? 2 : 0) | (sub != 0);
+        uint64_t flags = (uint64_t)(position->generation - 1) << 2 |
+                         (position->in_snapshot ? 2 : 0) | (sub != 0);
         put_varint(out, flags);
         put_varint(out, position->at.seq);
         if (sub != 0)
@@ -56,7 +59,8 @@ enum error token_instance(struct slice token, uint64_t *instance_id)
     return OK;
 }
 
-enum error token_decode(struct slice token, uint64_t *instance_id, struct token_position *positions, uint32_t count)
+enum error token_decode(struct slice token, uint64_t *instance_id, struct token_position *positions,
+                        uint32_t count)
 {
     struct slice content;
     uint64_t number, flags, sub, begin;
@@ -74,7 +78,8 @@ enum error token_decode(struct slice token, uint64_t *instance_id, struct token_
             (at = codec_get_varint(at, end, &number)) == NULL)
             return ERROR_MALFORMED;
         sub = 0;
-        if ((flags & 1) != 0 && ((at = codec_get_varint(at, end, &sub)) == NULL || sub == 0 || sub > UINT32_MAX))
+        if ((flags & 1) != 0 &&
+            ((at = codec_get_varint(at, end, &sub)) == NULL || sub == 0 || sub > UINT32_MAX))
             return ERROR_MALFORMED;
         begin = 0;
         if ((flags & 2) != 0 && (at = codec_get_varint(at, end, &begin)) == NULL)

@@ -22,7 +22,8 @@ static void on_adopt(void *arg)
         struct worker_socket *next = socket->next;
         enum error error = session_accept(&worker->host, worker->net, socket->socket);
         if (error != OK)
-            log_line(server->log, LOG_WARN, "server", "VG1402", "a connection was closed at once: %s", error_text(error));
+            log_line(server->log, LOG_WARN, "server", "VG1402",
+                     "a connection was closed at once: %s", error_text(error));
         mem_free(socket);
         socket = next;
     }
@@ -57,8 +58,8 @@ static void on_drain(void *arg)
     atomic_fetch_sub(&worker->server->draining_workers, 1);
 }
 
-enum error worker_init(struct worker *worker, struct server *server, uint32_t index, struct server_place place,
-                       const struct server_options *options)
+enum error worker_init(struct worker *worker, struct server *server, uint32_t index,
+                       struct server_place place, const struct server_options *options)
 {
     worker->server = server;
     worker->index = index;
@@ -75,7 +76,8 @@ enum error worker_init(struct worker *worker, struct server *server, uint32_t in
         .operations = server_operations,
         .owner = worker,
         .http_port = options->http_port,
-        .connections_max = options->connections_max == 0 ? LIMIT_CONNECTIONS : options->connections_max,
+        .connections_max =
+            options->connections_max == 0 ? LIMIT_CONNECTIONS : options->connections_max,
         .idle_ms = options->idle_ms == 0 ? LIMIT_IDLE_MS : options->idle_ms,
         .connection_count = &server->connection_count,
         .on_session_end = subscription_session_end,

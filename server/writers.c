@@ -46,7 +46,8 @@ static struct writer *find(const struct writers *writers, const uint8_t id[16])
 
 static enum error resize(struct writers *writers, uint32_t slot_count)
 {
-    struct writers bigger = {.slot_count = slot_count, .count = writers->count, .oldest_ms = writers->oldest_ms};
+    struct writers bigger = {
+        .slot_count = slot_count, .count = writers->count, .oldest_ms = writers->oldest_ms};
     bigger.slots = mem_array(slot_count, sizeof *bigger.slots);
     if (bigger.slots == NULL)
         return ERROR_MEMORY;
@@ -58,7 +59,8 @@ static enum error resize(struct writers *writers, uint32_t slot_count)
     return OK;
 }
 
-/* Forgets who has been idle for LIMIT_WRITER_IDLE_MS of record time. Looks only when somebody can be that old. */
+/* Forgets who has been idle for LIMIT_WRITER_IDLE_MS of record time. Looks only when somebody can
+ * be that old. */
 static enum error expire(struct writers *writers, uint64_t time_ms)
 {
     if (writers->count == 0 || time_ms < writers->oldest_ms + LIMIT_WRITER_IDLE_MS)
@@ -90,7 +92,8 @@ static enum error expire(struct writers *writers, uint64_t time_ms)
     return OK;
 }
 
-/* What is above the window that the bits stand for was never seen here: its bit still belongs to an earlier sequence. */
+/* What is above the window that the bits stand for was never seen here: its bit still belongs to an
+ * earlier sequence. */
 static bool is_applied(const struct writer *writer, uint64_t sequence)
 {
     uint64_t bit = sequence % LIMIT_WRITER_WINDOW;
@@ -99,7 +102,8 @@ static bool is_applied(const struct writer *writer, uint64_t sequence)
     return (writer->applied[bit / 64] >> (bit % 64) & 1) != 0;
 }
 
-enum error writers_check(struct writers *writers, const struct writer_mark *mark, uint64_t time_ms, bool *repeated)
+enum error writers_check(struct writers *writers, const struct writer_mark *mark, uint64_t time_ms,
+                         bool *repeated)
 {
     *repeated = false;
     enum error error = expire(writers, time_ms);
@@ -109,7 +113,8 @@ enum error writers_check(struct writers *writers, const struct writer_mark *mark
     uint64_t completed_through = mark->completed_through;
     if (writer != NULL && writer->completed_through > completed_through)
         completed_through = writer->completed_through;
-    if (mark->sequence > completed_through && mark->sequence - completed_through > LIMIT_WRITER_WINDOW)
+    if (mark->sequence > completed_through &&
+        mark->sequence - completed_through > LIMIT_WRITER_WINDOW)
         return ERROR_LIMIT;
     if (mark->sequence <= completed_through) {
         *repeated = true;

@@ -1,7 +1,8 @@
 /* Idempotent writers of one bucket: which of a writer's operations have been applied here.
  *
- * The rule is RIFL's (SOSP 2015): for each writer, everything up to `completed_through` and a window of LIMIT_WRITER_WINDOW sequences above it.
- * It is bucket state: changed by records alone, guarded by the bucket's lock. */
+ * The rule is RIFL's (SOSP 2015): for each writer, everything up to `completed_through` and a
+ * window of LIMIT_WRITER_WINDOW sequences above it. It is bucket state: changed by records alone,
+ * guarded by the bucket's lock. */
 #ifndef VUG_SERVER_WRITERS_H
 #define VUG_SERVER_WRITERS_H
 
@@ -25,9 +26,11 @@ struct writer_mark {
 void writers_init(struct writers *writers);
 void writers_fini(struct writers *writers);
 
-/* Whether the operation was applied here before. ERROR_LIMIT: its sequence is above completed_through + window. ERROR_BUSY: a new writer at
- * LIMIT_WRITERS_PER_BUCKET. ERROR_MEMORY. OK makes room, so that the writers_note() that follows cannot fail. */
-enum error writers_check(struct writers *writers, const struct writer_mark *mark, uint64_t time_ms, bool *repeated);
+/* Whether the operation was applied here before. ERROR_LIMIT: its sequence is above
+ * completed_through + window. ERROR_BUSY: a new writer at LIMIT_WRITERS_PER_BUCKET. ERROR_MEMORY.
+ * OK makes room, so that the writers_note() that follows cannot fail. */
+enum error writers_check(struct writers *writers, const struct writer_mark *mark, uint64_t time_ms,
+                         bool *repeated);
 
 /* The record with this mark was applied at `time_ms`. */
 void writers_note(struct writers *writers, const struct writer_mark *mark, uint64_t time_ms);

@@ -1,5 +1,5 @@
-/* The founding query under faults: whatever the network does, each subscriber sees for each id exactly the averages of the acknowledged readings,
- * and a seed repeats its run exactly. */
+/* The founding query under faults: whatever the network does, each subscriber sees for each id
+ * exactly the averages of the acknowledged readings, and a seed repeats its run exactly. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -8,14 +8,18 @@
 
 #include "tests/sim/sim_cluster.h"
 
-#define DDL                                                                                                            \
-    "CREATE TABLE SensorReadings (id STRING, timestamp BIGINT, temperature DOUBLE) WITH ('connector'='geode-region',"    \
+#define DDL                                                                                        \
+    "CREATE TABLE SensorReadings (id STRING, timestamp BIGINT, temperature DOUBLE) WITH "          \
+    "('connector'='geode-region',"                                                                 \
     "'region'='my_region')"
-#define FOUNDING "SELECT id, AVG(temperature) OVER (PARTITION BY id) FROM SensorReadings WHERE timestamp >= start_time"
+#define FOUNDING                                                                                   \
+    "SELECT id, AVG(temperature) OVER (PARTITION BY id) FROM SensorReadings WHERE timestamp >= "   \
+    "start_time"
 
 enum { READINGS = 300, SEEDS = 600 };
 
-static const struct vug_parameter start_time = {.name = "start_time", .value = {.type = VALUE_LONG, .integer = 0}};
+static const struct vug_parameter start_time = {.name = "start_time",
+                                                .value = {.type = VALUE_LONG, .integer = 0}};
 
 static void prepare(struct sim_cluster *cluster, struct sim *sim, const char *name)
 {
@@ -24,7 +28,8 @@ static void prepare(struct sim_cluster *cluster, struct sim *sim, const char *na
     sim_sql(cluster, DDL);
 }
 
-static void make_readings(struct sim *sim, struct sim_reading *readings, size_t count, bool key_is_id)
+static void make_readings(struct sim *sim, struct sim_reading *readings, size_t count,
+                          bool key_is_id)
 {
     for (size_t i = 0; i < count; i++)
         sim_reading_random(sim, &readings[i], 7, i, key_is_id);
@@ -55,11 +60,14 @@ static struct sim_faults random_faults(struct sim *sim)
 {
     return (struct sim_faults){.latency_min_us = 50,
                                .latency_max_us = 100 + (uint32_t)sim_random_below(sim, 20000),
-                               .split_bytes = (uint32_t)sim_random_below(sim, 3) == 0 ? 0 : 1 + (uint32_t)sim_random_below(sim, 200),
+                               .split_bytes = (uint32_t)sim_random_below(sim, 3) == 0
+                                                  ? 0
+                                                  : 1 + (uint32_t)sim_random_below(sim, 200),
                                .reset_ppm = (uint32_t)sim_random_below(sim, 20000)};
 }
 
-/* One run: two subscribers (one with little credit and one token for each batch) and a writer, among random faults. */
+/* One run: two subscribers (one with little credit and one token for each batch) and a writer,
+ * among random faults. */
 static uint64_t run(uint64_t seed, size_t *reconnects)
 {
     struct sim *sim = sim_new(seed);
@@ -79,7 +87,8 @@ static uint64_t run(uint64_t seed, size_t *reconnects)
     };
     for (unsigned i = 0; i < 2; i++)
         sim_subscriber_start(&subscribers[i], &cluster, FOUNDING, &options[i]);
-    struct sim_faults faults = random_faults(sim), none = {.latency_min_us = 50, .latency_max_us = 200};
+    struct sim_faults faults = random_faults(sim),
+                      none = {.latency_min_us = 50, .latency_max_us = 200};
     sim_set_faults(sim, &faults);
     sim_writer_start(&writer, &cluster, "my_region", readings, READINGS);
     struct progress progress = {&writer, subscribers, 2, READINGS};
@@ -98,8 +107,8 @@ static uint64_t run(uint64_t seed, size_t *reconnects)
     }
     sim_set_faults(sim, &none);
     if (!sim_run_until(sim, is_complete, &progress, 120000000))
-        fail_msg("not complete: %zu of %zu written, %zu and %zu results", writer.done, writer.count, subscribers[0].count,
-                 subscribers[1].count);
+        fail_msg("not complete: %zu of %zu written, %zu and %zu results", writer.done, writer.count,
+                 subscribers[0].count, subscribers[1].count);
     sim_run_until(sim, NULL, NULL, 3000000); /* whatever comes too often comes now */
     assert_int_equal(writer.failures, 0);
     for (unsigned i = 0; i < 2; i++) {
@@ -128,7 +137,8 @@ static void averages_are_exact_under_faults_and_seeds_repeat(void **state)
     uint64_t count = getenv("SIM_SEED") != NULL ? 1 : SEEDS;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t seed = seed_base() + i;
-        print_message("# seed %llu; repeat with SIM_SEED=%llu\n", (unsigned long long)seed, (unsigned long long)seed);
+        print_message("# seed %llu; repeat with SIM_SEED=%llu\n", (unsigned long long)seed,
+                      (unsigned long long)seed);
         uint64_t first = run(seed, &reconnects);
         if (i % 20 == 0)
             assert_true(first == run(seed, &reconnects));
@@ -156,19 +166,23 @@ static void a_subscriber_that_is_cut_at_any_byte_misses_nothing_and_repeats_noth
         struct sim_reading readings[FEW];
         struct sim_subscriber subscriber;
         struct sim_writer writer;
-        struct vug_subscription_options options = {
-            .parameters = &start_time, .parameter_count = 1, .token_every_batch = bytes % 2 == 0, .max_batch_events = 3};
+        struct vug_subscription_options options = {.parameters = &start_time,
+                                                   .parameter_count = 1,
+                                                   .token_every_batch = bytes % 2 == 0,
+                                                   .max_batch_events = 3};
         prepare(&cluster, sim, "a");
         make_readings(sim, readings, FEW, bytes % 3 != 0);
         /* The next connection to the server is the subscriber's. */
-        sim_cut_connection(cluster.client_process.node, cluster.server_process.node, 1, SIM_TO_CONNECTOR, bytes);
+        sim_cut_connection(cluster.client_process.node, cluster.server_process.node, 1,
+                           SIM_TO_CONNECTOR, bytes);
         sim_subscriber_start(&subscriber, &cluster, FOUNDING, &options);
         sim_writer_start(&writer, &cluster, "my_region", readings, FEW);
         struct progress progress = {&writer, &subscriber, 1, FEW};
         if (!sim_run_until(sim, is_complete, &progress, 60000000))
-            fail_msg("cut after %llu bytes: %zu of %d written, %zu results, %u reconnects, %u failures",
-                     (unsigned long long)bytes, writer.done, FEW, subscriber.count, subscriber.reconnects,
-                     subscriber.failures + writer.failures);
+            fail_msg(
+                "cut after %llu bytes: %zu of %d written, %zu results, %u reconnects, %u failures",
+                (unsigned long long)bytes, writer.done, FEW, subscriber.count,
+                subscriber.reconnects, subscriber.failures + writer.failures);
         sim_run_until(sim, NULL, NULL, 2000000);
         sim_check_averages(readings, FEW, &subscriber);
         sim_subscriber_stop(&subscriber);
@@ -210,7 +224,8 @@ static void three_servers_in_one_process_do_not_meet(void **state)
     sim_free(sim);
 }
 
-/* A server that comes back is empty: its subscriber is told, and sees the averages of what is written from then on. */
+/* A server that comes back is empty: its subscriber is told, and sees the averages of what is
+ * written from then on. */
 static void a_restarted_server_is_empty_and_says_so(void **state)
 {
     (void)state;

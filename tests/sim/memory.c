@@ -1,5 +1,6 @@
-/* Memory that ends: every allocation that a put, a get or a subscription makes, anywhere in the cluster, fails once. Whatever happens, an
- * acknowledged write is there, an unacknowledged one is there as a whole or not at all, the next request works, and nothing leaks. */
+/* Memory that ends: every allocation that a put, a get or a subscription makes, anywhere in the
+ * cluster, fails once. Whatever happens, an acknowledged write is there, an unacknowledged one is
+ * there as a whole or not at all, the next request works, and nothing leaks. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -35,16 +36,16 @@ static bool is_over(void *arg)
 }
 
 /* One request; allocation `fail_at` from here on fails (0: none). */
-static enum outcome request(struct sim_cluster *cluster, uint32_t number, const struct buf *body, uint64_t fail_at,
-                            struct buf *reply)
+static enum outcome request(struct sim_cluster *cluster, uint32_t number, const struct buf *body,
+                            uint64_t fail_at, struct buf *reply)
 {
     struct vug_client *client;
     struct call call = {PENDING, {0}};
     struct sim_process *process = &cluster->client_process;
     buf_init(&call.reply);
     mem_fault_fail_at(fail_at);
-    enum error error =
-        vug_client_new(process->loops[0], process->nets[0], &cluster->target, VUG_TO_SERVER, &client);
+    enum error error = vug_client_new(process->loops[0], process->nets[0], &cluster->target,
+                                      VUG_TO_SERVER, &client);
     if (error == OK) {
         error = vug_client_call(client, number, buf_slice(body), on_reply, &call);
         if (error == OK)
@@ -70,7 +71,8 @@ static void put_body(struct buf *body, const char *document)
     vug_entry_request(body, "my_region", &key, &value);
 }
 
-/* The value now: 0 if absent, else its temperature. Retried, because a failure may have cost a link that comes back. */
+/* The value now: 0 if absent, else its temperature. Retried, because a failure may have cost a link
+ * that comes back. */
 static int value_now(struct sim_cluster *cluster)
 {
     struct value key = {.type = VALUE_STRING, .bytes = slice_text("k")}, value;
@@ -186,7 +188,8 @@ struct watcher {
 static void on_event(void *arg, const struct vug_event *event)
 {
     struct watcher *watcher = arg;
-    if (event->kind == VUG_INSERT && event->value_count == 2 && event->values[1].type == VALUE_DOUBLE) {
+    if (event->kind == VUG_INSERT && event->value_count == 2 &&
+        event->values[1].type == VALUE_DOUBLE) {
         watcher->results++;
         watcher->last = event->values[1].float64;
     }
@@ -196,7 +199,8 @@ static void on_status(void *arg, const struct vug_status *status)
 {
     struct watcher *watcher = arg;
     watcher->subscribed += status->code == VUG_SUBSCRIBED;
-    watcher->trouble += status->code == VUG_GAP || status->code == VUG_STATUS_ERROR || status->code == VUG_CLOSED;
+    watcher->trouble +=
+        status->code == VUG_GAP || status->code == VUG_STATUS_ERROR || status->code == VUG_CLOSED;
 }
 
 static void on_failed(void *arg, const struct vug_error *error)
@@ -211,7 +215,8 @@ static bool has_result(void *arg)
     return watcher->failures + watcher->trouble > 0 || (watcher->results > 0 && watcher->last == 5);
 }
 
-/* The results after a failure anywhere on the way: the right one, or an error that is told; never silence, never a wrong one. */
+/* The results after a failure anywhere on the way: the right one, or an error that is told; never
+ * silence, never a wrong one. */
 static void a_subscription_without_memory_gives_the_result_or_says_that_it_failed(void **state)
 {
     (void)state;
@@ -230,12 +235,13 @@ static void a_subscription_without_memory_gives_the_result_or_says_that_it_faile
         assert_int_equal(request(&fixture.cluster, VUG_PUT, &body, 0, NULL), ANSWERED);
         buf_fini(&body);
         mem_fault_fail_at(n);
-        enum error error = vug_subscription_new(process->loops[0], process->nets[0], &fixture.cluster.target, &options,
-                                                &events, &watcher, &subscription);
+        enum error error =
+            vug_subscription_new(process->loops[0], process->nets[0], &fixture.cluster.target,
+                                 &options, &events, &watcher, &subscription);
         if (error == OK)
             sim_run_until(fixture.sim, NULL, NULL, 1000000);
-        /* The failure may also hit the put; it is repeated until it is answered, which can add rows of the same reading, so the
-         * average is checked by its bounds: 4, then (4 + 6) / 2 = 5. */
+        /* The failure may also hit the put; it is repeated until it is answered, which can add rows
+         * of the same reading, so the average is checked by its bounds: 4, then (4 + 6) / 2 = 5. */
         mem_fault_fail_at(0);
         put_body(&body, "{\"id\":\"s\",\"temperature\":6}");
         enum outcome outcome = FAILED;
@@ -251,8 +257,8 @@ static void a_subscription_without_memory_gives_the_result_or_says_that_it_faile
             failures++;
         } else {
             if (!sim_run_until(fixture.sim, has_result, &watcher, PATIENCE_US))
-                fail_msg("allocation %llu: silence after %u results, the last %g", (unsigned long long)n, watcher.results,
-                         watcher.last);
+                fail_msg("allocation %llu: silence after %u results, the last %g",
+                         (unsigned long long)n, watcher.results, watcher.last);
             failures += watcher.failures + watcher.trouble > 0;
             results += watcher.last == 5;
             vug_subscription_free(subscription);

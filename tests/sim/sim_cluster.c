@@ -10,7 +10,8 @@
 
 #define PATIENCE_US 60000000
 
-void sim_process_start(struct sim_process *process, struct sim *sim, struct sim_node *node, unsigned loop_count)
+void sim_process_start(struct sim_process *process, struct sim *sim, struct sim_node *node,
+                       unsigned loop_count)
 {
     process->node = node;
     process->loop_count = loop_count;
@@ -56,7 +57,8 @@ void sim_locator_start(struct sim_cluster *cluster)
                                       .on_failed = on_locator_failed,
                                       .arg = cluster};
     cluster->locator_ready = false;
-    assert_int_equal(locator_new(&options, process->loops[0], process->nets[0], cluster->log, store, &cluster->locator),
+    assert_int_equal(locator_new(&options, process->loops[0], process->nets[0], cluster->log, store,
+                                 &cluster->locator),
                      OK);
 }
 
@@ -102,10 +104,12 @@ void sim_server_start(struct sim_cluster *cluster)
                                      .locator_count = 1,
                                      .locator_wait_ms = 60000,
                                      .ring_bytes_max = cluster->ring_bytes_max};
-    static const struct server_events events = {on_server_ready, on_server_refused, on_stop_requested};
+    static const struct server_events events = {on_server_ready, on_server_refused,
+                                                on_stop_requested};
     cluster->server_ready = false;
-    assert_int_equal(server_new(&options, (struct server_place){process->loops[0], process->nets[0]}, workers, SIM_WORKERS,
-                                cluster->log, &events, cluster, &cluster->server),
+    assert_int_equal(server_new(&options,
+                                (struct server_place){process->loops[0], process->nets[0]}, workers,
+                                SIM_WORKERS, cluster->log, &events, cluster, &cluster->server),
                      OK);
 }
 
@@ -138,7 +142,8 @@ void sim_cluster_start(struct sim_cluster *cluster, struct sim *sim, const char 
     cluster->server_process.node = sim_node_new(sim, node_name);
     snprintf(node_name, sizeof node_name, "%s-client", name);
     sim_process_start(&cluster->client_process, sim, sim_node_new(sim, node_name), 1);
-    snprintf(cluster->locator_host, sizeof cluster->locator_host, "%s", sim_node_host(cluster->locator_process.node));
+    snprintf(cluster->locator_host, sizeof cluster->locator_host, "%s",
+             sim_node_host(cluster->locator_process.node));
     char locators[96];
     snprintf(locators, sizeof locators, "%s[10334]", cluster->locator_host);
     assert_int_equal(vug_target_locators(&cluster->target, locators), OK);
@@ -188,13 +193,14 @@ static bool is_answered(void *arg)
     return ((const struct request *)arg)->answered;
 }
 
-uint32_t sim_request(struct sim_cluster *cluster, enum vug_client_role role, uint32_t number, const struct buf *body,
-                     struct buf *reply)
+uint32_t sim_request(struct sim_cluster *cluster, enum vug_client_role role, uint32_t number,
+                     const struct buf *body, struct buf *reply)
 {
     struct vug_client *client;
     struct request request = {.reply = reply};
     struct sim_process *process = &cluster->client_process;
-    assert_int_equal(vug_client_new(process->loops[0], process->nets[0], &cluster->target, role, &client), OK);
+    assert_int_equal(
+        vug_client_new(process->loops[0], process->nets[0], &cluster->target, role, &client), OK);
     assert_int_equal(vug_client_call(client, number, buf_slice(body), on_reply, &request), OK);
     assert_true(sim_run_until(cluster->sim, is_answered, &request, PATIENCE_US));
     vug_client_free(client);
@@ -225,7 +231,8 @@ void sim_sql(struct sim_cluster *cluster, const char *statement)
 
 /* ---- Readings ---- */
 
-void sim_reading_random(struct sim *sim, struct sim_reading *reading, unsigned ids, uint64_t n, bool key_is_id)
+void sim_reading_random(struct sim *sim, struct sim_reading *reading, unsigned ids, uint64_t n,
+                        bool key_is_id)
 {
     snprintf(reading->id, sizeof reading->id, "s%u", (unsigned)sim_random_below(sim, ids));
     if (key_is_id)
@@ -242,8 +249,8 @@ size_t sim_reading_document(const struct sim_reading *reading, char *out, size_t
     char temperature[32] = "null";
     if (reading->has_temperature)
         text_double(reading->temperature, temperature);
-    int len = snprintf(out, size, "{\"id\":\"%s\",\"timestamp\":%llu,\"temperature\":%s}", reading->id,
-                       (unsigned long long)reading->timestamp, temperature);
+    int len = snprintf(out, size, "{\"id\":\"%s\",\"timestamp\":%llu,\"temperature\":%s}",
+                       reading->id, (unsigned long long)reading->timestamp, temperature);
     assert_true(len > 0 && (size_t)len < size);
     return (size_t)len;
 }
@@ -262,10 +269,11 @@ static void on_event(void *arg, const struct vug_event *event)
     assert_int_equal(event->value_count, 2);
     assert_int_equal(event->values[0].type, VALUE_STRING);
     struct sim_seen *seen = &subscriber->seen[subscriber->count++];
-    *seen = (struct sim_seen){.is_null = event->values[1].type == VALUE_NULL,
-                              .average = event->values[1].type == VALUE_DOUBLE ? event->values[1].float64 : 0,
-                              .bucket = event->bucket,
-                              .seq = event->seq};
+    *seen = (struct sim_seen){
+        .is_null = event->values[1].type == VALUE_NULL,
+        .average = event->values[1].type == VALUE_DOUBLE ? event->values[1].float64 : 0,
+        .bucket = event->bucket,
+        .seq = event->seq};
     snprintf(seen->id, sizeof seen->id, "%.*s", SLICE_FMT(event->values[0].bytes));
 }
 
@@ -290,7 +298,8 @@ static void on_status(void *arg, const struct vug_status *status)
         subscriber->reconnects++;
         break;
     default:
-        print_message("# status %s: %.*s\n", vug_status_text(status->code), SLICE_FMT(status->detail));
+        print_message("# status %s: %.*s\n", vug_status_text(status->code),
+                      SLICE_FMT(status->detail));
     }
 }
 
@@ -307,8 +316,8 @@ static bool is_subscribed(void *arg)
     return subscriber->subscribed_once || subscriber->failures > 0;
 }
 
-void sim_subscriber_start(struct sim_subscriber *subscriber, struct sim_cluster *cluster, const char *sql,
-                          const struct vug_subscription_options *options)
+void sim_subscriber_start(struct sim_subscriber *subscriber, struct sim_cluster *cluster,
+                          const char *sql, const struct vug_subscription_options *options)
 {
     static const struct vug_subscription_events events = {
         .on_event = on_event, .on_status = on_status, .on_failed = on_failed};
@@ -318,8 +327,8 @@ void sim_subscriber_start(struct sim_subscriber *subscriber, struct sim_cluster 
         own = *options;
     own.sql = slice_text(sql);
     memset(subscriber, 0, sizeof *subscriber);
-    assert_int_equal(vug_subscription_new(process->loops[0], process->nets[0], &cluster->target, &own, &events,
-                                          subscriber, &subscriber->subscription),
+    assert_int_equal(vug_subscription_new(process->loops[0], process->nets[0], &cluster->target,
+                                          &own, &events, subscriber, &subscriber->subscription),
                      OK);
     assert_true(sim_run_until(cluster->sim, is_subscribed, subscriber, PATIENCE_US));
     assert_int_equal(subscriber->failures, 0);
@@ -378,8 +387,8 @@ void sim_writer_start(struct sim_writer *writer, struct sim_cluster *cluster, co
     struct sim_process *process = &cluster->client_process;
     struct vug_writer_options options = {.region = region, .batch_ops = 16, .window = 64};
     *writer = (struct sim_writer){.readings = readings, .count = count};
-    assert_int_equal(vug_writer_new(process->loops[0], process->nets[0], &cluster->target, &options, &events, writer,
-                                    &writer->writer),
+    assert_int_equal(vug_writer_new(process->loops[0], process->nets[0], &cluster->target, &options,
+                                    &events, writer, &writer->writer),
                      OK);
     write_on(writer);
 }
@@ -397,7 +406,8 @@ void sim_writer_stop(struct sim_writer *writer)
 
 /* ---- The check ---- */
 
-void sim_check_averages(const struct sim_reading *readings, size_t count, const struct sim_subscriber *subscriber)
+void sim_check_averages(const struct sim_reading *readings, size_t count,
+                        const struct sim_subscriber *subscriber)
 {
     size_t at_seen = 0;
     bool *used = calloc(subscriber->count + 1, sizeof *used);
@@ -418,21 +428,24 @@ void sim_check_averages(const struct sim_reading *readings, size_t count, const 
                 sum += readings[i].temperature;
                 n++;
             }
-            while (next < subscriber->count && strcmp(subscriber->seen[next].id, readings[first].id) != 0)
+            while (next < subscriber->count &&
+                   strcmp(subscriber->seen[next].id, readings[first].id) != 0)
                 next++;
             if (next == subscriber->count)
                 fail_msg("%s: reading %zu has no result", readings[first].id, i);
             const struct sim_seen *seen = &subscriber->seen[next];
             if (seen->is_null != (n == 0) || (n > 0 && seen->average != sum / (double)n))
-                fail_msg("%s: reading %zu gave %g, not %g (bucket %u, seq %llu)", readings[first].id, i, seen->average,
-                         sum / (double)n, seen->bucket, (unsigned long long)seen->seq);
+                fail_msg("%s: reading %zu gave %g, not %g (bucket %u, seq %llu)",
+                         readings[first].id, i, seen->average, sum / (double)n, seen->bucket,
+                         (unsigned long long)seen->seq);
             used[next++] = true;
             at_seen++;
         }
     }
     for (size_t i = 0; i < subscriber->count; i++)
         if (!used[i])
-            fail_msg("%s: a result too many, %g", subscriber->seen[i].id, subscriber->seen[i].average);
+            fail_msg("%s: a result too many, %g", subscriber->seen[i].id,
+                     subscriber->seen[i].average);
     assert_int_equal(at_seen, count);
     free(used);
 }

@@ -1,4 +1,5 @@
-/* Snapshots and tails under concurrent writers, slow readers and broken connections, for plans with and without state. */
+/* Snapshots and tails under concurrent writers, slow readers and broken connections, for plans with
+ * and without state. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -14,7 +15,8 @@
 
 enum { IDS = 200, COLUMNS = 3 };
 
-/* The last row of each id, as a reader keeps it who applies kinds literally; and what is wrong on the way. */
+/* The last row of each id, as a reader keeps it who applies kinds literally; and what is wrong on
+ * the way. */
 struct view {
     struct vug_subscription *subscription;
     double rows[IDS][COLUMNS];
@@ -27,7 +29,9 @@ struct view {
 
 static double number(const struct value *value)
 {
-    return value->type == VALUE_DOUBLE ? value->float64 : value->type == VALUE_LONG ? (double)value->integer : -1;
+    return value->type == VALUE_DOUBLE ? value->float64
+           : value->type == VALUE_LONG ? (double)value->integer
+                                       : -1;
 }
 
 static void on_event(void *arg, const struct vug_event *event)
@@ -39,8 +43,9 @@ static void on_event(void *arg, const struct vug_event *event)
     view->snapshot_events += event->phase == VUG_SNAPSHOT;
     view->tail_events += event->phase == VUG_TAIL;
     /* Identities of a bucket rise, but where a snapshot begins again. */
-    bool rises = event->seq > view->last_seq[event->bucket] ||
-                 (event->seq == view->last_seq[event->bucket] && event->sub > view->last_sub[event->bucket]);
+    bool rises =
+        event->seq > view->last_seq[event->bucket] ||
+        (event->seq == view->last_seq[event->bucket] && event->sub > view->last_sub[event->bucket]);
     if (!rises && view->last_seq[event->bucket] > 0 && event->phase == VUG_TAIL)
         view->lint++;
     view->last_seq[event->bucket] = event->seq;
@@ -99,14 +104,15 @@ static void open_view(struct view *view, struct sim_cluster *cluster, const char
         own = *options;
     own.sql = slice_text(sql);
     memset(view, 0, sizeof *view);
-    assert_int_equal(vug_subscription_new(process->loops[0], process->nets[0], &cluster->target, &own, &events, view,
-                                          &view->subscription),
+    assert_int_equal(vug_subscription_new(process->loops[0], process->nets[0], &cluster->target,
+                                          &own, &events, view, &view->subscription),
                      OK);
     assert_true(sim_run_until(cluster->sim, is_subscribed, view, PATIENCE_US));
     assert_int_equal(view->failures, 0);
 }
 
-static void make_readings(struct sim *sim, struct sim_reading *readings, size_t count, unsigned ids, size_t first)
+static void make_readings(struct sim *sim, struct sim_reading *readings, size_t count, unsigned ids,
+                          size_t first)
 {
     for (size_t i = 0; i < count; i++) {
         sim_reading_random(sim, &readings[i], ids, first + i, true);
@@ -130,8 +136,8 @@ static void write_all(struct sim_cluster *cluster, struct sim_reading *readings,
 /* What a view of each query must show in the end, over the readings from `from` on. */
 enum which { IS_RAW, IS_RUNNING, IS_GROUPED };
 
-static void check_view(const struct view *view, enum which which, const struct sim_reading *readings, size_t from,
-                       size_t count)
+static void check_view(const struct view *view, enum which which,
+                       const struct sim_reading *readings, size_t from, size_t count)
 {
     for (unsigned id = 0; id < IDS; id++) {
         char name[24];
@@ -153,9 +159,11 @@ static void check_view(const struct view *view, enum which which, const struct s
         if (which == IS_RUNNING && view->rows[id][1] != sum / n)
             fail_msg("%s: average %g, not %g", name, view->rows[id][1], sum / n);
         if (which == IS_RAW && (view->rows[id][1] != latest || view->rows[id][2] != last))
-            fail_msg("%s: %g at %g, not %g at %g", name, view->rows[id][2], view->rows[id][1], last, latest);
+            fail_msg("%s: %g at %g, not %g at %g", name, view->rows[id][2], view->rows[id][1], last,
+                     latest);
         if (which == IS_GROUPED && (view->rows[id][1] != n || view->rows[id][2] != latest))
-            fail_msg("%s: %g rows up to %g, not %u up to %g", name, view->rows[id][1], view->rows[id][2], n, latest);
+            fail_msg("%s: %g rows up to %g, not %u up to %g", name, view->rows[id][1],
+                     view->rows[id][2], n, latest);
     }
 }
 
@@ -165,8 +173,9 @@ static void start(struct sim_cluster *cluster, struct sim *sim)
     sim_create_region(cluster, "my_region", "PARTITION");
 }
 
-/* Entries are loaded, then views are opened in the middle of ten rounds of updates. For the plan with state, only the last reading of each
- * id is there when it starts, and every later one is a row. */
+/* Entries are loaded, then views are opened in the middle of ten rounds of updates. For the plan
+ * with state, only the last reading of each id is there when it starts, and every later one is a
+ * row. */
 static void a_snapshot_and_its_tail_are_the_final_state_under_writers(void **state)
 {
     (void)state;
@@ -185,9 +194,11 @@ static void a_snapshot_and_its_tail_are_the_final_state_under_writers(void **sta
         open_view(&views[IS_GROUPED], &cluster, GROUPED, NULL);
         sim_writer_start(&writer, &cluster, "my_region", readings + LOADED, UPDATES);
         sim_run_until(sim, NULL, NULL, 1 + sim_random_below(sim, 2000));
-        struct vug_subscription_options few = {.credit_events = 1 + sim_random_below(sim, 30), .max_batch_events = 7};
+        struct vug_subscription_options few = {.credit_events = 1 + sim_random_below(sim, 30),
+                                               .max_batch_events = 7};
         open_view(&views[IS_RAW], &cluster, RAW, &few);
-        struct sim_faults faults = {.latency_min_us = 20, .latency_max_us = 2000, .reset_ppm = 5000};
+        struct sim_faults faults = {
+            .latency_min_us = 20, .latency_max_us = 2000, .reset_ppm = 5000};
         sim_set_faults(sim, &faults);
         assert_true(sim_run_until(sim, sim_writer_is_done, &writer, PATIENCE_US));
         faults.reset_ppm = 0;
@@ -209,7 +220,8 @@ static void a_snapshot_and_its_tail_are_the_final_state_under_writers(void **sta
     }
 }
 
-/* A reader that was away for longer than the outputs are kept is told so, and gets a new snapshot. */
+/* A reader that was away for longer than the outputs are kept is told so, and gets a new snapshot.
+ */
 static void a_reader_that_fell_behind_gets_a_gap_and_a_new_snapshot(void **state)
 {
     (void)state;
@@ -247,7 +259,8 @@ static void a_reader_that_fell_behind_gets_a_gap_and_a_new_snapshot(void **state
     sim_free(sim);
 }
 
-/* Two who attach to one name share one instance; the second one sees the averages that began with the first. */
+/* Two who attach to one name share one instance; the second one sees the averages that began with
+ * the first. */
 static void subscribers_of_one_name_share_what_began_with_the_first(void **state)
 {
     (void)state;
@@ -261,8 +274,10 @@ static void subscribers_of_one_name_share_what_began_with_the_first(void **state
     make_readings(sim, readings, COUNT, 20, 0);
     open_view(&first, &cluster, RUNNING, &named);
     write_all(&cluster, readings, COUNT / 2);
-    open_view(&second, &cluster, "select   ID_.id , avg(ID_.temperature)\n over (partition by id) AS a from my_region ID_",
-              &named);
+    open_view(
+        &second, &cluster,
+        "select   ID_.id , avg(ID_.temperature)\n over (partition by id) AS a from my_region ID_",
+        &named);
     open_view(&alone, &cluster, RUNNING, NULL);
     assert_int_equal(cluster.server->budget.instance_count, 2);
     write_all(&cluster, readings + COUNT / 2, COUNT / 2);

@@ -1,0 +1,154 @@
+/* The life of an instance: made, begun in every bucket, worked up, ended. */
+#include "common/mem.h"
+#include "server/cq.h"
+#include "server/region.h"
+#include "server/subscription.h"
+
+#define BUILD_ROWS 64 /* of one bucket, before its lock is given back */
+
+static char *copied(struct slice text)
+{
+    return mem_strndup(text.len == 0 ? "" : (const char *)text.data, text.len);
+}
+
+enum error cq_instance_new(const struct cq_options *options, struct cq_instance **instance)
+{
+    struct cq_instance *made = mem_zalloc(sizeof *made);
+    if (made == NULL)
+        return ERROR_MEMORY;
+    atomic_init(&made->refs, 1);
+    pthread_mutex_init(&made->lock, NULL);
+    made->id = options->id;
+    made->plan = query_plan_ref(options->plan);
+    made->has_state = query_plan_has_state(options->plan);
+    made->append_only = query_plan_is_append_only(options->plan);
+    made->start = options->start;
+    made->budget = options->budget;
+    made->region = region_ref(options->region);
+    atomic_fetch_add(&made->budget->instance_count, 1);
+    query_plan_fingerprint(options->plan, made->fingerprint);
+    memcpy(made->plan_id, made->fingerprint, sizeof made->plan_id);
+    if (made->has_state)
+        memcpy(made->plan_id, &made->id, sizeof made->id);
+    made->sql = copied(options->sql);
+    made->name = copied(options->name);
+    made->owner = copied(options->owner);
+    made->buckets = mem_array(options->region->bucket_count, sizeof *made->buckets);
+    if (made->sql == NULL || made->name == NULL || made->owner == NULL || made->buckets == NULL) {
+        cq_instance_unref(made);
+        return ERROR_MEMORY;
+    }
+    for (uint32_t i = 0; i < options->region->bucket_count; i++) {
+        made->buckets[i].instance = made;
+        made->buckets[i].bucket = &options->region->buckets[i];
+    }
+    atomic_store(&made->building, options->region->bucket_count);
+    *instance = made;
+    return OK;
+}
+
+struct cq_instance *cq_instance_ref(struct cq_instance *instance)
+{
+    atomic_fetch_add_explicit(&instance->refs, 1, memory_order_relaxed);
+    return instance;
+}
+
+void cq_instance_unref(struct cq_instance *instance)
+{
+    if (instance == NULL ||
+        atomic_fetch_sub_explicit(&instance->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    INVARIANT(instance->subscriptions == NULL);
+    atomic_fetch_sub(&instance->budget->instance_count, 1);
+    query_plan_unref(instance->plan);
+    region_unref(instance->region);
+    mem_free(instance->buckets);
+    mem_free(instance->owner);
+    mem_free(instance->name);
+    mem_free(instance->sql);
+    pthread_mutex_destroy(&instance->lock);
+    mem_free(instance);
+}
+
+enum error cq_instance_add(struct cq_instance *instance, uint64_t wall_ms)
+{
+    struct record record = {.type = RECORD_CQ_ADD, .instance = instance};
+    for (uint32_t i = 0; i < instance->region->bucket_count; i++) {
+        struct bucket *bucket = &instance->region->buckets[i];
+        bucket_lock(bucket);
+        enum error error = bucket_append_locked(bucket, &record, wall_ms);
+        bucket_unlock(bucket);
+        if (error != OK) {
+            cq_instance_fail(instance);
+            cq_instance_drop(instance, wall_ms);
+            return error;
+        }
+    }
+    return OK;
+}
+
+void cq_instance_drop(struct cq_instance *instance, uint64_t wall_ms)
+{
+    struct record record = {.type = RECORD_CQ_DROP, .instance = instance};
+    for (uint32_t i = 0; i < instance->region->bucket_count; i++) {
+        struct bucket *bucket = &instance->region->buckets[i];
+        bucket_lock(bucket);
+        if (instance->buckets[i].active)
+            INVARIANT(bucket_append_locked(bucket, &record, wall_ms) == OK);
+        else
+            cq_clear_inputs_locked(&instance->buckets[i]);
+        bucket_unlock(bucket);
+    }
+}
+
+void cq_instance_fail(struct cq_instance *instance)
+{
+    if (!atomic_exchange(&instance->failed, true))
+        subscription_notify_all(instance, UINT32_MAX);
+}
+
+void cq_instance_expire(struct cq_instance *instance, uint64_t wall_ms)
+{
+    if (wall_ms < LIMIT_RING_RETENTION_MS)
+        return;
+    for (uint32_t i = 0; i < instance->region->bucket_count; i++) {
+        struct cq_bucket *cqb = &instance->buckets[i];
+        bucket_lock(cqb->bucket);
+        atomic_fetch_sub(&instance->ring_bytes,
+                         ring_drop_before(&cqb->ring, wall_ms - LIMIT_RING_RETENTION_MS));
+        bucket_unlock(cqb->bucket);
+    }
+}
+
+/* ---- Building ---- */
+
+/* A slice of one bucket; true when its queue is empty. */
+static bool build_bucket(struct cq_instance *instance, uint32_t index, uint64_t wall_ms)
+{
+    struct cq_bucket *cqb = &instance->buckets[index];
+    bucket_lock(cqb->bucket);
+    bool empty = cq_work_off_locked(cqb, BUILD_ROWS);
+    bool outgoing = cqb->bucket->outgoing != NULL;
+    bucket_unlock(cqb->bucket);
+    if (outgoing)
+        cq_shuffle(cqb->bucket, wall_ms);
+    return empty;
+}
+
+bool cq_instance_build(struct cq_instance *instance, struct loop *loop, uint64_t budget_us)
+{
+    uint64_t wall_ms = loop_wall_ms(loop);
+    uint64_t budget = budget_us / BUILD_ROWS + 1; /* a row takes about a microsecond */
+    while (budget > 0 && !cq_instance_is_ready(instance)) {
+        if (instance->build_next >= instance->region->bucket_count) {
+            /* All queues may be empty and the last rows on their way, carried by another thread. */
+            instance->build_next = 0;
+            budget--;
+        }
+        if (build_bucket(instance, instance->build_next, wall_ms))
+            instance->build_next++;
+        else if (budget > 0)
+            budget--;
+    }
+    return cq_instance_is_ready(instance);
+}
