@@ -73,6 +73,7 @@ struct subscription {
     struct subscription_bucket *buckets;
     uint32_t bucket_count;
     struct snapshot snapshot;
+    uint32_t snapshot_next;   /* where the search for the next one goes on */
     uint32_t snapshot_bucket; /* being pushed; bucket_count: none */
     bool wants_snapshot_end;  /* a snapshot was asked for or became necessary, and its end was not
                                  announced */

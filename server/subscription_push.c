@@ -210,14 +210,17 @@ static void start_over(struct subscription *subscription, uint32_t index, uint64
     subscription->wants_snapshot_end = true;
 }
 
-/* The next bucket that is still in snapshot mode; bucket_count if there is none. */
-static uint32_t next_snapshot_bucket(const struct subscription *subscription)
+/* The next bucket that is still in snapshot mode; bucket_count if there is none. Looks once around,
+ * from where it was. */
+static uint32_t next_snapshot_bucket(struct subscription *subscription)
 {
-    uint32_t i = 0;
-    while (i < subscription->bucket_count &&
-           !(subscription->buckets[i].wanted && subscription->buckets[i].position.in_snapshot))
-        i++;
-    return i;
+    for (uint32_t step = 0; step < subscription->bucket_count; step++) {
+        uint32_t i = subscription->snapshot_next;
+        if (subscription->buckets[i].wanted && subscription->buckets[i].position.in_snapshot)
+            return i;
+        subscription->snapshot_next = (i + 1) % subscription->bucket_count;
+    }
+    return subscription->bucket_count;
 }
 
 /* A token from before this bucket lost its contents. True if the subscription goes on. */
