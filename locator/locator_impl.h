@@ -37,6 +37,7 @@ struct member {
     struct peer *peer;     /* its link, or NULL */
     uint64_t heard_us;     /* last beacon; or when it came into the map, or the link was lost */
     bool beaconed;         /* on this link */
+    bool leaving;          /* it said so on its last link: it ends on purpose */
     uint64_t acknowledged; /* epoch of the map that it works with */
     uint64_t entries, bytes, uptime_s;
     uint32_t clients, primaries, buckets;

@@ -14,6 +14,7 @@ struct member_shift {
     uint64_t entries; /* last known */
     uint32_t buckets_lost;
     bool struck;
+    bool left; /* on purpose */
     char name[LIMIT_NAME_BYTES + 1];
     struct request *request;
 };
@@ -51,6 +52,7 @@ static enum change_verdict apply(struct change *change, struct cluster_map *map,
                         shift->name);
         return CHANGE_REFUSED;
     }
+    shift->left = member->leaving;
     bool is_back = member->peer != NULL;
     if (is_back != (shift->kind == MEMBER_UP)) {
         request_failure(failure, ADMIN_REASON_EXISTS,
@@ -80,6 +82,11 @@ static void tell(struct member_shift *shift)
                  shift->name, shift->buckets_lost, shift->entries);
     else if (shift->struck)
         log_line(log, LOG_INFO, "membership", "VG1203", "server %s left; it held no bucket",
+                 shift->name);
+    else if (shift->kind == MEMBER_GONE && shift->left)
+        log_line(log, LOG_INFO, "membership", "VG1206",
+                 "server %s is gone, on purpose; its buckets cannot be served until it is started "
+                 "again, and will then be empty",
                  shift->name);
     else if (shift->kind == MEMBER_GONE)
         log_line(log, LOG_ERROR, "membership", "VG1212",

@@ -72,7 +72,7 @@ void membership_free_all(struct locator *locator)
 
 bool membership_serves(const struct locator *locator, const struct member *member)
 {
-    return member->peer != NULL && member->beaconed &&
+    return member->peer != NULL && member->beaconed && !member->leaving &&
            member->acknowledged == locator->map->epoch &&
            loop_now_us(locator->loop) - member->heard_us < PEER_FRESH_MS * UINT64_C(1000);
 }
@@ -110,7 +110,7 @@ void membership_link(struct peer *peer)
     member->probe = NULL;
     member->peer = peer;
     member->heard_us = loop_now_us(locator->loop);
-    member->beaconed = false;
+    member->beaconed = member->leaving = false;
     member->clients_reported_us = 0;
     if (locator->map->members[index].state == CLUSTER_DOWN)
         member_shift_submit(locator, MEMBER_UP, peer->incarnation, NULL);
@@ -283,9 +283,23 @@ void membership_peer_gone(struct locator *locator, struct peer *peer, const char
     member->beaconed = false;
     member->heard_us = loop_now_us(locator->loop);
     member->probe_due_us = member->heard_us;
-    log_line(locator->log, LOG_WARN, "membership", "VG1210",
+    if (member->leaving)
+        log_line(locator->log, LOG_INFO, "membership", "VG1205",
+                 "server %s has ended as it was told to", peer->name);
+    else
+        log_line(locator->log, LOG_WARN, "membership", "VG1210",
              "lost the connection to server %s: %s; clients are not sent there until it is back",
              peer->name, why);
+}
+
+void membership_leaves(struct locator *locator, struct member *member)
+{
+    if (member->leaving)
+        return;
+    member->leaving = true;
+    log_line(locator->log, LOG_INFO, "membership", "VG1204",
+             "server %s is about to end, on purpose; clients are not sent there any more",
+             member->peer->name);
 }
 
 /* ---- The silent ---- */

@@ -19,6 +19,8 @@ void membership_hello(struct peer *peer, const Pb__PeerHello *hello);
 void membership_peer_gone(struct locator *locator, struct peer *peer, const char *why);
 
 void membership_acknowledged(struct locator *locator, struct member *member, uint64_t epoch);
+/* It said that it ends on purpose. */
+void membership_leaves(struct locator *locator, struct member *member);
 /* Connections that the member reports. */
 void membership_take_load(struct member *member, uint32_t clients, uint64_t now_us);
 

@@ -1,5 +1,6 @@
 /* ClusterStatus: the map in force, and beside it what was last heard of each server. Everything is
  * built in the request's arena. */
+#include "locator/membership.h"
 #include "locator/ops.h"
 #include "locator/peer_link.h"
 #include "protocol/message.h"
@@ -15,7 +16,7 @@ static const char *state_word(const struct locator *locator, const struct cluste
         return "gone";
     if (member->peer == NULL)
         return "suspect";
-    if (server->state == CLUSTER_LEAVING)
+    if (server->state == CLUSTER_LEAVING || member->leaving)
         return "leaving";
     bool is_fresh = loop_now_us(locator->loop) - member->heard_us < PEER_FRESH_MS * UINT64_C(1000);
     if (member->beaconed && !is_fresh)
@@ -120,8 +121,8 @@ static const char *constraint_word(enum value_type type)
     return type == VALUE_NOT_SET ? "" : value_type_word(type);
 }
 
-static bool add_regions(const struct locator *locator, struct arena *arena, bool wanted,
-                        Pb__ClusterStatusResponse *response)
+static bool add_regions(const struct locator *locator, const bool *serves, struct arena *arena,
+                        bool wanted, Pb__ClusterStatusResponse *response)
 {
     const struct cluster_map *map = locator->map;
     response->region = arena_zalloc(arena, (map->region_count + 1) * sizeof(*response->region));
@@ -130,7 +131,7 @@ static bool add_regions(const struct locator *locator, struct arena *arena, bool
     for (uint32_t i = 0; i < map->region_count; i++) {
         const struct cluster_region *region = &map->regions[i];
         uint32_t lost;
-        uint32_t degraded = cluster_map_degraded(map, region, &lost);
+        uint32_t degraded = cluster_map_degraded(map, region, serves, &lost);
         response->degraded_buckets += degraded;
         response->lost_buckets += lost;
         if (!wanted)
@@ -174,27 +175,35 @@ static bool add_tables(const struct cluster_map *map, struct arena *arena,
     return true;
 }
 
-/* False when the bucket has all its copies. */
-static bool describe_bucket(const struct cluster_map *map, const struct cluster_region *region,
-                            uint32_t id, Pb__DegradedBucket *status)
+/* Of each member of the map: whether it serves its buckets this moment. */
+static bool *who_serves(const struct locator *locator, struct arena *arena)
 {
-    const struct cluster_bucket *bucket = &region->buckets[id];
-    pb__degraded_bucket__init(status);
-    status->wanted = cluster_map_wanted_copies(map, region);
-    for (uint32_t i = 0; i < bucket->in_sync_count; i++) {
-        const struct cluster_member *member = &map->members[bucket->in_sync[i]];
-        status->copies += member->state != CLUSTER_DOWN;
-        if (member->state == CLUSTER_DOWN)
-            status->waits_for = message_bytes(member->name);
-    }
-    if (status->copies > 0)
-        status->waits_for = (ProtobufCBinaryData){0};
-    status->region = message_bytes(region->name);
-    status->bucket = id;
-    return status->copies < status->wanted;
+    const struct cluster_map *map = locator->map;
+    bool *serves = arena_zalloc(arena, map->member_count + 1);
+    for (uint32_t i = 0; serves != NULL && i < map->member_count; i++)
+        serves[i] =
+            map->members[i].role == CLUSTER_SERVER && map->members[i].state != CLUSTER_DOWN &&
+            membership_serves(locator, locator_member(locator, map->members[i].incarnation));
+    return serves;
 }
 
-static bool add_degraded(const struct cluster_map *map, struct arena *arena,
+/* False when the bucket has all its copies and its primary serves. */
+static bool describe_bucket(const struct cluster_map *map, const struct cluster_region *region,
+                            uint32_t id, const bool *serves, Pb__DegradedBucket *status)
+{
+    const struct cluster_bucket *bucket = &region->buckets[id];
+    bool has_primary = bucket->primary != CLUSTER_NONE;
+    pb__degraded_bucket__init(status);
+    status->wanted = cluster_map_wanted_copies(map, region);
+    status->copies = cluster_map_serving_copies(bucket, serves);
+    if (has_primary && !serves[bucket->primary])
+        status->waits_for = message_bytes(map->members[bucket->primary].name);
+    status->region = message_bytes(region->name);
+    status->bucket = id;
+    return status->copies < status->wanted || !has_primary || status->waits_for.len > 0;
+}
+
+static bool add_degraded(const struct cluster_map *map, const bool *serves, struct arena *arena,
                          Pb__ClusterStatusResponse *response)
 {
     response->degraded = arena_zalloc(arena, DEGRADED_MAX * sizeof(*response->degraded));
@@ -204,7 +213,7 @@ static bool add_degraded(const struct cluster_map *map, struct arena *arena,
         const struct cluster_region *region = &map->regions[i];
         for (uint32_t j = 0; region->buckets != NULL && j < region->bucket_count; j++) {
             Pb__DegradedBucket bucket;
-            if (!describe_bucket(map, region, j, &bucket))
+            if (!describe_bucket(map, region, j, serves, &bucket))
                 continue;
             if (response->n_degraded == DEGRADED_MAX)
                 return true;
@@ -227,10 +236,12 @@ void locator_op_cluster_status(struct request *request, const ProtobufCMessage *
     response.cluster_id = message_bytes(slice_of(locator->map->cluster_id, CLUSTER_ID_BYTES));
     response.epoch = locator->map->epoch;
     response.answered_by = message_bytes(slice_text(locator->options.name));
-    bool is_complete = (!wants->want_members || add_members(locator, arena, &response)) &&
-                       add_regions(locator, arena, wants->want_regions, &response) &&
-                       (!wants->want_tables || add_tables(locator->map, arena, &response)) &&
-                       (!wants->want_degraded || add_degraded(locator->map, arena, &response));
+    const bool *serves = who_serves(locator, arena);
+    bool is_complete =
+        serves != NULL && (!wants->want_members || add_members(locator, arena, &response)) &&
+        add_regions(locator, serves, arena, wants->want_regions, &response) &&
+        (!wants->want_tables || add_tables(locator->map, arena, &response)) &&
+        (!wants->want_degraded || add_degraded(locator->map, serves, arena, &response));
     if (is_complete)
         request_reply(request, 1025, &response.base);
     else

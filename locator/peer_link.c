@@ -264,6 +264,8 @@ static enum error on_beacon(struct peer *peer, const Pb__PeerBeacon *beacon)
     enum error error = take_region_loads(member, beacon);
     if (error == OK)
         membership_acknowledged(locator, member, beacon->epoch);
+    if (error == OK && beacon->wants_answer)
+        send_beacon(peer);
     return error;
 }
 
@@ -306,6 +308,9 @@ static enum error on_message(struct peer *peer, const Pb__PeerMessage *message)
         return OK;
     case PB__PEER_MESSAGE__KIND_ANSWER:
         on_answer(peer, message->answer);
+        return OK;
+    case PB__PEER_MESSAGE__KIND_LEAVE:
+        membership_leaves(peer->locator, peer->member);
         return OK;
     default:
         return OK; /* of a newer version */

@@ -337,19 +337,27 @@ uint32_t cluster_map_wanted_copies(const struct cluster_map *map,
     return servers > 0 ? servers : 1;
 }
 
+uint32_t cluster_map_serving_copies(const struct cluster_bucket *bucket, const bool *serves)
+{
+    uint32_t copies = 0;
+
+    for (uint32_t i = 0; i < bucket->in_sync_count; i++)
+        copies += serves[bucket->in_sync[i]];
+    return copies;
+}
+
 uint32_t cluster_map_degraded(const struct cluster_map *map, const struct cluster_region *region,
-                              uint32_t *lost)
+                              const bool *serves, uint32_t *lost)
 {
     uint32_t wanted = cluster_map_wanted_copies(map, region), degraded = 0, none = 0;
 
     for (uint32_t i = 0; region->buckets != NULL && i < region->bucket_count; i++) {
         const struct cluster_bucket *bucket = &region->buckets[i];
-        uint32_t living = 0;
+        uint32_t serving = cluster_map_serving_copies(bucket, serves);
 
-        for (uint32_t j = 0; j < bucket->in_sync_count; j++)
-            living += map->members[bucket->in_sync[j]].state != CLUSTER_DOWN;
-        degraded += living < wanted;
-        none += living == 0;
+        degraded +=
+            serving < wanted || bucket->primary == CLUSTER_NONE || !serves[bucket->primary];
+        none += serving == 0;
     }
     if (lost != NULL)
         *lost = none;

@@ -180,10 +180,13 @@ bool cluster_bucket_has(const struct cluster_bucket *bucket, uint32_t member);
 uint32_t cluster_map_wanted_copies(const struct cluster_map *map,
                                    const struct cluster_region *region);
 
-/* Buckets of a region with fewer copies on living members than wanted; *lost, if asked for, counts
- * those with none. */
+/* How many copies of a bucket serve. `serves` tells it of each member of the map. */
+uint32_t cluster_map_serving_copies(const struct cluster_bucket *bucket, const bool *serves);
+
+/* Buckets of a region with fewer serving copies than wanted, or whose primary does not serve; *lost,
+ * if asked for, counts those with none. `serves` as above. */
 uint32_t cluster_map_degraded(const struct cluster_map *map, const struct cluster_region *region,
-                              uint32_t *lost);
+                              const bool *serves, uint32_t *lost);
 
 const char *cluster_region_type_word(enum cluster_region_type type); /* "PARTITION_REDUNDANT" */
 bool cluster_region_type_of_word(struct slice word, enum cluster_region_type *type);

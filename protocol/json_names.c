@@ -82,9 +82,9 @@ static int json_name_compare(const struct json_names *names, const struct json_n
 
 bool json_names_set(struct json_names *names, size_t base, size_t end)
 {
+    PRE(names->count > base);
     struct json_name *last = &names->names[names->count - 1];
 
-    PRE(names->count > base);
     last->value_end = (uint32_t)end;
     if (names->count - base > JSON_NAMES_SMALL)
         return false;

@@ -49,9 +49,11 @@ static void lost(struct link *link, const char *why)
 {
     bool was_up = link->state == LINK_UP;
     const struct net_address *locator = locator_of(link);
+    link->confirmed = false;
+    link->asked_epoch = 0;
     snprintf(link->trouble, sizeof(link->trouble), "locator %s[%u]: %s", locator->host,
              locator->port, why);
-    if (link->joined && !link->logged_loss) {
+    if (link->joined && !link->logged_loss && !link->leaving) {
         link->logged_loss = true;
         log_line(link->log, LOG_WARN, "link", "VG1301",
                  "lost the %s; goes on serving and tries to reach a locator again", link->trouble);
@@ -60,7 +62,11 @@ static void lost(struct link *link, const char *why)
     link->state = LINK_WAITING;
     link->locator = (link->locator + 1) % link->options.locator_count;
     loop_timer_clear(&link->beacon);
-    loop_timer_set(&link->step, backoff_us(link));
+    loop_timer_clear(&link->step);
+    if (link->leaving)
+        link->state = LINK_GIVEN_UP;
+    else
+        loop_timer_set(&link->step, backoff_us(link));
     if (was_up)
         link_fail_all_calls(link, "the connection to the locator broke before it answered; the "
                                   "change may or may not have "
@@ -180,6 +186,20 @@ static enum error on_welcome(struct link *link, const Pb__PeerWelcome *welcome)
     return OK;
 }
 
+/* The locator names this server to clients once it has heard a beacon behind the acknowledgement of
+ * its own newest map. */
+static void take_beacon(struct link *link, const Pb__PeerBeacon *beacon)
+{
+    if (beacon->number > link->beacon_received)
+        link->beacon_received = beacon->number;
+    if (link->confirmed || link->asked_epoch == 0 || beacon->epoch != link->asked_epoch ||
+        beacon->received < link->asked_number)
+        return;
+    link->confirmed = true;
+    if (link->events.on_confirmed != NULL)
+        link->events.on_confirmed(link->arg);
+}
+
 /* One message. After it the connection may be gone. */
 static enum error on_message(struct link *link, const Pb__PeerMessage *message)
 {
@@ -191,8 +211,7 @@ static enum error on_message(struct link *link, const Pb__PeerMessage *message)
     case PB__PEER_MESSAGE__KIND_MAP_PUSH:
         return take_map(link, message->map_push);
     case PB__PEER_MESSAGE__KIND_BEACON:
-        if (message->beacon->number > link->beacon_received)
-            link->beacon_received = message->beacon->number;
+        take_beacon(link, message->beacon);
         return OK;
     case PB__PEER_MESSAGE__KIND_ANSWER:
         link_take_answer(link, message->answer);
@@ -365,6 +384,11 @@ static void send_beacon(struct link *link)
     beacon.primaries = load.primaries;
     beacon.buckets = load.buckets;
     beacon.uptime_s = load.uptime_s;
+    beacon.wants_answer = link->acknowledged > 0 && !link->confirmed;
+    if (beacon.wants_answer && link->asked_epoch != link->acknowledged) {
+        link->asked_epoch = link->acknowledged;
+        link->asked_number = beacon.number;
+    }
     /* A beacon that finds no memory is one that got lost; the next comes soon. */
     if (net_conn_unsent(link->conn) <= LINK_UNSENT_BYTES_MAX &&
         add_regions(link, &load, &beacon) == OK)
@@ -396,6 +420,26 @@ void link_acknowledge(struct link *link, uint64_t epoch)
     ack.epoch = link->acknowledged;
     /* Without memory for it the next beacon says the same. */
     (void)PEER_SEND(link->conn, MAP_ACK, map_ack, &ack);
+    if (!link->confirmed)
+        send_beacon(link);
+}
+
+void link_leave(struct link *link)
+{
+    PRE(loop_is_current(link->loop));
+    link->leaving = true;
+    if (link->state == LINK_UP) {
+        Pb__PeerLeave leave = PB__PEER_LEAVE__INIT;
+        /* Without memory for it the locator finds out as if the process had died. */
+        (void)PEER_SEND(link->conn, LEAVE, leave, &leave);
+        return;
+    }
+    if (link->conn != NULL)
+        net_conn_abort(link->conn);
+    link->conn = NULL;
+    link->state = LINK_GIVEN_UP;
+    loop_timer_clear(&link->step);
+    loop_timer_clear(&link->patience);
 }
 
 bool link_is_up(const struct link *link)
@@ -487,7 +531,10 @@ enum error link_new(struct loop *loop, struct net *net, struct log *log,
 
 void link_free(struct link *link)
 {
-    if (link->conn != NULL)
+    /* What says that the server leaves has to arrive: a reset could overtake it. */
+    if (link->conn != NULL && link->leaving && link->state == LINK_UP)
+        net_conn_finish(link->conn);
+    else if (link->conn != NULL)
         net_conn_abort(link->conn);
     link->conn = NULL;
     link->state = LINK_GIVEN_UP;

@@ -49,6 +49,9 @@ struct link_events {
      * ERROR_TIMEOUT. After it only ERROR_EXISTS: another process has taken this one's place, which
      * must not answer clients any more. `text` says what, why, and what to do. */
     void (*on_refused)(void *arg, enum error why, const char *text);
+    /* The locator has this server's acknowledgement of the newest map and its beacon: it sends
+     * clients here. Once for each connection. NULL allowed. */
+    void (*on_confirmed)(void *arg);
     /* The locator asks the member to stop (`vug stop`). */
     void (*on_stop)(void *arg);
     void (*load)(void *arg, struct link_load *load);
@@ -66,6 +69,10 @@ void link_free(struct link *link);
 /* The map that the server works with now is `epoch`: acknowledged to the locator, which waits for
  * it when it creates or destroys something. */
 void link_acknowledge(struct link *link, uint64_t epoch);
+
+/* The server ends on purpose: the locator sends no more clients here and does not take what follows
+ * for trouble. Once it breaks, the link stays down. */
+void link_leave(struct link *link);
 
 bool link_is_up(const struct link *link);
 

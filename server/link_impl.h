@@ -53,6 +53,10 @@ struct link {
     uint64_t epoch;        /* newest map that was given to on_map() */
     uint64_t acknowledged; /* by the owner */
     uint64_t beacon_number, beacon_received;
+    /* Of this connection: the first beacon that told of `asked_epoch`, the newest acknowledged. */
+    uint64_t asked_number, asked_epoch;
+    bool confirmed;
+    bool leaving;
 
     uint64_t next_call_id;
     struct link_pending *calls;

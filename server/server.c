@@ -72,10 +72,6 @@ static void on_taken(void *arg)
     if (epoch == 0 || server->link == NULL)
         return;
     link_acknowledge(server->link, epoch);
-    if (!server->is_ready) {
-        server->is_ready = true;
-        server->events.on_ready(server->arg);
-    }
 }
 
 /* ---- Events of the link ---- */
@@ -84,6 +80,15 @@ static void on_refused(void *arg, enum error why, const char *text)
 {
     struct server *server = arg;
     server->events.on_refused(server->arg, why, text);
+}
+
+static void on_confirmed(void *arg)
+{
+    struct server *server = arg;
+    if (server->is_ready || server->is_draining)
+        return;
+    server->is_ready = true;
+    server->events.on_ready(server->arg);
 }
 
 static void on_stop(void *arg)
@@ -161,6 +166,7 @@ static enum error start_link(struct server *server, const struct server_options 
     };
     static const struct link_events events = {.on_map = on_map,
                                               .on_refused = on_refused,
+                                              .on_confirmed = on_confirmed,
                                               .on_stop = on_stop,
                                               .load = on_load,
                                               .on_call = server_on_call};
@@ -219,6 +225,7 @@ void server_drain(struct server *server, void (*on_drained)(void *arg), void *ar
     server->on_drained = on_drained;
     server->drained_arg = arg;
     server->drain_deadline_us = loop_now_us(server->loop) + DRAIN_US;
+    link_leave(server->link);
     for (uint32_t i = 0; i < server->worker_count; i++)
         worker_drain(&server->workers[i]);
     loop_timer_set(&server->upkeep, 1000);

@@ -30,7 +30,7 @@ struct server_options {
 };
 
 struct server_events {
-    void (*on_ready)(void *arg); /* joined, has the map and serves */
+    void (*on_ready)(void *arg); /* joined, serves, and the locator names it to clients */
     void (*on_refused)(void *arg, enum error why,
                        const char *text); /* the cluster does not take it; server_free() follows */
     void (*on_stop_requested)(void *arg); /* `vug stop` */
@@ -53,7 +53,7 @@ enum error server_new(const struct server_options *options, struct server_place 
 
 struct net_address server_address(const struct server *server);
 
-/* Stops listening and taking requests, lets what is in service end, then calls on_drained on the
+/* Tells the locator that the server leaves, stops listening and taking requests, lets what is in service end, then calls on_drained on the
  * main loop. */
 void server_drain(struct server *server, void (*on_drained)(void *arg), void *arg);
 

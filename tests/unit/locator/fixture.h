@@ -42,7 +42,7 @@ struct fake_server {
     bool acknowledges;
     enum error refused;
     char refused_text[1024];
-    uint32_t stops;
+    uint32_t stops, confirmations;
     struct link_load load;
     uint64_t cleared; /* what it says that it removed */
     uint32_t clears;
@@ -155,6 +155,11 @@ static void server_on_refused(void *arg, enum error why, const char *text)
     snprintf(server->refused_text, sizeof(server->refused_text), "%s", text);
 }
 
+static void server_on_confirmed(void *arg)
+{
+    ((struct fake_server *)arg)->confirmations++;
+}
+
 static void server_on_stop(void *arg)
 {
     ((struct fake_server *)arg)->stops++;
@@ -190,6 +195,7 @@ static void server_start(struct fake_server *server, uint64_t incarnation)
 {
     static const struct link_events events = {.on_map = server_on_map,
                                               .on_refused = server_on_refused,
+                                              .on_confirmed = server_on_confirmed,
                                               .on_stop = server_on_stop,
                                               .load = server_load,
                                               .on_call = server_on_call};

@@ -112,6 +112,63 @@ static void test_older_map_than_the_servers_is_not_served(void **state)
     assert_non_null(cluster_map_region(server->map, slice_text("r")));
 }
 
+static uint32_t get_server(struct fixture *fixture)
+{
+    Pb__GetServerRequest request = PB__GET_SERVER_REQUEST__INIT;
+    struct answer answer;
+    ask(fixture, 12, &request.base, &answer);
+    return answer.number;
+}
+
+static void test_server_that_ends_on_purpose_is_no_trouble(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_server *server = &fixture->servers[0];
+    struct answer answer;
+    server_start(server, 11);
+    assert_true(server_joins(server));
+    create_region(fixture, "r", "PARTITION", &answer);
+    assert_int_equal(get_server(fixture), 13);
+    link_leave(server->link);
+    run(fixture, MS);
+    assert_true(link_is_up(server->link));
+    assert_int_equal(get_server(fixture), 1);
+    assert_true(logged(fixture, "VG1204"));
+    server_free_objects(server);
+    run(fixture, 3 * SEC);
+    assert_true(logged(fixture, "VG1205"));
+    assert_true(logged(fixture, "VG1206"));
+    assert_false(logged(fixture, "VG1210"));
+    assert_false(logged(fixture, "VG1212"));
+    assert_false(logged(fixture, "WARN"));
+    server_start(server, 12);
+    assert_true(server_joins(server));
+    run(fixture, SEC);
+    assert_int_equal(get_server(fixture), 13);
+    server_crash(server, SIM_CRASH_RESET);
+    run(fixture, 3 * SEC);
+    assert_true(logged(fixture, "VG1210")); /* the purpose was the other one's */
+}
+
+/* The one that was confirmed is named; before, nothing is said. */
+static void test_server_is_named_when_it_is_confirmed(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_server *server = &fixture->servers[0];
+    server->acknowledges = false;
+    server_start(server, 11);
+    assert_true(server_joins(server));
+    run(fixture, SEC);
+    assert_int_equal(server->confirmations, 0);
+    assert_int_equal(get_server(fixture), 1);
+    link_acknowledge(server->link, server->map->epoch);
+    run(fixture, MS); /* far less than a beacon's time */
+    assert_int_equal(server->confirmations, 1);
+    assert_int_equal(get_server(fixture), 13);
+    run(fixture, SEC);
+    assert_int_equal(server->confirmations, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -121,6 +178,8 @@ int main(void)
         TEST(test_cut_off_server_keeps_its_name),
         TEST(test_server_of_another_cluster_is_refused_and_goes_on),
         TEST(test_older_map_than_the_servers_is_not_served),
+        TEST(test_server_that_ends_on_purpose_is_no_trouble),
+        TEST(test_server_is_named_when_it_is_confirmed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

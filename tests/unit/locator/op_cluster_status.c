@@ -101,6 +101,48 @@ static void test_missing_copies_are_degraded_and_buckets_without_server_are_lost
     pb__cluster_status_response__free_unpacked(status, NULL);
 }
 
+static void assert_waits_for_server1(struct fixture *fixture, const char *state)
+{
+    Pb__ClusterStatusResponse *status = status_of(fixture);
+    IS(status->member[1]->state, state);
+    assert_int_equal(status->degraded_buckets, 7);
+    assert_int_equal(status->lost_buckets, 7);
+    assert_int_equal(status->n_degraded, 7);
+    assert_int_equal(status->degraded[6]->copies, 0);
+    IS(status->degraded[6]->waits_for, "server1");
+    pb__cluster_status_response__free_unpacked(status, NULL);
+}
+
+/* The map calls it up still. */
+static void test_buckets_whose_primary_does_not_serve_are_lost_at_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_server *server = &fixture->servers[0];
+    struct answer answer;
+    server_start(server, 11);
+    assert_true(server_joins(server));
+    create_region(fixture, "r", "PARTITION", &answer);
+    link_leave(server->link);
+    run(fixture, MS);
+    assert_waits_for_server1(fixture, "leaving");
+    server_free_objects(server);
+    run(fixture, MS);
+    assert_waits_for_server1(fixture, "suspect");
+    server_start(server, 11);
+    assert_true(server_joins(server));
+    run(fixture, SEC);
+    Pb__ClusterStatusResponse *status = status_of(fixture);
+    assert_int_equal(status->degraded_buckets, 0);
+    pb__cluster_status_response__free_unpacked(status, NULL);
+    locator_end(fixture);
+    locator_start(fixture);
+    assert_waits_for_server1(fixture, "suspect");
+    run(fixture, SEC);
+    status = status_of(fixture);
+    assert_int_equal(status->degraded_buckets, 0);
+    pb__cluster_status_response__free_unpacked(status, NULL);
+}
+
 static void test_rebalance_of_one_server_moves_nothing(void **state)
 {
     struct fixture *fixture = *state;
@@ -118,6 +160,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_members_regions_and_tables_are_told),
         TEST(test_missing_copies_are_degraded_and_buckets_without_server_are_lost),
+        TEST(test_buckets_whose_primary_does_not_serve_are_lost_at_once),
         TEST(test_rebalance_of_one_server_moves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -100,13 +100,14 @@ static void set_bucket(struct cluster_map *map, uint32_t region, uint32_t bucket
     assert_int_equal(cluster_map_set_bucket(map, region, bucket, &value), OK);
 }
 
-static void buckets_with_too_few_living_copies_are_degraded(void **state)
+static void buckets_with_too_few_serving_copies_are_degraded(void **state)
 {
     static const uint32_t both[] = {1, 2};
     struct cluster_map *map = make_map();
     uint32_t redundant = add_region(map, "redundant", CLUSTER_PARTITION_REDUNDANT, 1);
     uint32_t replicate = add_region(map, "replicate", CLUSTER_REPLICATE, 0);
     uint32_t local = add_region(map, "local", CLUSTER_LOCAL, 0);
+    bool serves[] = {false, true, true};
     uint32_t lost;
 
     (void)state;
@@ -117,18 +118,22 @@ static void buckets_with_too_few_living_copies_are_degraded(void **state)
         set_bucket(map, replicate, i, 2, both, 2);
     const struct cluster_region *region = cluster_map_region_by_id(map, redundant);
     assert_int_equal(cluster_map_wanted_copies(map, region), 2);
-    assert_int_equal(cluster_map_degraded(map, region, &lost), 3);
+    assert_int_equal(cluster_map_degraded(map, region, serves, &lost), 3);
     assert_int_equal(lost, 1);
     assert_true(cluster_bucket_has(&region->buckets[0], 2));
     assert_false(cluster_bucket_has(&region->buckets[1], 2));
     assert_int_equal(cluster_map_wanted_copies(map, cluster_map_region_by_id(map, replicate)), 2);
-    assert_int_equal(cluster_map_degraded(map, cluster_map_region_by_id(map, replicate), NULL), 0);
-    assert_int_equal(cluster_map_degraded(map, cluster_map_region_by_id(map, local), &lost), 0);
+    const struct cluster_region *copied = cluster_map_region_by_id(map, replicate);
+    assert_int_equal(cluster_map_degraded(map, copied, serves, NULL), 0);
+    assert_int_equal(
+        cluster_map_degraded(map, cluster_map_region_by_id(map, local), serves, &lost), 0);
     cluster_map_set_member_state(map, 2, CLUSTER_DOWN);
-    assert_int_equal(cluster_map_degraded(map, region, &lost), 4);
+    serves[2] = false;
+    assert_int_equal(cluster_map_degraded(map, region, serves, &lost), 4);
     assert_int_equal(lost, 2);
     assert_int_equal(cluster_map_wanted_copies(map, cluster_map_region_by_id(map, replicate)), 1);
-    assert_int_equal(cluster_map_degraded(map, cluster_map_region_by_id(map, replicate), &lost), 0);
+    assert_int_equal(cluster_map_degraded(map, copied, serves, &lost), 4); /* the primary is away */
+    assert_int_equal(lost, 0);
     assert_int_equal(cluster_map_seal(map), OK);
     cluster_map_unref(map);
 }
@@ -257,7 +262,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_and_numbers_are_found),
-        cmocka_unit_test(buckets_with_too_few_living_copies_are_degraded),
+        cmocka_unit_test(buckets_with_too_few_serving_copies_are_degraded),
         cmocka_unit_test(a_map_that_breaks_a_rule_is_not_sealed),
         cmocka_unit_test(words_are_those_of_the_command_line),
     };

@@ -211,6 +211,80 @@ static void test_nonsense_ends_the_connection_and_begins_anew(void **state)
     assert_int_equal(fixture->maps, 0);
 }
 
+static void answer_beacon(struct fake_locator *locator, uint64_t received, uint64_t epoch)
+{
+    Pb__PeerBeacon beacon = PB__PEER_BEACON__INIT;
+    beacon.number = ++locator->beacon_number;
+    beacon.received = received;
+    beacon.epoch = epoch;
+    assert_int_equal(PEER_SEND(locator->conn, BEACON, beacon, &beacon), OK);
+}
+
+static void test_confirmed_when_the_locator_answers_behind_the_acknowledgement(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_locator *locator = &fixture->locators[0];
+    locator_listen(locator);
+    assert_int_equal(link_start(fixture, 1, 60000), OK);
+    run(fixture, SEC);
+    assert_int_equal(locator->wishes, 0); /* nothing is acknowledged yet */
+    push_map(locator, 5, true);
+    run(fixture, MS);
+    assert_int_equal(locator->wishes, 1); /* at once */
+    uint64_t of_epoch_5 = locator->wished_number;
+    answer_beacon(locator, of_epoch_5 - 1, 5); /* sent before it came */
+    run(fixture, MS);
+    assert_int_equal(fixture->confirmations, 0);
+    push_map(locator, 6, true);
+    run(fixture, MS);
+    answer_beacon(locator, of_epoch_5, 6); /* of the older map */
+    answer_beacon(locator, locator->wished_number, 5);
+    run(fixture, MS);
+    assert_int_equal(fixture->confirmations, 0);
+    answer_beacon(locator, locator->wished_number, 6);
+    answer_beacon(locator, locator->wished_number, 6);
+    run(fixture, MS);
+    assert_int_equal(fixture->confirmations, 1);
+    uint32_t wishes = locator->wishes;
+    run(fixture, SEC);
+    assert_int_equal(locator->wishes, wishes);
+    locator_cut(locator);
+    run(fixture, SEC);
+    answer_beacon(locator, locator->wished_number, 6);
+    run(fixture, MS);
+    assert_int_equal(fixture->confirmations, 2); /* of the next connection */
+}
+
+static void test_server_that_leaves_says_so_and_does_not_come_back(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_locator *locator = &fixture->locators[0];
+    locator_listen(locator);
+    assert_int_equal(link_start(fixture, 1, 60000), OK);
+    run(fixture, SEC);
+    link_leave(fixture->link);
+    run(fixture, SEC);
+    assert_int_equal(locator->leaves, 1);
+    assert_true(link_is_up(fixture->link));
+    locator_cut(locator);
+    run(fixture, 5 * SEC);
+    assert_int_equal(locator->hellos, 1);
+    assert_false(link_is_up(fixture->link));
+    assert_int_equal(fixture->refusals, 0);
+}
+
+static void test_server_that_leaves_before_it_has_joined_looks_no_further(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(link_start(fixture, 1, 3000), OK);
+    run(fixture, SEC);
+    link_leave(fixture->link);
+    locator_listen(&fixture->locators[0]);
+    run(fixture, 5 * SEC);
+    assert_int_equal(fixture->locators[0].hellos, 0);
+    assert_int_equal(fixture->refusals, 0);
+}
+
 static void test_each_failing_allocation_is_survived(void **state)
 {
     struct fixture *fixture = *state;
@@ -254,6 +328,9 @@ int main(void)
         TEST(test_joined_server_ends_only_when_its_name_is_anothers),
         TEST(test_silent_locator_is_left),
         TEST(test_nonsense_ends_the_connection_and_begins_anew),
+        TEST(test_confirmed_when_the_locator_answers_behind_the_acknowledgement),
+        TEST(test_server_that_leaves_says_so_and_does_not_come_back),
+        TEST(test_server_that_leaves_before_it_has_joined_looks_no_further),
         TEST(test_each_failing_allocation_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,7 +32,8 @@ struct fake_locator {
     struct net_listener *listener;
     struct net_conn *conn; /* the newest */
     struct arena arena;
-    uint32_t hellos, beacons, acks, fetches, calls, answers;
+    uint32_t hellos, beacons, acks, fetches, calls, answers, wishes, leaves;
+    uint64_t wished_number; /* of the newest beacon that wants an answer */
     uint64_t acknowledged, last_call, hello_epoch;
     char hello_name[64], hello_groups[64];
     bool hello_has_cluster;
@@ -50,7 +51,7 @@ struct fixture {
     struct loop *loop;
     struct net *net;
     struct link *link;
-    uint32_t maps, stops, refusals, calls;
+    uint32_t maps, stops, refusals, calls, confirmations;
     uint64_t epoch;
     enum error refused;
     char refused_text[1024];
@@ -91,6 +92,10 @@ static void on_locator_message(struct fake_locator *locator, const Pb__PeerMessa
         break;
     case PB__PEER_MESSAGE__KIND_BEACON:
         locator->beacons++;
+        if (message->beacon->wants_answer) {
+            locator->wishes++;
+            locator->wished_number = message->beacon->number;
+        }
         locator->beacon_entries =
             message->beacon->n_region > 0 ? message->beacon->region[0]->entries : 0;
         break;
@@ -107,6 +112,9 @@ static void on_locator_message(struct fake_locator *locator, const Pb__PeerMessa
         break;
     case PB__PEER_MESSAGE__KIND_ANSWER:
         locator->answers++;
+        break;
+    case PB__PEER_MESSAGE__KIND_LEAVE:
+        locator->leaves++;
         break;
     default:
         fail_msg("kind %d", (int)message->kind_case);
@@ -224,6 +232,11 @@ static void on_refused(void *arg, enum error why, const char *text)
     snprintf(fixture->refused_text, sizeof(fixture->refused_text), "%s", text);
 }
 
+static void on_confirmed(void *arg)
+{
+    ((struct fixture *)arg)->confirmations++;
+}
+
 static void on_stop(void *arg)
 {
     ((struct fixture *)arg)->stops++;
@@ -260,6 +273,7 @@ static enum error link_start(struct fixture *fixture, uint32_t locator_count, ui
 {
     static const struct link_events events = {.on_map = on_map,
                                               .on_refused = on_refused,
+                                              .on_confirmed = on_confirmed,
                                               .on_stop = on_stop,
                                               .load = on_load,
                                               .on_call = on_call};
