@@ -102,6 +102,18 @@ static void write_status_json(struct slice body, const struct status_totals *tot
                    region.buckets, region.redundant_copies, (unsigned long long)region.entries,
                    (unsigned long long)region.bytes, region.degraded_buckets, region.lost_buckets);
     }
+    buf_append_text(out, "],\"degraded\":[");
+    struct status_degraded degraded;
+    walk = body;
+    for (bool first = true; cluster_status_next_degraded(&walk, &degraded); first = false) {
+        buf_append_text(out, first ? "{\"region\":" : ",{\"region\":");
+        row_json_string(out, degraded.region);
+        buf_printf(out,
+                   ",\"bucket\":%u,\"copies\":%u,\"wanted\":%u,\"waits_for\":", degraded.bucket,
+                   degraded.copies, degraded.wanted);
+        row_json_string(out, degraded.waits_for);
+        buf_append_byte(out, '}');
+    }
     buf_append_text(out, "],\"members\":");
     (void)write_members(body, OUTPUT_JSON, out); /* a failure stands in `out` */
     if (out->len > 0 && !out->failed)
@@ -121,8 +133,7 @@ static void write_status_table(struct slice body, const struct status_totals *to
     buf_printf(out, "CLUSTER  %s   map %llu   %u members\n", health,
                (unsigned long long)totals->epoch, members);
     if (totals->degraded_buckets > 0)
-        buf_printf(out,
-                   "         %u buckets have fewer copies than wanted, %u have none that serves\n",
+        buf_printf(out, "         %u buckets are not whole, %u have no copy that serves\n",
                    totals->degraded_buckets, totals->lost_buckets);
     walk = body;
     for (unsigned shown = 0; shown < 10 && cluster_status_next_degraded(&walk, &degraded);
@@ -241,7 +252,7 @@ static enum exit_status run_version(struct cli *cli, const void *options)
 const struct command status_command = {
     .name = "status",
     .usage = "[-o table|json]",
-    .summary = "Shows the cluster; ends with 8 when buckets have fewer copies than wanted",
+    .summary = "Shows the cluster; ends with 8 when buckets are not served or lack copies",
     .run = run_status,
 };
 

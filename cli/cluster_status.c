@@ -76,6 +76,7 @@ bool cluster_status_next_member(struct slice *walk, struct status_member *member
         {11, TO_U32, offsetof(struct status_member, primaries)},
         {12, TO_U32, offsetof(struct status_member, buckets)},
         {13, TO_U64, offsetof(struct status_member, uptime_s)},
+        {14, TO_U64, offsetof(struct status_member, incarnation)},
         {16, TO_TEXT, offsetof(struct status_member, version)},
     };
     struct slice message = {0};

@@ -20,7 +20,7 @@ struct status_member {
     struct slice name, role, host, state, version;
     struct slice message; /* for its groups: field 6, repeated */
     uint32_t port, http_port, clients, primaries, buckets;
-    uint64_t entries, bytes, uptime_s;
+    uint64_t entries, bytes, uptime_s, incarnation;
 };
 /* Start with *walk = the body. */
 bool cluster_status_next_member(struct slice *walk, struct status_member *member);

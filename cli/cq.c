@@ -22,6 +22,12 @@ static const struct option_row rows[] = {
      .value_name = "HOW",
      .help = "append, upsert or changelog; what suits the query if left out",
      .offset = offsetof(struct cq_options, encoding)},
+    {.name = "numeric-mode",
+     .kind = OPTION_STRING,
+     .default_text = "exact",
+     .value_name = "MODE",
+     .help = "exact, or flink: sums and averages as Flink rounds them",
+     .offset = offsetof(struct cq_options, numeric_mode)},
     {.name = "resume",
      .kind = OPTION_STRING,
      .value_name = "TOKEN",
@@ -72,6 +78,8 @@ static const struct word_row start_words[] = {{"snapshot", VUG_START_SNAPSHOT},
 static const struct word_row encoding_words[] = {{"append", VUG_ENCODING_APPEND},
                                                  {"upsert", VUG_ENCODING_UPSERT},
                                                  {"changelog", VUG_ENCODING_CHANGELOG}};
+
+static const struct word_row numeric_words[] = {{"exact", false}, {"flink", true}};
 
 static enum exit_status find_word(struct cli *cli, const char *option, const char *word,
                                   const struct word_row *words, size_t count, uint32_t *number)
@@ -255,8 +263,8 @@ err_after_loop:
     return status;
 }
 
-enum exit_status cq_online(struct cli *cli, const struct cq_options *options,
-                           enum vug_encoding encoding, struct cq_print *print)
+enum exit_status cq_online(struct cli *cli, const struct cq_options *options, struct cq_modes modes,
+                           struct cq_print *print)
 {
     struct vug_parameter parameters[LIMIT_PARAMETERS];
     struct online online = {.cli = cli, .options = options, .print = print};
@@ -278,8 +286,8 @@ enum exit_status cq_online(struct cli *cli, const struct cq_options *options,
             .parameters = parameters,
             .parameter_count = count,
             .start = (enum vug_start)start,
-            .encoding = encoding,
-            .late_rows = true,
+            .encoding = modes.encoding,
+            .numeric_mode = modes.flink,
             .progress = true,
             .token_every_batch = true, /* so that the END line can be resumed exactly */
             .resume = slice_text(options->resume == NULL ? "" : options->resume),
@@ -296,24 +304,28 @@ static enum exit_status run_cq(struct cli *cli, const void *into)
     const struct cq_options *options = into;
     struct cq_print print;
     enum output output = OUTPUT_TABLE;
-    uint32_t encoding = VUG_ENCODING_DEFAULT;
+    uint32_t encoding = VUG_ENCODING_DEFAULT, flink = false;
     enum exit_status status = cli_output(
         cli, CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_NDJSON) | CLI_FORMAT(OUTPUT_CSV),
         OUTPUT_NDJSON, &output);
     if (status == EXIT_OK && options->encoding != NULL)
         status = find_word(cli, "encoding", options->encoding, encoding_words,
                            sizeof encoding_words / sizeof encoding_words[0], &encoding);
+    if (status == EXIT_OK)
+        status = find_word(cli, "numeric-mode", options->numeric_mode, numeric_words,
+                           sizeof numeric_words / sizeof numeric_words[0], &flink);
     if (status != EXIT_OK)
         return status;
+    struct cq_modes modes = {(enum vug_encoding)encoding, flink != 0};
     if ((options->input == NULL) != (options->ddl == NULL))
         return cli_fail(
             cli, EXIT_USAGE, "vug cq --input FILE.csv --ddl FILE.sql QUERY",
             "--input and --ddl belong together: the rows, and the table that says what they are");
     cq_print_init(&print, cli, output);
     if (options->input != NULL)
-        status = cq_offline(cli, options, (enum vug_encoding)encoding, &print);
+        status = cq_offline(cli, options, modes, &print);
     else
-        status = cq_online(cli, options, (enum vug_encoding)encoding, &print);
+        status = cq_online(cli, options, modes, &print);
     cq_print_fini(&print);
     return status;
 }

@@ -14,7 +14,7 @@
 struct offline {
     struct cli *cli;
     const struct cq_options *options;
-    enum vug_encoding encoding;
+    struct cq_modes modes;
     struct cq_print *print;
     struct query_table tables[OFFLINE_TABLES_MAX]; /* in `catalog_arena` */
     uint32_t table_count;
@@ -145,6 +145,7 @@ static enum exit_status make_plan(struct offline *offline)
     struct query_statement statement;
     struct query_error why = {.message = ""};
     struct buf names;
+    enum query_numeric_mode mode = offline->modes.flink ? QUERY_FLINK : QUERY_EXACT;
     uint32_t count = 0;
     buf_init(&names);
     enum exit_status status = read_parameters(offline, &names, parameters, &count);
@@ -157,13 +158,14 @@ static enum exit_status make_plan(struct offline *offline)
         goto out;
     }
     if (error == OK)
-        error = query_plan_new(text, statement.select, &catalog, parameters, count, QUERY_EXACT,
+        error = query_plan_new(text, statement.select, &catalog, parameters, count, mode,
                                &offline->plan, &why);
     if (error == OK && query_plan_has_state(offline->plan))
         error = query_state_new(offline->plan, &offline->state);
     if (error != OK)
         status = fail_query(offline, "query", error, &why);
-    else if (offline->encoding == VUG_ENCODING_APPEND && !query_plan_is_append_only(offline->plan))
+    else if (offline->modes.encoding == VUG_ENCODING_APPEND &&
+             !query_plan_is_append_only(offline->plan))
         status = cli_fail(offline->cli, EXIT_FAILED, "--encoding upsert or changelog shows it",
                           "this query changes earlier results, which append cannot say");
 out:
@@ -201,7 +203,7 @@ static enum error on_result(void *arg, enum query_kind kind, const struct query_
 {
     struct offline *offline = arg;
     struct value values[LIMIT_COLUMNS];
-    bool upsert = offline->encoding == VUG_ENCODING_UPSERT;
+    bool upsert = offline->modes.encoding == VUG_ENCODING_UPSERT;
     if (upsert && kind == QUERY_UPDATE_BEFORE)
         return OK;
     if (upsert && kind == QUERY_INSERT)
@@ -269,6 +271,8 @@ static enum exit_status take_header(struct offline *offline)
                         offline->options->input, problem, SLICE_FMT(name));
     if (error != OK)
         return cli_fail_memory(offline->cli);
+    /* In a file of one column a line without anything is a NULL. */
+    offline->csv.empty_rows = offline->header.count == 1;
     if (key != NULL && !row_header_find(&offline->header, slice_text(key), &offline->key_column))
         return cli_fail(offline->cli, EXIT_FAILED, NULL, "%s has no column \"%s\"",
                         offline->options->input, key);
@@ -345,9 +349,9 @@ static enum exit_status take_file(struct offline *offline, int fd)
 }
 
 enum exit_status cq_offline(struct cli *cli, const struct cq_options *options,
-                            enum vug_encoding encoding, struct cq_print *print)
+                            struct cq_modes modes, struct cq_print *print)
 {
-    struct offline offline = {.cli = cli, .options = options, .encoding = encoding, .print = print};
+    struct offline offline = {.cli = cli, .options = options, .modes = modes, .print = print};
     struct buf script;
     bool from_stdin = strcmp(options->input, "-") == 0;
     int fd = -1;

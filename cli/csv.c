@@ -168,7 +168,7 @@ enum csv_result csv_next(struct csv *csv)
             len--;
         if (len > 0 && data[len - 1] == '\r')
             len--;
-        if (len == 0) {
+        if (len == 0 && !csv->empty_rows) {
             consume(csv, end, lines);
             continue;
         }

@@ -5,7 +5,7 @@
  * until CSV_END
  *
  * A bad row is told with its line and skipped; the rows after it are read as if nothing had been.
- * Empty lines are no rows. */
+ * Empty lines are no rows, unless the reader of a file of one column asks for them. */
 #ifndef VUG_CLI_CSV_H
 #define VUG_CLI_CSV_H
 
@@ -26,6 +26,7 @@ struct csv {
     size_t at;          /* consumed of it */
     bool ended;         /* nothing more will be fed */
     bool began;         /* the byte order mark was looked for */
+    bool empty_rows;    /* an empty line is a row of one empty field; the caller's to set */
     uint64_t line;      /* of the next byte, from 1 */
     uint64_t row_line;  /* where the row that was given began */
     uint64_t bytes;     /* consumed altogether */

@@ -261,6 +261,11 @@ static void on_read(void *arg, const struct row_header *header, const struct csv
     demo->window[(demo->window_first + demo->window_count++) % LIMIT_WRITER_WINDOW] = written;
 }
 
+static void on_note(void *arg, const char *text)
+{
+    cli_note(((struct demo *)arg)->cli, "%s", text);
+}
+
 static void on_import_end(void *arg, const struct vug_error *error)
 {
     struct demo *demo = arg;
@@ -276,7 +281,7 @@ static void on_import_end(void *arg, const struct vug_error *error)
 static void start_import(struct demo *demo)
 {
     static const struct importer_events events = {
-        .on_row = on_row, .on_read = on_read, .on_end = on_import_end};
+        .on_row = on_row, .on_note = on_note, .on_read = on_read, .on_end = on_import_end};
     enum error error =
         importer_new(demo->loop, demo->net, &demo->target,
                      &(struct importer_options){.region = "my_region",
@@ -501,6 +506,7 @@ static enum exit_status play(struct demo *demo)
     if (status == EXIT_OK && !demo->interrupted) {
         demo->target.locators[0] = demo->cluster.locator_address;
         demo->target.locator_count = 1;
+        demo->target.timeout_ms = (uint32_t)demo->cli->globals.timeout_ms;
         introduce(demo);
         status = make_region_and_table(demo);
     }
@@ -548,12 +554,6 @@ err_after_loop:
     return status;
 }
 
-static struct demo demo_zero(struct cli *cli, const struct demo_options *options,
-                             enum output output)
-{
-    return (struct demo){.cli = cli, .options = options, .output = output, .fd = -1};
-}
-
 static enum exit_status run_demo(struct cli *cli, const void *into)
 {
     const struct demo_options *options = into;
@@ -566,7 +566,7 @@ static enum exit_status run_demo(struct cli *cli, const void *into)
         return cli_fail(cli, EXIT_FAILED, "without --kill the demo runs to its end",
                         "--kill comes with clusters of several servers: with one, killing it loses "
                         "what is in memory");
-    struct demo demo = demo_zero(cli, options, output);
+    struct demo demo = {.cli = cli, .options = options, .output = output, .fd = -1};
     if (options->readings != NULL)
         snprintf(demo.path, sizeof demo.path, "%s", options->readings);
     else if (!demo_find_readings(demo.path, sizeof demo.path))

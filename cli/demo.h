@@ -3,8 +3,6 @@
 #ifndef VUG_CLI_DEMO_H
 #define VUG_CLI_DEMO_H
 
-#include <stdatomic.h>
-
 #include "cli/child.h"
 #include "cli/cli.h"
 
@@ -17,7 +15,6 @@ struct demo_cluster {
     struct text_host_port locator_address, server_address, http_address;
     struct loop_timer deadline;
     bool started, ending, late;
-    atomic_bool quiet;          /* for the reader threads */
     void (*on_lost)(void *arg); /* a member ended by itself */
     void *arg;
 };

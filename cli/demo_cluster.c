@@ -36,8 +36,7 @@ static void on_ended(void *arg, struct child *child)
 static void on_line(void *arg, const char *line)
 {
     struct demo_cluster *cluster = arg;
-    if (!atomic_load(&cluster->quiet)) /* that the others go is no news at the end */
-        cli_note(cluster->cli, "%s", line);
+    cli_note(cluster->cli, "%s", line);
 }
 
 static const struct child_events events = {
@@ -169,7 +168,6 @@ static void end_and_free(struct demo_cluster *cluster, struct child *child)
 void demo_cluster_end(struct demo_cluster *cluster)
 {
     cluster->ending = true;
-    atomic_store(&cluster->quiet, true);
     end_and_free(cluster, cluster->server); /* first, while it has a locator to tell */
     end_and_free(cluster, cluster->locator);
     loop_timer_fini(&cluster->deadline);

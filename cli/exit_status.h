@@ -14,7 +14,7 @@
     X(EXIT_ABSENT, 5, "no such region, key or member")                                             \
     X(EXIT_EXISTS, 6, "exists already, or a condition was not met")                                \
     X(EXIT_TIMEOUT, 7, "timed out")                                                                \
-    X(EXIT_DEGRADED, 8, "degraded: it serves, with fewer copies than wanted")                      \
+    X(EXIT_DEGRADED, 8, "degraded: a bucket is not served, or lacks copies")                       \
     X(EXIT_NO_LOCATOR, 69, "no locator reachable within the wait")                                 \
     X(EXIT_INTERNAL, 70, "internal error, please report")                                          \
     X(EXIT_DATA_DIR, 73, "data directory in use or not writable")                                  \

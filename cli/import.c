@@ -79,6 +79,12 @@ static void on_row(void *arg, uint64_t line, const char *problem)
         cli_note(import->cli, "... and more bad rows");
 }
 
+static void on_note(void *arg, const char *text)
+{
+    struct import *import = arg;
+    cli_note(import->cli, "%s%s", import->progress_shown ? "\n" : "", text);
+}
+
 static void on_end(void *arg, const struct vug_error *error)
 {
     struct import *import = arg;
@@ -119,7 +125,9 @@ static enum exit_status finish(struct import *import, const struct vug_target *t
         status = EXIT_FAILED;
     }
     cli_note(cli, "%s %llu rows into %s in %llu.%02llu s (%llu rows/s), %llu bad",
-             status == EXIT_OK || counts.bad > 0 ? "imported" : "stopped after",
+             status == EXIT_OK || (status == EXIT_FAILED && import->error.error == OK)
+                 ? "imported"
+                 : "stopped after",
              (unsigned long long)counts.written, region, (unsigned long long)(us / 1000000),
              (unsigned long long)(us / 10000 % 100),
              (unsigned long long)(us == 0 ? 0 : counts.written * 1000000 / us),
@@ -130,7 +138,8 @@ static enum exit_status finish(struct import *import, const struct vug_target *t
 static enum exit_status run_loop(struct import *import, const struct vug_target *target,
                                  const struct importer_options *options)
 {
-    static const struct importer_events events = {.on_row = on_row, .on_end = on_end};
+    static const struct importer_events events = {
+        .on_row = on_row, .on_note = on_note, .on_end = on_end};
     struct net *net = NULL;
     enum exit_status status = EXIT_INTERNAL;
     enum error error = loop_event_new(&import->loop);
@@ -203,11 +212,16 @@ const struct command import_command = {
     .usage = "REGION FILE.csv --key COLUMN [--rate N]",
     .summary = "Writes the rows of a CSV file, each as a JSON document, each exactly once; - reads "
                "from stdin",
-    .details = "The first row names the fields. A field that is a JSON number stays one, an empty "
-               "one is null,\n"
-               "anything else is a string. Every row is one write, in file order. Bad rows are "
-               "named and counted;\n"
-               "with any the exit status is 1.",
+    .details =
+        "The first row names the fields. A field that is a JSON number stays one, an empty "
+        "one is null,\n"
+        "anything else is a string. Every row is one write, in file order. Bad rows are "
+        "named and counted;\n"
+        "with any the exit status is 1. A server that is lost is waited for as long as "
+        "--timeout. If it comes back\n"
+        "restarted, and so without the rows that it had acknowledged, the import ends with 1; "
+        "with --server\n"
+        "nobody can tell.",
     .rows = rows,
     .row_count = sizeof rows / sizeof rows[0],
     .options_size = sizeof(struct import_options),

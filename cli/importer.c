@@ -1,9 +1,14 @@
 #include "cli/importer.h"
 
+#include "cli/cluster_status.h"
 #include "cli/input.h"
+#include "client/wire.h"
 #include "common/mem.h"
 
+#include <stdarg.h>
 #include <stdio.h>
+
+#define ASK_AGAIN_US (200u * 1000)
 
 struct importer {
     struct loop *loop;
@@ -20,6 +25,15 @@ struct importer {
     struct importer_counts counts;
     uint64_t start_us, paced_rows; /* for the rate */
     struct loop_timer pace;
+
+    /* Which server it is. */
+    uint32_t patience_ms;
+    struct vug_client *locator; /* NULL: the target is straight */
+    struct text_host_port server;
+    uint64_t incarnation;           /* whose acknowledgements were counted; 0: not known yet */
+    uint32_t connection, asked_for; /* connections so far; that which the locator is asked for */
+    bool connected, asking, away;
+    struct loop_timer ask_again;
 };
 
 static void end(struct importer *importer, const struct vug_error *error)
@@ -197,6 +211,8 @@ static void on_input_end(void *arg, int error_number)
 static void on_done(void *arg, uint64_t tag, const struct vug_error *error)
 {
     struct importer *importer = arg;
+    if (error != NULL && error->code == 0)
+        return; /* nobody has answered, and on_failed() comes */
     if (error == NULL)
         importer->counts.written++;
     else if (error->error == ERROR_NOT_FOUND || error->error == ERROR_UNAUTHORIZED)
@@ -219,15 +235,138 @@ static void on_room(void *arg)
 
 static void on_failed(void *arg, const struct vug_error *error)
 {
-    end(arg, error);
+    struct importer *importer = arg;
+    struct vug_error told;
+    vug_error_set(&told, error->error, "%s; %llu rows were acknowledged", error->text,
+                  (unsigned long long)importer->counts.written);
+    told.code = error->code;
+    end(importer, &told);
+}
+
+/* ---- Losing the server, and finding out whether it is the same that is back ---- */
+
+static void note(struct importer *importer, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void note(struct importer *importer, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    importer->events.on_note(importer->arg, text);
+}
+
+static void go_on(struct importer *importer)
+{
+    if (importer->away)
+        note(importer, "connected to the server %s:%u again", importer->server.host,
+             (unsigned)importer->server.port);
+    importer->away = false;
+    vug_writer_proceed(importer->writer);
+}
+
+/* What the server of another incarnation holds begins after what was acknowledged so far. */
+static void compare(struct importer *importer, uint64_t incarnation)
+{
+    struct vug_error error;
+    if (importer->counts.written > 0 && incarnation != importer->incarnation) {
+        vug_error_set(&error, ERROR_INVALID,
+                      "the server was restarted and begins empty: the %llu rows that were "
+                      "acknowledged before are gone with it; import the file again",
+                      (unsigned long long)importer->counts.written);
+        end(importer, &error);
+        return;
+    }
+    importer->incarnation = incarnation;
+    go_on(importer);
+}
+
+static void on_members(void *arg, const struct vug_error *error, struct slice body);
+
+/* ClusterStatusRequest: 1 want_members. */
+static void ask_which(struct importer *importer)
+{
+    struct buf body;
+    if (importer->asking || importer->over)
+        return;
+    buf_init(&body);
+    vug_wire_uint(&body, 1, 1);
+    enum error error = body.failed ? ERROR_MEMORY
+                                   : vug_client_call(importer->locator, VUG_CLUSTER_STATUS,
+                                                     buf_slice(&body), on_members, importer);
+    buf_fini(&body);
+    if (error != OK) {
+        end_kind(importer, error, error_text(error));
+        return;
+    }
+    importer->asking = true;
+    importer->asked_for = importer->connection;
+}
+
+/* A locator that does not answer, or does not know the server yet, is asked again, for as long as
+ * the writer is patient. */
+static void on_members(void *arg, const struct vug_error *error, struct slice body)
+{
+    struct importer *importer = arg;
+    struct status_member member;
+    importer->asking = false;
+    if (importer->over || !importer->connected)
+        return;
+    if (importer->asked_for != importer->connection) {
+        ask_which(importer);
+        return;
+    }
+    while (error == NULL && cluster_status_next_member(&body, &member))
+        if (slice_equal(member.role, slice_text("server")) &&
+            slice_equal(member.host, slice_text(importer->server.host)) &&
+            member.port == importer->server.port) {
+            compare(importer, member.incarnation);
+            return;
+        }
+    loop_timer_set(&importer->ask_again, ASK_AGAIN_US);
+}
+
+static void on_ask_again(void *arg)
+{
+    struct importer *importer = arg;
+    if (importer->connected)
+        ask_which(importer);
+}
+
+static void on_connected(void *arg, const struct text_host_port *server)
+{
+    struct importer *importer = arg;
+    importer->server = *server;
+    importer->connected = true;
+    importer->connection++;
+    if (importer->locator == NULL)
+        go_on(importer);
+    else
+        ask_which(importer);
+}
+
+static void on_disconnected(void *arg, const struct text_host_port *server,
+                            const struct vug_error *why)
+{
+    struct importer *importer = arg;
+    importer->connected = false;
+    if (importer->over || importer->away)
+        return;
+    importer->away = true;
+    note(importer, "lost the server %s:%u: %s; trying again for %u s", server->host,
+         (unsigned)server->port, error_text(why->error), (importer->patience_ms + 999) / 1000);
 }
 
 enum error importer_new(struct loop *loop, struct net *net, const struct vug_target *target,
                         const struct importer_options *options,
                         const struct importer_events *events, void *arg, struct importer **out)
 {
-    static const struct vug_writer_events writer_events = {
-        .on_done = on_done, .on_room = on_room, .on_failed = on_failed};
+    static const struct vug_writer_events writer_events = {.on_done = on_done,
+                                                           .on_room = on_room,
+                                                           .on_connected = on_connected,
+                                                           .on_disconnected = on_disconnected,
+                                                           .on_failed = on_failed};
     static const struct input_events input_events = {.on_chunk = on_chunk, .on_end = on_input_end};
     struct importer *importer = mem_zalloc(sizeof *importer);
     if (importer == NULL)
@@ -237,17 +376,23 @@ enum error importer_new(struct loop *loop, struct net *net, const struct vug_tar
     importer->events = *events;
     importer->arg = arg;
     importer->start_us = loop_now_us(loop);
+    importer->patience_ms = target->timeout_ms == 0 ? VUG_TIMEOUT_MS : target->timeout_ms;
     csv_init(&importer->csv);
     row_header_init(&importer->header);
     buf_init(&importer->document);
     enum error error = loop_timer_init(&importer->pace, loop, on_pace, importer);
+    if (error == OK)
+        error = loop_timer_init(&importer->ask_again, loop, on_ask_again, importer);
+    if (error == OK && !target->straight)
+        error = vug_client_new(loop, net, target, VUG_TO_LOCATOR, &importer->locator);
     if (error != OK)
-        goto err_after_importer;
-    error =
-        vug_writer_new(loop, net, target, &(struct vug_writer_options){.region = options->region},
-                       &writer_events, importer, &importer->writer);
+        goto err_after_timers;
+    error = vug_writer_new(loop, net, target,
+                           &(struct vug_writer_options){.region = options->region,
+                                                        .give_up_ms = importer->patience_ms},
+                           &writer_events, importer, &importer->writer);
     if (error != OK)
-        goto err_after_timer;
+        goto err_after_locator;
     error = input_new(loop, options->fd, &input_events, importer, &importer->input);
     if (error != OK)
         goto err_after_writer;
@@ -257,9 +402,12 @@ enum error importer_new(struct loop *loop, struct net *net, const struct vug_tar
 
 err_after_writer:
     vug_writer_free(importer->writer);
-err_after_timer:
+err_after_locator:
+    if (importer->locator != NULL)
+        vug_client_free(importer->locator);
+err_after_timers:
+    loop_timer_fini(&importer->ask_again);
     loop_timer_fini(&importer->pace);
-err_after_importer:
     mem_free(importer);
     return error;
 }
@@ -268,6 +416,9 @@ void importer_free(struct importer *importer)
 {
     input_free(importer->input);
     vug_writer_free(importer->writer);
+    if (importer->locator != NULL)
+        vug_client_free(importer->locator);
+    loop_timer_fini(&importer->ask_again);
     loop_timer_fini(&importer->pace);
     csv_fini(&importer->csv);
     row_header_fini(&importer->header);

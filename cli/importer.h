@@ -23,10 +23,13 @@ struct importer_options {
 struct importer_events {
     /* A row that was not written, or, with `problem` NULL, was: `line` is where it begins. */
     void (*on_row)(void *arg, uint64_t line, const char *problem);
+    /* A line for people: the server was lost, or is back. */
+    void (*on_note)(void *arg, const char *text);
     /* A row is about to be written; NULL allowed. */
     void (*on_read)(void *arg, const struct row_header *header, const struct csv *csv);
     /* Everything is answered, or it went wrong as a whole: `error`, with `problem` of the file when
-     * error->error is ERROR_INVALID. */
+     * error->error is ERROR_INVALID. That is also the error when the server was restarted in the
+     * meantime, so that rows that it had acknowledged are gone: the text says all. */
     void (*on_end)(void *arg, const struct vug_error *error);
 };
 
@@ -34,7 +37,9 @@ struct importer_counts {
     uint64_t rows, written, bad, bytes; /* rows: taken by the writer; bytes: of the file, read */
 };
 
-/* Starts. ERROR_MEMORY, ERROR_IO. */
+/* Starts. A server that is lost is waited for as long as the target's timeout_ms. Behind a locator
+ * each new connection is compared with the first one's incarnation; a straight target's server
+ * cannot be. ERROR_MEMORY, ERROR_IO. */
 enum error importer_new(struct loop *loop, struct net *net, const struct vug_target *target,
                         const struct importer_options *options,
                         const struct importer_events *events, void *arg,

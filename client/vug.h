@@ -176,6 +176,12 @@ struct vug_writer_events {
     void (*on_done)(void *arg, uint64_t tag, const struct vug_error *error);
     /* There is room again after an ERROR_BUSY. NULL allowed. */
     void (*on_room)(void *arg);
+    /* There is a connection to a server. NULL allowed; otherwise nothing is sent there before
+     * vug_writer_proceed(), so that one can look first which server it is. */
+    void (*on_connected)(void *arg, const struct text_host_port *server);
+    /* It broke. While something is unanswered the writer looks for a server again. NULL allowed. */
+    void (*on_disconnected)(void *arg, const struct text_host_port *server,
+                            const struct vug_error *why);
     /* The writer has given up: what was unanswered was reported to on_done() with this error; it
      * takes nothing more. */
     void (*on_failed)(void *arg, const struct vug_error *error);
@@ -192,6 +198,9 @@ void vug_writer_free(struct vug_writer *writer); /* what is unanswered stays in 
  * ERROR_MEMORY. ERROR_SHUTDOWN after on_failed(). */
 enum error vug_writer_put(struct vug_writer *writer, const struct value *key,
                           const struct value *value, uint64_t tag);
+/* The answer to on_connected(), from inside it or later. Without effect when that connection is
+ * lost. */
+void vug_writer_proceed(struct vug_writer *writer);
 uint32_t vug_writer_unanswered(const struct vug_writer *writer);
 uint64_t vug_writer_reconnects(const struct vug_writer *writer);
 

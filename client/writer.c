@@ -46,6 +46,7 @@ struct vug_writer {
     struct batch *first, *last;
     uint32_t unanswered;
     bool wants_room; /* somebody got ERROR_BUSY */
+    bool held;       /* the present connection, until vug_writer_proceed() */
     bool failed, ended;
     unsigned in_calls;
     uint64_t reconnects;
@@ -161,8 +162,8 @@ static enum error close_batch(struct vug_writer *writer, struct batch *batch)
 /* Sends what was not sent on this connection, in order. */
 static void send_batches(struct vug_writer *writer)
 {
-    for (struct batch *batch = writer->first; batch != NULL && writer->conn != NULL;
-         batch = batch->next) {
+    for (struct batch *batch = writer->first;
+         batch != NULL && writer->conn != NULL && !writer->held; batch = batch->next) {
         if (batch->sent)
             continue;
         if (batch->count == 0)
@@ -218,14 +219,17 @@ static void retry_later(struct vug_writer *writer)
 static void on_conn_closed(void *arg, const struct vug_error *error)
 {
     struct vug_writer *writer = arg;
-    (void)error;
+    struct text_host_port server = *vug_conn_peer(writer->conn);
     writer->conn = NULL;
+    writer->held = false;
     for (struct batch *batch = writer->first; batch != NULL; batch = batch->next)
         batch->sent = false;
     if (writer->first != NULL) {
         writer->reconnects++;
         retry_later(writer);
     }
+    if (writer->events.on_disconnected != NULL)
+        writer->events.on_disconnected(writer->arg, &server, error);
 }
 
 static void on_route_ready(void *arg, struct vug_conn *conn)
@@ -234,7 +238,12 @@ static void on_route_ready(void *arg, struct vug_conn *conn)
     struct vug_writer *writer = arg;
     vug_conn_adopt(conn, &events, writer);
     writer->conn = conn;
-    send_batches(writer);
+    if (writer->events.on_connected == NULL) {
+        send_batches(writer);
+        return;
+    }
+    writer->held = true;
+    writer->events.on_connected(writer->arg, vug_conn_peer(conn));
 }
 
 static void on_route_failed(void *arg, const struct vug_error *error)
@@ -406,6 +415,13 @@ enum error vug_writer_put(struct vug_writer *writer, const struct value *key,
     writer->unanswered++;
     loop_timer_set(&writer->flush, 0);
     return OK;
+}
+
+void vug_writer_proceed(struct vug_writer *writer)
+{
+    writer->held = false;
+    if (writer->conn != NULL)
+        send_batches(writer);
 }
 
 uint32_t vug_writer_unanswered(const struct vug_writer *writer)

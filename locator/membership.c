@@ -287,9 +287,10 @@ void membership_peer_gone(struct locator *locator, struct peer *peer, const char
         log_line(locator->log, LOG_INFO, "membership", "VG1205",
                  "server %s has ended as it was told to", peer->name);
     else
-        log_line(locator->log, LOG_WARN, "membership", "VG1210",
-             "lost the connection to server %s: %s; clients are not sent there until it is back",
-             peer->name, why);
+        log_line(
+            locator->log, LOG_WARN, "membership", "VG1210",
+            "lost the connection to server %s: %s; clients are not sent there until it is back",
+            peer->name, why);
 }
 
 void membership_leaves(struct locator *locator, struct member *member)

@@ -355,8 +355,7 @@ uint32_t cluster_map_degraded(const struct cluster_map *map, const struct cluste
         const struct cluster_bucket *bucket = &region->buckets[i];
         uint32_t serving = cluster_map_serving_copies(bucket, serves);
 
-        degraded +=
-            serving < wanted || bucket->primary == CLUSTER_NONE || !serves[bucket->primary];
+        degraded += serving < wanted || bucket->primary == CLUSTER_NONE || !serves[bucket->primary];
         none += serving == 0;
     }
     if (lost != NULL)

@@ -183,8 +183,8 @@ uint32_t cluster_map_wanted_copies(const struct cluster_map *map,
 /* How many copies of a bucket serve. `serves` tells it of each member of the map. */
 uint32_t cluster_map_serving_copies(const struct cluster_bucket *bucket, const bool *serves);
 
-/* Buckets of a region with fewer serving copies than wanted, or whose primary does not serve; *lost,
- * if asked for, counts those with none. `serves` as above. */
+/* Buckets of a region with fewer serving copies than wanted, or whose primary does not serve;
+ * *lost, if asked for, counts those with none. `serves` as above. */
 uint32_t cluster_map_degraded(const struct cluster_map *map, const struct cluster_region *region,
                               const bool *serves, uint32_t *lost);
 

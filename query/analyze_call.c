@@ -214,7 +214,8 @@ static const struct expr *finish_function(struct analysis *analysis, struct expr
         if (word->kind == EXPR_ABS && !query_type_is_numeric(expr->type) &&
             expr->type.kind != QUERY_TYPE_NULL) {
             char name[32];
-            analyze_fail(analysis, expr->at, "ABS takes a number, not a %s",
+            analyze_fail(analysis, expr->at, "ABS takes a number, not %s %s",
+                         query_type_article(expr->type.kind),
                          analyze_type_name(expr->type, false, name));
             return NULL;
         }

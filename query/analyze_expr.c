@@ -79,8 +79,9 @@ const struct expr *analyze_require(struct analysis *analysis, const struct expr 
     if (!expr->is_dynamic) {
         if (expr->type.kind == kind || expr->type.kind == QUERY_TYPE_NULL)
             return expr;
-        analyze_fail(analysis, expr->at, "%s takes a %s, not a %s; CAST(... AS %s) converts it",
-                     what, analyze_type_name(type, false, wanted),
+        analyze_fail(analysis, expr->at, "%s takes %s %s, not %s %s; CAST(... AS %s) converts it",
+                     what, query_type_article(kind), analyze_type_name(type, false, wanted),
+                     query_type_article(expr->type.kind),
                      analyze_type_name(expr->type, false, found), wanted);
         return NULL;
     }
@@ -144,6 +145,45 @@ static bool both_integers(const struct expr *expr)
     return true;
 }
 
+static const struct expr *boolean_constant(struct analysis *analysis, bool truth, uint32_t at)
+{
+    struct query_value value = {.kind = QUERY_TYPE_BOOLEAN, .boolean = truth};
+    return analyze_constant(analysis, &value, (struct query_type){.kind = QUERY_TYPE_BOOLEAN}, at);
+}
+
+/* What Flink's planner makes of a column compared with itself, so that NaN equals itself there:
+ * `d = d` is `d IS NOT NULL OR NULL`, `d <> d` is `d IS NULL AND NULL`. */
+static const struct expr *compared_with_itself(struct analysis *analysis, const struct expr *expr)
+{
+    if (expr->kind == EXPR_DISTINCT)
+        return boolean_constant(analysis, expr->negated, expr->at);
+    bool holds =
+        expr->op == AST_EQUAL || expr->op == AST_LESS_EQUAL || expr->op == AST_GREATER_EQUAL;
+    struct query_value null = {.kind = QUERY_TYPE_NULL};
+    struct query_type boolean = {.kind = QUERY_TYPE_BOOLEAN};
+    struct expr *test = analyze_node(analysis, EXPR_IS, 1, expr->at);
+    struct expr *chain = analyze_node(analysis, holds ? EXPR_OR : EXPR_AND, 2, expr->at);
+    const struct expr *unknown =
+        analyze_constant(analysis, &null, (struct query_type){.kind = QUERY_TYPE_NULL}, expr->at);
+    if (analysis->status != OK)
+        return NULL;
+    test->op = AST_IS_NULL;
+    test->negated = holds;
+    test->type = boolean;
+    test->args[0] = expr->args[0];
+    chain->type = boolean;
+    chain->args[0] = test;
+    chain->args[1] = unknown;
+    return chain;
+}
+
+static bool is_with_itself(const struct expr *expr)
+{
+    return (expr->kind == EXPR_COMPARE || expr->kind == EXPR_DISTINCT) && expr->count == 2 &&
+           expr->args[0]->kind == EXPR_SLOT && expr->args[1]->kind == EXPR_SLOT &&
+           expr->args[0]->index == expr->args[1]->index;
+}
+
 static const struct expr *comparison(struct analysis *analysis, const struct ast_expr *ast,
                                      enum expr_kind kind)
 {
@@ -151,6 +191,8 @@ static const struct expr *comparison(struct analysis *analysis, const struct ast
     if (expr == NULL)
         return NULL;
     expr->op = ast->op;
+    if (analysis->plan->mode == QUERY_FLINK && is_with_itself(expr))
+        return compared_with_itself(analysis, expr);
     struct query_type type;
     bool is_dynamic;
     /* Integers of any width compare as they are. */

@@ -54,6 +54,38 @@ static size_t columns_between(struct slice text, size_t from, size_t to)
     return columns;
 }
 
+/* Characters that terminals show two columns wide: East Asian wide and full-width ones. */
+static bool is_wide(uint32_t character)
+{
+    static const uint32_t wide[][2] = {
+        {0x1100, 0x115F},   {0x2E80, 0x303E},   {0x3041, 0x33FF},   {0x3400, 0x4DBF},
+        {0x4E00, 0x9FFF},   {0xA000, 0xA4CF},   {0xA960, 0xA97C},   {0xAC00, 0xD7A3},
+        {0xF900, 0xFAFF},   {0xFE30, 0xFE6F},   {0xFF01, 0xFF60},   {0xFFE0, 0xFFE6},
+        {0x1F300, 0x1F64F}, {0x1F680, 0x1F6FF}, {0x1F900, 0x1FAFF}, {0x20000, 0x3FFFD},
+    };
+    for (size_t i = 0; i < sizeof wide / sizeof wide[0]; i++)
+        if (character >= wide[i][0] && character <= wide[i][1])
+            return true;
+    return false;
+}
+
+/* How many columns of a terminal [from, to) fills; the text is UTF-8. */
+static size_t width_between(struct slice text, size_t from, size_t to)
+{
+    size_t width = 0;
+    while (from < to) {
+        uint8_t byte = text.data[from++];
+        uint32_t character = byte < 0x80   ? byte
+                             : byte < 0xE0 ? byte & 0x1Fu
+                             : byte < 0xF0 ? byte & 0x0Fu
+                                           : byte & 0x07u;
+        for (; from < to && is_continuation(text.data[from]); from++)
+            character = character << 6 | (text.data[from] & 0x3Fu);
+        width += is_wide(character) ? 2 : 1;
+    }
+    return width;
+}
+
 /* Appends the line [begin, end) and the caret line for `at`. */
 static void append_line(struct query_error *error, size_t used, struct slice text, size_t begin,
                         size_t end, size_t at)
@@ -64,7 +96,7 @@ static void append_line(struct query_error *error, size_t used, struct slice tex
     size_t to = forward(text, from, end, COLUMNS_SHOWN);
     char *out = error->message + used;
     /* Room for the line in bytes, the dots, the caret's line and the final 0. */
-    size_t room = sizeof error->message - used - COLUMNS_BEFORE - 16;
+    size_t room = sizeof error->message - used - 2 * COLUMNS_BEFORE - 16;
     while (to - from > room) {
         to--;
         while (to > at && is_continuation(text.data[to]))
@@ -82,7 +114,7 @@ static void append_line(struct query_error *error, size_t used, struct slice tex
         out += 3;
     }
     *out++ = '\n';
-    size_t blanks = columns_between(text, from, at) + (from > begin ? 3 : 0);
+    size_t blanks = width_between(text, from, at) + (from > begin ? 3 : 0);
     memset(out, ' ', blanks);
     out[blanks] = '^';
     out[blanks + 1] = '\0';

@@ -5,7 +5,8 @@
 
 #include "query/query.h"
 
-/* Fills `error` for the byte at offset `at` of `text`. Columns count characters, not bytes. A long
+/* Fills `error` for the byte at offset `at` of `text`. Columns count characters, not bytes;
+ * the caret stands behind wide characters where a terminal shows them. A long
  * line is clipped around the caret; control characters are shown as blanks. */
 void caret_error(struct query_error *error, struct slice text, size_t at, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

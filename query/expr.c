@@ -373,7 +373,8 @@ static enum error evaluate_expect(const struct expr *expr, const struct expr_inp
     enum error status = expr_evaluate(expr->args[0], input, result);
     if (status != OK || is_null(result) || result->kind == expr->type.kind)
         return status;
-    caret_plain(input->error, "a field is a %s where a %s was expected", kind_name(result),
+    caret_plain(input->error, "a field is %s %s where a %s was expected",
+                query_type_article(result->kind), kind_name(result),
                 expr->type.kind == QUERY_TYPE_DOUBLE
                     ? "number"
                     : kind_name(&(struct query_value){.kind = expr->type.kind}));

@@ -72,13 +72,13 @@ static bool to_integer(const struct json_token *token, enum query_type_kind kind
     return integer <= max[kind] && integer >= -max[kind] - 1;
 }
 
+/* A number beyond the type's range is an infinity, as it is to those who read the document. */
 static bool to_floating(const struct json_token *token, enum query_type_kind kind,
                         struct query_value *value)
 {
     double number;
     bool special = token->type == JSON_STRING && special_double(token->text, &number);
-    if (!special &&
-        (!is_number(token) || !read_double(token->text, &number) || __builtin_isinf(number)))
+    if (!special && (!is_number(token) || !read_double(token->text, &number)))
         return false;
     if (kind == QUERY_TYPE_DOUBLE) {
         *value = (struct query_value){.kind = kind, .float64 = number};
@@ -88,7 +88,7 @@ static bool to_floating(const struct json_token *token, enum query_type_kind kin
     if (!special && !number_parse_float(token->text, &single))
         return false;
     *value = (struct query_value){.kind = kind, .float32 = single};
-    return special || !__builtin_isinf(single);
+    return true;
 }
 
 static bool to_decimal(const struct json_token *token, struct query_type type,
@@ -204,6 +204,7 @@ static enum error to_declared(const struct json_token *token, struct query_type 
         value->scale = type.precision;
         return OK;
     case QUERY_TYPE_NULL:
+    case QUERY_TYPE_VARIANT: /* no column is declared so */
         break;
     }
     return OK;

@@ -83,10 +83,11 @@ static const struct unsupported unsupported[] = {
 
 /* Where the token that does not fit stands. */
 struct context {
-    struct token found, previous;
+    struct token found, previous, next;
     uint32_t parentheses;
     bool start, in_from;
-    struct parse_shadow shadow; /* before the token */
+    bool has_next; /* false: nothing follows that is a token */
+    struct parse_shadow before_previous, before_found;
 };
 
 static bool is_word(struct parse *parse, struct token token, const char *capitals)
@@ -136,75 +137,80 @@ struct expectation {
     int token;
     enum group group;
     const char *text;
-    bool word; /* a keyword that a misspelt word may have meant */
+    const char *keyword; /* that a misspelt word may have meant; NULL: none */
 };
 
 /* In the order in which they are told. The first of a group speaks for it. */
 static const struct expectation expectations[] = {
-    {TOKEN_CASE, EXPRESSION, "an expression", false},
-    {TOKEN_CAST, EXPRESSION, "CAST", false},
-    {TOKEN_INTEGER, EXPRESSION, "a number", false},
-    {TOKEN_STRING, EXPRESSION, "a string in quotes", false},
-    {TOKEN_TRUE, EXPRESSION, "TRUE", false},
-    {TOKEN_FALSE, EXPRESSION, "FALSE", false},
-    {TOKEN_NULL, EXPRESSION, "NULL", true},
-    {TOKEN_ID, EXPRESSION, "a name", false},
-    {TOKEN_SELECT, ALONE, "SELECT", true},
-    {TOKEN_CREATE, ALONE, "CREATE TABLE", false},
-    {TOKEN_DROP, ALONE, "DROP TABLE", false},
-    {TOKEN_SHOW, ALONE, "SHOW TABLES", false},
-    {TOKEN_DESCRIBE, ALONE, "DESCRIBE", true},
-    {TOKEN_EXPLAIN, ALONE, "EXPLAIN", true},
-    {TOKEN_TABLE, ALONE, "TABLE", true},
-    {TOKEN_TABLES, ALONE, "TABLES", true},
-    {TOKEN_IF, ALONE, "IF", false},
-    {TOKEN_EXISTS, ALONE, "EXISTS", true},
-    {TOKEN_FROM, ALONE, "FROM", true},
-    {TOKEN_WHERE, ALONE, "WHERE", true},
-    {TOKEN_GROUP, ALONE, "GROUP BY", false},
-    {TOKEN_HAVING, ALONE, "HAVING", true},
-    {TOKEN_WINDOW, ALONE, "WINDOW", true},
-    {TOKEN_BY, ALONE, "BY", false},
-    {TOKEN_AS, ALONE, "AS", false},
-    {TOKEN_OVER, ALONE, "OVER", true},
-    {TOKEN_PARTITION, ALONE, "PARTITION BY", false},
-    {TOKEN_ORDER, ALONE, "ORDER BY", false},
-    {TOKEN_ROWS, ALONE, "ROWS", true},
-    {TOKEN_RANGE, ALONE, "RANGE", true},
-    {TOKEN_UNBOUNDED, ALONE, "UNBOUNDED", true},
-    {TOKEN_CURRENT, ALONE, "CURRENT ROW", false},
-    {TOKEN_ROW, ALONE, "ROW", false},
-    {TOKEN_PRECEDING, ALONE, "PRECEDING", true},
-    {TOKEN_WHEN, ALONE, "WHEN", true},
-    {TOKEN_THEN, ALONE, "THEN", true},
-    {TOKEN_ELSE, ALONE, "ELSE", true},
-    {TOKEN_END, ALONE, "END", true},
-    {TOKEN_DISTINCT, ALONE, "DISTINCT FROM", false},
-    {TOKEN_WITH, ALONE, "WITH", true},
-    {TOKEN_COMMA, ALONE, "\",\"", false},
-    {TOKEN_LP, ALONE, "\"(\"", false},
-    {TOKEN_RP, ALONE, "\")\"", false},
-    {TOKEN_CONCAT, OPERATOR, "an operator", false},
-    {TOKEN_NOT, OPERATOR, "NOT", true},
-    {TOKEN_EQ, OPERATOR, "\"=\"", false},
-    {TOKEN_AND, OPERATOR, "AND", true},
-    {TOKEN_OR, OPERATOR, "OR", true},
-    {TOKEN_IS, OPERATOR, "IS", true},
-    {TOKEN_IN, OPERATOR, "IN", true},
-    {TOKEN_LIKE, OPERATOR, "LIKE", true},
-    {TOKEN_BETWEEN, OPERATOR, "BETWEEN", true},
-    {0, ALONE, "the end of the statement", false},
+    {TOKEN_CASE, EXPRESSION, "an expression", "CASE"},
+    {TOKEN_CAST, EXPRESSION, "CAST", "CAST"},
+    {TOKEN_INTEGER, EXPRESSION, "a number", NULL},
+    {TOKEN_STRING, EXPRESSION, "a string in quotes", NULL},
+    {TOKEN_TRUE, EXPRESSION, "TRUE", "TRUE"},
+    {TOKEN_FALSE, EXPRESSION, "FALSE", "FALSE"},
+    {TOKEN_NULL, EXPRESSION, "NULL", "NULL"},
+    {TOKEN_ID, EXPRESSION, "a name", NULL},
+    {TOKEN_SELECT, ALONE, "SELECT", "SELECT"},
+    {TOKEN_CREATE, ALONE, "CREATE TABLE", "CREATE"},
+    {TOKEN_DROP, ALONE, "DROP TABLE", "DROP"},
+    {TOKEN_SHOW, ALONE, "SHOW TABLES", "SHOW"},
+    {TOKEN_DESCRIBE, ALONE, "DESCRIBE", "DESCRIBE"},
+    {TOKEN_EXPLAIN, ALONE, "EXPLAIN", "EXPLAIN"},
+    {TOKEN_TABLE, ALONE, "TABLE", "TABLE"},
+    {TOKEN_TABLES, ALONE, "TABLES", "TABLES"},
+    {TOKEN_IF, ALONE, "IF", NULL},
+    {TOKEN_EXISTS, ALONE, "EXISTS", "EXISTS"},
+    {TOKEN_FROM, ALONE, "FROM", "FROM"},
+    {TOKEN_WHERE, ALONE, "WHERE", "WHERE"},
+    {TOKEN_GROUP, ALONE, "GROUP BY", "GROUP"},
+    {TOKEN_HAVING, ALONE, "HAVING", "HAVING"},
+    {TOKEN_WINDOW, ALONE, "WINDOW", "WINDOW"},
+    {TOKEN_BY, ALONE, "BY", "BY"},
+    {TOKEN_AS, ALONE, "AS", "AS"},
+    {TOKEN_OVER, ALONE, "OVER", "OVER"},
+    {TOKEN_PARTITION, ALONE, "PARTITION BY", "PARTITION"},
+    {TOKEN_ORDER, ALONE, "ORDER BY", "ORDER"},
+    {TOKEN_ROWS, ALONE, "ROWS", "ROWS"},
+    {TOKEN_RANGE, ALONE, "RANGE", "RANGE"},
+    {TOKEN_UNBOUNDED, ALONE, "UNBOUNDED", "UNBOUNDED"},
+    {TOKEN_CURRENT, ALONE, "CURRENT ROW", "CURRENT"},
+    {TOKEN_ROW, ALONE, "ROW", "ROW"},
+    {TOKEN_PRECEDING, ALONE, "PRECEDING", "PRECEDING"},
+    {TOKEN_WHEN, ALONE, "WHEN", "WHEN"},
+    {TOKEN_THEN, ALONE, "THEN", "THEN"},
+    {TOKEN_ELSE, ALONE, "ELSE", "ELSE"},
+    {TOKEN_END, ALONE, "END", "END"},
+    {TOKEN_DISTINCT, ALONE, "DISTINCT FROM", "DISTINCT"},
+    {TOKEN_WITH, ALONE, "WITH", "WITH"},
+    {TOKEN_COMMA, ALONE, "\",\"", NULL},
+    {TOKEN_LP, ALONE, "\"(\"", NULL},
+    {TOKEN_RP, ALONE, "\")\"", NULL},
+    {TOKEN_CONCAT, OPERATOR, "an operator", NULL},
+    {TOKEN_NOT, OPERATOR, "NOT", "NOT"},
+    {TOKEN_EQ, OPERATOR, "\"=\"", NULL},
+    {TOKEN_AND, OPERATOR, "AND", "AND"},
+    {TOKEN_OR, OPERATOR, "OR", "OR"},
+    {TOKEN_IS, OPERATOR, "IS", "IS"},
+    {TOKEN_IN, OPERATOR, "IN", "IN"},
+    {TOKEN_LIKE, OPERATOR, "LIKE", "LIKE"},
+    {TOKEN_BETWEEN, OPERATOR, "BETWEEN", "BETWEEN"},
+    {0, ALONE, "the end of the statement", NULL},
 };
 
 enum { EXPECTATIONS = sizeof expectations / sizeof expectations[0], TOLD_MAX = 8 };
+
+static void shadow_copy(struct parse_shadow *to, const struct parse_shadow *from)
+{
+    to->depth = from->depth;
+    memcpy(to->states, from->states, from->depth * sizeof from->states[0]);
+}
 
 static void find_expected(const struct parse_shadow *before, struct parse_shadow *scratch,
                           bool expected[EXPECTATIONS])
 {
     bool is_name = false;
     for (size_t i = 0; i < EXPECTATIONS; i++) {
-        scratch->depth = before->depth;
-        memcpy(scratch->states, before->states, before->depth * sizeof before->states[0]);
+        shadow_copy(scratch, before);
         expected[i] = sqlparse_shadow_take(scratch, expectations[i].token);
         is_name = is_name || (expected[i] && expectations[i].token == TOKEN_ID);
     }
@@ -213,19 +219,41 @@ static void find_expected(const struct parse_shadow *before, struct parse_shadow
         expected[i] = expected[i] && !sqlparse_is_fallback(expectations[i].token);
 }
 
+static bool expects(const bool expected[EXPECTATIONS], int token)
+{
+    size_t i = 0;
+    while (i < EXPECTATIONS && expectations[i].token != token)
+        i++;
+    return i < EXPECTATIONS && expected[i];
+}
+
+/* Where an expression may go on but nothing that ends one can follow, the AND of BETWEEN is
+ * outstanding. */
+static bool is_open_between(const bool expected[EXPECTATIONS])
+{
+    for (size_t i = 0; i < EXPECTATIONS; i++)
+        if (expected[i] && expectations[i].group == ALONE)
+            return false;
+    return expects(expected, TOKEN_AND) && expects(expected, TOKEN_CONCAT);
+}
+
 /* "A, B or C". */
 static void tell_expected(const bool expected[EXPECTATIONS], char *out, size_t room)
 {
     const char *told[TOLD_MAX];
     size_t count = 0;
     bool group_told[3] = {false, false, false};
+    bool between = is_open_between(expected);
+    if (between)
+        told[count++] = "AND with the upper bound of BETWEEN";
     for (size_t i = 0; i < EXPECTATIONS && count < TOLD_MAX; i++) {
         enum group group = expectations[i].group;
         bool leads = expectations[i].token == TOKEN_CASE || expectations[i].token == TOKEN_CONCAT;
         if (!expected[i] || (group != ALONE && group_told[group]))
             continue;
         int token = expectations[i].token;
-        if (group_told[EXPRESSION] && (token == TOKEN_LP || token == TOKEN_NOT))
+        if ((group_told[EXPRESSION] && (token == TOKEN_LP || token == TOKEN_NOT)) ||
+            (between && token == TOKEN_AND))
             continue;
         if (leads)
             group_told[group] = true;
@@ -234,25 +262,33 @@ static void tell_expected(const bool expected[EXPECTATIONS], char *out, size_t r
     size_t used = 0;
     out[0] = '\0';
     for (size_t i = 0; i < count; i++) {
-        const char *between = i == 0 ? "" : i + 1 == count ? " or " : ", ";
-        int len = snprintf(out + used, room - used, "%s%s", between, told[i]);
+        const char *between_words = i == 0 ? "" : i + 1 == count ? " or " : ", ";
+        int len = snprintf(out + used, room - used, "%s%s", between_words, told[i]);
         if (len < 0 || (size_t)len >= room - used)
             break;
         used += (size_t)len;
     }
 }
 
-/* A keyword that could stand in place of the word, or NULL. */
+/* A keyword like the word, in whose place the statement goes on with what follows the word; or
+ * NULL. */
 static const char *meant_keyword(struct parse *parse, struct token word,
-                                 const bool expected[EXPECTATIONS])
+                                 const struct parse_shadow *before, const struct token *after,
+                                 struct parse_shadow *scratch)
 {
-    if (word.len == 0 || word.quoted || word.type != TOKEN_ID)
+    uint8_t first = word.len == 0 ? 0 : parse->text.data[word.at] | 0x20;
+    if (word.quoted || first < 'a' || first > 'z')
         return NULL;
     struct text_nearest nearest;
     text_nearest_init(&nearest, slice_of(parse->text.data + word.at, word.len));
-    for (size_t i = 0; i < EXPECTATIONS; i++)
-        if (expected[i] && expectations[i].word)
-            text_nearest_offer(&nearest, expectations[i].text);
+    for (size_t i = 0; i < EXPECTATIONS; i++) {
+        if (expectations[i].keyword == NULL)
+            continue;
+        shadow_copy(scratch, before);
+        if (sqlparse_shadow_take(scratch, expectations[i].token) &&
+            (after == NULL || sqlparse_shadow_take(scratch, after->type)))
+            text_nearest_offer(&nearest, expectations[i].keyword);
+    }
     return text_nearest_best(&nearest);
 }
 
@@ -260,33 +296,79 @@ static const char *meant_keyword(struct parse *parse, struct token word,
 static bool is_keyword_for_name(struct parse *parse, struct token word,
                                 const bool expected[EXPECTATIONS])
 {
-    bool is_name = false, is_expression = false;
-    for (size_t i = 0; i < EXPECTATIONS; i++) {
-        is_name = is_name || (expected[i] && expectations[i].token == TOKEN_ID);
-        is_expression = is_expression || (expected[i] && expectations[i].token == TOKEN_CASE);
-    }
     uint8_t first = word.len == 0 ? 0 : parse->text.data[word.at] | 0x20;
-    return is_name && !is_expression && word.type != TOKEN_ID && first >= 'a' && first <= 'z';
+    return expects(expected, TOKEN_ID) && !expects(expected, TOKEN_CASE) && word.type != TOKEN_ID &&
+           first >= 'a' && first <= 'z';
+}
+
+/* Words that end a list of expressions, so that brackets must be closed before them. */
+static bool ends_expressions(int token)
+{
+    static const int ends[] = {0,           TOKEN_SEMICOLON, TOKEN_FROM,  TOKEN_WHERE,
+                               TOKEN_GROUP, TOKEN_HAVING,    TOKEN_WINDOW};
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+        if (ends[i] == token)
+            return true;
+    return false;
+}
+
+static bool fail_brackets(struct parse *parse, const struct context *context,
+                          const bool expected[EXPECTATIONS])
+{
+    struct token found = context->found;
+    char shown[48], where[64] = "the statement ends";
+    if (found.type == TOKEN_RP && context->parentheses == 0) {
+        parse_fail(parse, ERROR_INVALID, found.at,
+                   "this \")\" is one too many: no \"(\" is open before it");
+        return true;
+    }
+    if (context->parentheses == 0 || !expects(expected, TOKEN_RP) || !ends_expressions(found.type))
+        return false;
+    if (found.type != 0)
+        (void)snprintf(
+            where, sizeof where, "found \"%s\"",
+            caret_clip(slice_of(parse->text.data + found.at, found.len), shown, sizeof shown));
+    parse_fail(parse, ERROR_INVALID, found.at,
+               "a \")\" is missing: %s where %u \"(\" %s still open", where, context->parentheses,
+               context->parentheses == 1 ? "is" : "are");
+    return true;
+}
+
+static void find_hint(struct parse *parse, const struct context *context,
+                      const bool expected[EXPECTATIONS], struct parse_shadow *scratch, char *hint,
+                      size_t room)
+{
+    struct token previous = context->previous;
+    char shown[20];
+    hint[0] = '\0';
+    if (is_keyword_for_name(parse, context->found, expected)) {
+        (void)snprintf(hint, room, "; a keyword is a name only in back-ticks");
+        return;
+    }
+    const char *meant = meant_keyword(parse, context->found, &context->before_found,
+                                      context->has_next ? &context->next : NULL, scratch);
+    if (meant != NULL) {
+        (void)snprintf(hint, room, "; did you mean %s?", meant);
+        return;
+    }
+    meant = meant_keyword(parse, previous, &context->before_previous, &context->found, scratch);
+    if (meant != NULL)
+        (void)snprintf(hint, room, "; did you mean %s instead of \"%s\"?", meant,
+                       caret_clip(slice_of(parse->text.data + previous.at, previous.len), shown,
+                                  sizeof shown));
 }
 
 static void fail_expected(struct parse *parse, struct context *context,
                           struct parse_shadow *scratch)
 {
     bool expected[EXPECTATIONS];
-    char list[256], shown[48], hint[64] = "";
-    find_expected(&context->shadow, scratch, expected);
-    tell_expected(expected, list, sizeof list);
+    char list[256], shown[48], hint[72];
     struct token found = context->found;
-    const char *meant = meant_keyword(parse, found, expected);
-    if (is_keyword_for_name(parse, found, expected))
-        (void)snprintf(hint, sizeof hint, "; a keyword is a name only in back-ticks");
-    else if (meant != NULL)
-        (void)snprintf(hint, sizeof hint, "; did you mean %s?", meant);
-    else if ((meant = meant_keyword(parse, context->previous, expected)) != NULL)
-        (void)snprintf(
-            hint, sizeof hint, "; did you mean %s instead of \"%.20s\"?", meant,
-            caret_clip(slice_of(parse->text.data + context->previous.at, context->previous.len),
-                       shown, 20));
+    find_expected(&context->before_found, scratch, expected);
+    if (fail_brackets(parse, context, expected))
+        return;
+    tell_expected(expected, list, sizeof list);
+    find_hint(parse, context, expected, scratch, hint, sizeof hint);
     if (found.type == 0)
         parse_fail(parse, ERROR_INVALID, found.at, "the statement ends where %s was expected%s",
                    list, hint);
@@ -298,11 +380,20 @@ static void fail_expected(struct parse *parse, struct context *context,
             found.type == TOKEN_STRING ? "" : "\"", list, hint);
 }
 
+/* What stands behind the token; text that is no token counts as nothing. */
+static enum error find_next(struct lexer *lexer, struct context *context)
+{
+    enum error status =
+        context->found.type == 0 ? ERROR_INVALID : lexer_next(lexer, &context->next);
+    context->has_next = status == OK;
+    return status == ERROR_MEMORY ? ERROR_MEMORY : OK;
+}
+
 /* Reads the statement again up to the token that does not fit, with the automaton alone. */
 static enum error find_context(struct parse *parse, struct context *context)
 {
     struct lexer lexer = {.text = parse->text, .arena = parse->arena};
-    sqlparse_shadow_init(&context->shadow);
+    sqlparse_shadow_init(&context->before_found);
     context->start = true;
     for (;;) {
         struct token token;
@@ -311,8 +402,9 @@ static enum error find_context(struct parse *parse, struct context *context)
             return status;
         context->found = token;
         if (token.at == parse->syntax_error.at || token.type == 0)
-            return OK;
-        (void)sqlparse_shadow_take(&context->shadow, token.type);
+            return find_next(&lexer, context);
+        shadow_copy(&context->before_previous, &context->before_found);
+        (void)sqlparse_shadow_take(&context->before_found, token.type);
         context->start = false;
         context->previous = token;
         if (token.type == TOKEN_LP)

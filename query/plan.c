@@ -249,7 +249,7 @@ struct query_type query_plan_column_type(const struct query_plan *plan, uint32_t
 {
     PRE(column < plan->select_count);
     if (plan->select[column]->is_dynamic)
-        return (struct query_type){.kind = QUERY_TYPE_STRING};
+        return (struct query_type){.kind = QUERY_TYPE_VARIANT};
     return plan->select[column]->type;
 }
 

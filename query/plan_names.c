@@ -49,23 +49,41 @@ static const char *base_name(struct analysis *analysis, const struct plan_name *
     return written(analysis, name->expr);
 }
 
+/* Whether any column is called so by itself, or one before `made_count` was made so. */
+static bool is_taken(const char *name, const char *const *bases, uint32_t count,
+                     const char *const *made, uint32_t made_count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(bases[i], name) == 0 || (i < made_count && strcmp(made[i], name) == 0))
+            return true;
+    return false;
+}
+
+/* `base #n` with the first free number from `n` on. */
+static const char *numbered_name(struct analysis *analysis, uint32_t n, const char *const *bases,
+                                 uint32_t count, const char *const *made, uint32_t at)
+{
+    size_t room = strlen(bases[at]) + 16;
+    char *name = analyze_alloc(analysis, room);
+    if (name == NULL)
+        return NULL;
+    do
+        (void)snprintf(name, room, "%s #%u", bases[at], n++);
+    while (is_taken(name, bases, count, made, at));
+    return name;
+}
+
 const char **plan_names(struct analysis *analysis, const struct plan_name *names, uint32_t count)
 {
     const char **bases = analyze_alloc(analysis, count * sizeof *bases);
     const char **made = analyze_alloc(analysis, count * sizeof *made);
-    for (uint32_t i = 0; i < count && analysis->status == OK; i++) {
+    for (uint32_t i = 0; i < count && analysis->status == OK; i++)
         bases[i] = base_name(analysis, &names[i]);
-        made[i] = bases[i];
+    for (uint32_t i = 0; i < count && analysis->status == OK; i++) {
         uint32_t same = 1;
-        for (uint32_t j = 0; j < i && bases[i] != NULL; j++)
+        for (uint32_t j = 0; j < i; j++)
             same += strcmp(bases[i], bases[j]) == 0;
-        if (same == 1 || bases[i] == NULL)
-            continue;
-        size_t room = strlen(bases[i]) + 16;
-        char *numbered = analyze_alloc(analysis, room);
-        if (numbered != NULL)
-            (void)snprintf(numbered, room, "%s #%u", bases[i], same);
-        made[i] = numbered;
+        made[i] = same == 1 ? bases[i] : numbered_name(analysis, same, bases, count, made, i);
     }
     return analysis->status == OK ? made : NULL;
 }

@@ -12,7 +12,8 @@ struct plan_name {
 };
 
 /* The alias; else the column's name; else the expression as written, without OVER clauses. A name
- * that stood before gets " #2". NULL on failure: analysis->status says which. */
+ * that stood before gets " #2", or the next number with which no other column is called. NULL on
+ * failure: analysis->status says which. */
 const char **plan_names(struct analysis *analysis, const struct plan_name *names, uint32_t count);
 
 #endif

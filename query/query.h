@@ -124,8 +124,8 @@ void query_plan_unref(struct query_plan *plan); /* any thread */
 const char *query_plan_region(const struct query_plan *plan);
 uint32_t query_plan_column_count(const struct query_plan *plan);
 const char *query_plan_column_name(const struct query_plan *plan, uint32_t column);
-/* STRING for a field of a schema-less region, whose values keep the kinds that the documents give
- * them. */
+/* VARIANT for a field or the key of a schema-less region: its values keep the kinds that the
+ * documents give them. */
 struct query_type query_plan_column_type(const struct query_plan *plan, uint32_t column);
 /* Columns by which an upsert replaces an earlier row (PARTITION BY or GROUP BY columns that are
  * selected); their number is 0 if the plan has no such key. */

@@ -27,6 +27,7 @@ static const struct {
     [QUERY_TYPE_STRING] = {"STRING", 0, VALUE_STRING},
     [QUERY_TYPE_BYTES] = {"BYTES", 0, VALUE_BINARY},
     [QUERY_TYPE_TIMESTAMP] = {"TIMESTAMP", 0, VALUE_LONG},
+    [QUERY_TYPE_VARIANT] = {"VARIANT", 0, VALUE_NULL}, /* no value is of this kind */
 };
 
 void query_type_name(struct query_type type, struct buf *name)
@@ -37,6 +38,11 @@ void query_type_name(struct query_type type, struct buf *name)
     } else if (type.kind == QUERY_TYPE_TIMESTAMP) {
         buf_printf(name, "(%u)", type.precision);
     }
+}
+
+const char *query_type_article(enum query_type_kind kind)
+{
+    return TYPES[kind].name[0] == 'I' ? "an" : "a";
 }
 
 bool query_type_equal(struct query_type a, struct query_type b)

@@ -22,6 +22,7 @@ enum query_type_kind {
     QUERY_TYPE_STRING,
     QUERY_TYPE_BYTES,
     QUERY_TYPE_TIMESTAMP, /* milliseconds since 1970, UTC */
+    QUERY_TYPE_VARIANT,   /* only as the type of a column: each value has a kind of its own */
 };
 
 struct query_type {
@@ -48,8 +49,10 @@ struct query_value {
 
 /* ---- Types ---- */
 
-/* Flink's names: STRING, BIGINT, DECIMAL(5, 2), TIMESTAMP(3). */
+/* Flink's names: STRING, BIGINT, DECIMAL(5, 2), TIMESTAMP(3), VARIANT. */
 void query_type_name(struct query_type type, struct buf *name);
+/* "a" or "an": what stands before the name in a sentence. */
+const char *query_type_article(enum query_type_kind kind);
 /* Precision and scale count for the types that have them. */
 bool query_type_equal(struct query_type a, struct query_type b);
 bool query_type_is_integer(struct query_type type); /* TINYINT to BIGINT */

@@ -98,6 +98,8 @@ enum error bucket_apply_locked(struct bucket *bucket, const struct record *recor
     if (record->writer != NULL)
         writers_note(&bucket->writers, record->writer, record->time_ms);
     bucket->last_seq = record->seq;
+    if (record->type != RECORD_CQ_ADD && record->type != RECORD_CQ_DROP)
+        bucket->data_seq = record->seq;
     bucket->last_time_ms = record->time_ms;
     return OK;
 }

@@ -53,6 +53,8 @@ struct bucket {
     uint32_t generation; /* +1 when the contents were lost */
     uint32_t term;       /* +1 at each change of primary */
     uint64_t last_seq;
+    uint64_t
+        data_seq; /* of the last record that changed data: not the beginning or end of a query */
     uint64_t last_time_ms;
     struct session_gate gate; /* committed: acknowledged by all copies */
     struct table table;

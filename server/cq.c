@@ -301,8 +301,9 @@ enum error cq_add_locked(struct bucket *bucket, const struct record *record)
     cqb->input_first = 0;
     cqb->input_cap = cqb->input_count = count + early;
     mem_free(entries);
-    ring_init(&cqb->ring, (struct ring_position){record->seq, RING_SUB_MAX});
+    ring_init(&cqb->ring, ring_behind(bucket->data_seq));
     cqb->added_seq = record->seq;
+    cqb->begin_seq = bucket->data_seq;
     cqb->began_empty = bucket->table.entry_count == 0 || instance->start == CQ_START_LATEST;
     cqb->active = true;
     cq_instance_ref(instance);

@@ -49,9 +49,10 @@ struct cq_bucket {
     struct query_state *state; /* NULL for a plan without */
     struct ring ring;
     uint64_t added_seq;
-    bool began_empty; /* no entry was there at CQ_ADD */
-    bool active;      /* between CQ_ADD and CQ_DROP */
-    bool armed;       /* somebody wants to be told of the next event */
+    uint64_t begin_seq; /* the last change of data before CQ_ADD */
+    bool began_empty;   /* no entry was there at CQ_ADD */
+    bool active;        /* between CQ_ADD and CQ_DROP */
+    bool armed;         /* somebody wants to be told of the next event */
     struct cq_input *inputs;
     size_t input_first, input_count, input_cap;
 };
@@ -70,6 +71,7 @@ struct cq_instance {
     uint8_t plan_id[16]; /* for CqSubscribeRequest.plan_id: the fingerprint of a plan without state,
                             else made of the id */
     uint8_t fingerprint[16];
+    uint64_t life; /* of cluster and region: a token of another life is about other contents */
     char *name, *sql, *owner; /* name "" if none */
     struct query_plan *plan;
     bool has_state, append_only;
@@ -98,7 +100,7 @@ struct cq_options {
     struct slice sql, name, owner;
     struct query_plan *plan; /* a reference is taken */
     enum cq_start start;
-    uint64_t id;
+    uint64_t id, life;
     struct region *region;
     struct cq_budget *budget;
 };
@@ -153,5 +155,6 @@ struct cq_event {
 /* ERROR_MEMORY, or OK and the bytes at the end of `out`. */
 enum error cq_event_encode(const struct cq_event *event, struct arena *arena, struct buf *out);
 #define CQ_EVENT_KIND_OFFSET 1 /* of the byte that is the kind */
+#define CQ_EVENT_KIND_BYTES  2
 
 #endif

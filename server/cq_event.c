@@ -22,6 +22,12 @@ static void put_varint_field(struct buf *out, uint32_t number, uint64_t value)
     buf_append(out, bytes, (size_t)(end - bytes));
 }
 
+static void put_unless_zero(struct buf *out, uint32_t number, uint64_t value)
+{
+    if (value != 0)
+        put_varint_field(out, number, value);
+}
+
 static void put_value_field(struct buf *out, uint32_t number, const struct value *value)
 {
     size_t len = value_encoded_size(value);
@@ -34,11 +40,13 @@ static void put_value_field(struct buf *out, uint32_t number, const struct value
 
 enum error cq_event_encode(const struct cq_event *event, struct arena *arena, struct buf *out)
 {
-    /* The kind goes first even when it is 0: UPSERT replaces this byte in place. */
+    /* The kind goes first even when it is 0: UPSERT replaces this byte in place. Everything else is
+     * as proto3 writes it, so that a client which measures the event by writing it again gives back
+     * the credit that it took. */
     put_varint_field(out, EVENT_KIND, event->kind);
-    put_varint_field(out, EVENT_BUCKET, event->bucket);
-    put_varint_field(out, EVENT_SEQ, event->position.seq);
-    put_varint_field(out, EVENT_SUB, event->position.sub);
+    put_unless_zero(out, EVENT_BUCKET, event->bucket);
+    put_unless_zero(out, EVENT_SEQ, event->position.seq);
+    put_unless_zero(out, EVENT_SUB, event->position.sub);
     for (uint32_t i = 0; event->row != NULL && i < event->row->count; i++) {
         struct value value;
         enum error error = query_value_to_wire(&event->row->values[i], arena, &value);
@@ -51,7 +59,7 @@ enum error cq_event_encode(const struct cq_event *event, struct arena *arena, st
         put_value_field(out, EVENT_KEY, &key);
     }
     /* sint64: zigzag. */
-    put_varint_field(out, EVENT_INGEST_TIME_MS, event->time_ms << 1);
+    put_unless_zero(out, EVENT_INGEST_TIME_MS, event->time_ms << 1);
     if (event->error != NULL) {
         size_t len = strlen(event->error);
         uint8_t *at = buf_reserve(out, codec_bytes_field_size(EVENT_ERROR, len));

@@ -19,6 +19,7 @@ enum error cq_instance_new(const struct cq_options *options, struct cq_instance 
     atomic_init(&made->refs, 1);
     pthread_mutex_init(&made->lock, NULL);
     made->id = options->id;
+    made->life = options->life;
     made->plan = query_plan_ref(options->plan);
     made->has_state = query_plan_has_state(options->plan);
     made->append_only = query_plan_is_append_only(options->plan);

@@ -96,7 +96,7 @@ enum error op_locate(struct session *session, struct region *region, const struc
 {
     struct value identity = *key;
     value_make_key(&identity);
-    if (value_stored_size(&identity) > LIMIT_KEY_BYTES)
+    if (value_stored_size(&identity) > LIMIT_KEY_BYTES + 1) /* and its type */
         return ERROR_LIMIT;
     stored->stored = op_stored(session, &identity);
     if (stored->stored.data == NULL)

@@ -1,3 +1,5 @@
+#include <xxhash.h>
+
 #include "server/ops.h"
 #include "server/subscription.h"
 
@@ -9,6 +11,10 @@ static bool check_request(const Pb__CqSubscribeRequest *request, struct failure 
         why = "Continuous queries in OQL come with a later version. Use sql.";
     else if ((request->sql.len > 0) == (request->plan_id.len > 0))
         why = "A subscription names a query by exactly one of sql and plan_id.";
+    else if (request->start > PB__START__TIMESTAMP || request->encoding > PB__ENCODING__GEODE ||
+             request->slow_policy > PB__SLOW_POLICY__DISCONNECT ||
+             request->numeric_mode > PB__NUMERIC_MODE__FLINK)
+        why = "The start, encoding, slow policy or numeric mode has a number that does not exist.";
     else if (request->start > PB__START__LATEST)
         why = "This version starts a subscription with SNAPSHOT or LATEST; EARLIEST_RETAINED and "
               "TIMESTAMP come later.";
@@ -18,9 +24,6 @@ static bool check_request(const Pb__CqSubscribeRequest *request, struct failure 
              request->slow_policy == PB__SLOW_POLICY__SAMPLE)
         why = "The slow policies CONFLATE and SAMPLE come with a later version. Use CATCH_UP or "
               "DISCONNECT.";
-    else if (request->slow_policy > PB__SLOW_POLICY__DISCONNECT ||
-             request->numeric_mode > PB__NUMERIC_MODE__FLINK)
-        why = "The slow policy or numeric mode has a number that does not exist.";
     else if (request->n_position > 0 && request->resume_token.len == 0)
         why = "Positions complete a resume token; send the last token with them.";
     else if (request->name.len > LIMIT_NAME_BYTES)
@@ -131,11 +134,12 @@ static void start_building(struct worker *worker, struct cq_instance *instance)
 }
 
 static enum error subscribe(struct session *session, const Pb__CqSubscribeRequest *request,
-                            struct cq_instance *instance, bool created, struct failure *failure)
+                            struct cq_instance *instance, struct query_plan *plan, bool created,
+                            struct failure *failure)
 {
     struct worker *worker = op_worker(session);
     struct subscription_options options = {
-        .instance = instance, .request = request, .created = created};
+        .instance = instance, .request = request, .plan = plan, .created = created};
     struct subscription *subscription;
     if (!choose_encoding(request, instance->plan, &options.encoding, failure))
         return ERROR_INVALID;
@@ -162,6 +166,37 @@ static enum error subscribe(struct session *session, const Pb__CqSubscribeReques
     return OK;
 }
 
+/* What a token is about: a region of that name in another cluster, or made anew, is another one. */
+static uint64_t life_of(const struct catalog *catalog, const struct region *region)
+{
+    return XXH3_64bits_withSeed(catalog->map->cluster_id, sizeof catalog->map->cluster_id,
+                                region->id);
+}
+
+/* Finds the instance that a resume token names; the token must be of the same query. */
+static bool read_token(const Pb__CqSubscribeRequest *request, const struct query_plan *plan,
+                       struct registry_request *wanted, struct failure *failure)
+{
+    struct token_head head;
+    uint8_t fingerprint[16];
+    const char *why = NULL;
+    if (token_read_head(message_slice(request->resume_token), &head) != OK) {
+        why = "The resume token is damaged. Subscribe without it for a new start.";
+    } else if (plan != NULL) {
+        query_plan_fingerprint(plan, fingerprint);
+        if (memcmp(&head.plan, fingerprint, sizeof head.plan) != 0)
+            why = "The resume token belongs to another query. Give the text and parameters that it "
+                  "came from, or "
+                  "subscribe without it for a new start.";
+    }
+    if (why != NULL) {
+        failure_set(failure, FAILURE_INVALID_REQUEST, "%s", why);
+        return false;
+    }
+    wanted->token_id = head.instance;
+    return true;
+}
+
 /* CqSubscribeRequest: the answer leaves when the query has begun in every bucket, so a put that
  * follows it is seen. */
 enum error op_cq_subscribe(struct session *session, struct slice body)
@@ -186,21 +221,22 @@ enum error op_cq_subscribe(struct session *session, struct slice body)
         !make_plan(session, request, &plan, &wanted.region, &failure))
         return session_fail(session, &failure, SESSION_NO_WAIT);
     wanted.plan = plan;
-    if (request->resume_token.len > 0 &&
-        token_instance(message_slice(request->resume_token), &wanted.token_id) != OK) {
+    if (request->resume_token.len > 0 && !read_token(request, plan, &wanted, &failure)) {
         query_plan_unref(plan);
-        return session_failf(session, FAILURE_INVALID_REQUEST,
-                             "The resume token is damaged. Subscribe without it for a new start.");
+        return session_fail(session, &failure, SESSION_NO_WAIT);
     }
     uint64_t id;
     loop_random(worker->loop, &id, sizeof id);
+    registry_trim(worker->server, loop_wall_ms(worker->loop));
+    if (plan != NULL)
+        wanted.life = life_of(worker->catalog, wanted.region);
     error = registry_attach(worker->server, &wanted, id | 1, &instance, &created);
     if (error != OK) {
         query_plan_unref(plan);
         failure_of_attach(error, request, &failure);
         return session_fail(session, &failure, SESSION_NO_WAIT);
     }
-    error = subscribe(session, request, instance, created, &failure);
+    error = subscribe(session, request, instance, plan, created, &failure);
     registry_attached(instance);
     if (error != OK && created)
         registry_release(worker->server, instance, loop_wall_ms(worker->loop));

@@ -7,6 +7,7 @@ struct batch {
     struct slice region, writer_id;
     uint64_t sequence, completed_through;
     uint32_t operations;
+    bool is_staged;
 };
 
 /* WriteBatchRequest. The whole of it is checked before anything is applied. */
@@ -28,6 +29,8 @@ static enum error read_batch(struct slice body, struct batch *batch)
             batch->region = field.bytes;
         else if (field.number == 4 && is_bytes)
             batch->operations++;
+        else if (field.number == 5 && is_bytes)
+            batch->is_staged = field.bytes.len > 0;
         else if (field.number == 6 && is_varint)
             batch->completed_through = field.integer;
     }
@@ -97,11 +100,18 @@ static bool check_batch(const struct batch *batch, struct failure *failure)
     if (batch->writer_id.len != 16)
         failure_set(failure, FAILURE_INVALID_REQUEST,
                     "writer_id has %zu bytes; it must be 16 random bytes.", batch->writer_id.len);
+    else if (batch->is_staged)
+        failure_set(failure, FAILURE_UNSUPPORTED_OPERATION,
+                    "Unsupported operation:staged writes (transaction_id) come with a later "
+                    "version; nothing was applied.");
     else if (batch->sequence == 0)
         failure_set(failure, FAILURE_INVALID_REQUEST,
                     "sequence is missing; the first operation of a writer has 1.");
-    else if (batch->operations > LIMIT_WRITER_WINDOW ||
-             batch->sequence > UINT64_MAX - LIMIT_WRITER_WINDOW)
+    else if (batch->sequence > UINT64_MAX - LIMIT_WRITER_WINDOW)
+        failure_set(failure, FAILURE_INVALID_REQUEST,
+                    "Sequence %llu is too near to the end of the numbers. Begin a new writer.",
+                    (unsigned long long)batch->sequence);
+    else if (batch->operations > LIMIT_WRITER_WINDOW)
         failure_set(failure, FAILURE_INVALID_REQUEST, "A write batch has at most %u operations.",
                     LIMIT_WRITER_WINDOW);
     else if (batch->sequence + batch->operations > 1 + LIMIT_WRITER_WINDOW &&

@@ -85,6 +85,7 @@ enum error registry_attach(struct server *server, const struct registry_request 
                                      .plan = request->plan,
                                      .start = request->start,
                                      .id = new_id,
+                                     .life = request->life,
                                      .region = request->region,
                                      .budget = &server->budget};
         error = cq_instance_new(&options, instance);
@@ -154,6 +155,38 @@ static struct cq_instance *next_to_end(struct server *server, uint64_t now_us)
         unlink_locked(server, found);
     pthread_mutex_unlock(&server->lock);
     return found;
+}
+
+/* The instance that was left first among those with a name or those without, if these are more than
+ * `most`: out of the list, its reference to the caller. */
+static struct cq_instance *next_too_many(struct server *server, bool named, uint32_t most)
+{
+    struct cq_instance *oldest = NULL;
+    uint32_t count = 0;
+    uint64_t oldest_us = UINT64_MAX;
+    pthread_mutex_lock(&server->lock);
+    for (struct cq_instance *i = server->instances; i != NULL; i = i->next) {
+        pthread_mutex_lock(&i->lock);
+        bool left = i->subscription_count == 0 && (i->name[0] != '\0') == named;
+        if (left && i->unattached_since_us < oldest_us) {
+            oldest_us = i->unattached_since_us;
+            oldest = i;
+        }
+        count += left;
+        pthread_mutex_unlock(&i->lock);
+    }
+    if (count > most)
+        unlink_locked(server, oldest);
+    pthread_mutex_unlock(&server->lock);
+    return count > most ? oldest : NULL;
+}
+
+void registry_trim(struct server *server, uint64_t wall_ms)
+{
+    struct cq_instance *instance;
+    while ((instance = next_too_many(server, false, LIMIT_UNATTACHED_INSTANCES)) != NULL ||
+           (instance = next_too_many(server, true, LIMIT_UNATTACHED_NAMED)) != NULL)
+        end_instance(instance, wall_ms);
 }
 
 static void expire_visit(void *arg, struct cq_instance *instance)

@@ -18,6 +18,12 @@ static inline bool ring_before(struct ring_position a, struct ring_position b)
     return a.seq != b.seq ? a.seq < b.seq : a.sub < b.sub;
 }
 
+/* Behind every event of the records up to `seq`. */
+static inline struct ring_position ring_behind(uint64_t seq)
+{
+    return (struct ring_position){seq, seq == 0 ? 0 : UINT32_MAX};
+}
+
 struct ring_block;
 
 struct ring {

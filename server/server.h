@@ -53,8 +53,8 @@ enum error server_new(const struct server_options *options, struct server_place 
 
 struct net_address server_address(const struct server *server);
 
-/* Tells the locator that the server leaves, stops listening and taking requests, lets what is in service end, then calls on_drained on the
- * main loop. */
+/* Tells the locator that the server leaves, stops listening and taking requests, lets what is in
+ * service end, then calls on_drained on the main loop. */
 void server_drain(struct server *server, void (*on_drained)(void *arg), void *arg);
 
 /* The workers' loops must have stopped, or be this thread's. */
@@ -157,6 +157,7 @@ struct registry_request {
     struct region *region;
     struct slice sql, name, plan_id;
     uint64_t token_id; /* 0: none */
+    uint64_t life;
     enum cq_start start;
 };
 enum error registry_attach(struct server *server, const struct registry_request *request,
@@ -169,6 +170,10 @@ void registry_attached(struct cq_instance *instance);
 void registry_upkeep(struct server *server);
 /* The last subscriber of an unnamed instance has left in so many words. */
 void registry_release(struct server *server, struct cq_instance *instance, uint64_t wall_ms);
+/* Of the instances that nobody is attached to, ends those that were left first, beyond
+ * LIMIT_UNATTACHED_INSTANCES without and LIMIT_UNATTACHED_NAMED with a name: clients that subscribe
+ * and vanish must not cost those who stay. */
+void registry_trim(struct server *server, uint64_t wall_ms);
 void registry_free(struct server *server);
 void registry_each(struct server *server, void (*visit)(void *arg, struct cq_instance *instance),
                    void *arg);

@@ -95,12 +95,12 @@ static int by_position(const void *a, const void *b)
  * there was nothing when it began. */
 static struct ring_position cut_end(const struct cq_bucket *cqb, const struct token_position *from)
 {
-    struct ring_position end = {cqb->bucket->last_seq, UINT32_MAX},
-                         begin = {from->begin, UINT32_MAX};
-    bool covered = from->begin > 0 && !ring_before(begin, cqb->ring.floor);
-    if (cqb->instance->append_only && from->begin > 0)
+    struct ring_position end = ring_behind(cqb->bucket->data_seq), begin = ring_behind(from->begin);
+    bool any = from->begin == BEGIN_ANY;
+    bool covered = !any && !ring_before(begin, cqb->ring.floor);
+    if (cqb->instance->append_only && !any)
         end = covered ? begin : cqb->ring.floor;
-    else if (covered && cqb->began_empty && from->begin == cqb->added_seq)
+    else if (covered && cqb->began_empty && from->begin == cqb->begin_seq)
         end = begin;
     return ring_before(end, from->at) ? from->at : end;
 }

@@ -84,57 +84,86 @@ void subscription_wait_for_room(struct subscription *subscription)
 
 /* ---- Attaching ---- */
 
-static void start_positions(struct subscription *subscription, bool latest, bool created)
+static void start_position(struct subscription *subscription, uint32_t index, bool latest,
+                           bool created)
 {
-    for (uint32_t i = 0; i < subscription->bucket_count; i++) {
-        struct cq_bucket *cqb = &subscription->instance->buckets[i];
-        struct token_position *position = &subscription->buckets[i].position;
-        bucket_lock(cqb->bucket);
-        position->generation = cqb->bucket->generation;
-        position->in_snapshot = !latest;
-        position->begin = created ? cqb->added_seq : cqb->bucket->last_seq;
-        if (latest)
-            position->at = (struct ring_position){position->begin, UINT32_MAX};
-        bucket_unlock(cqb->bucket);
-    }
+    struct cq_bucket *cqb = &subscription->instance->buckets[index];
+    struct token_position *position = &subscription->buckets[index].position;
+    bucket_lock(cqb->bucket);
+    *position = (struct token_position){.generation = cqb->bucket->generation,
+                                        .in_snapshot = !latest,
+                                        .begin = created ? cqb->begin_seq : cqb->bucket->data_seq};
+    if (latest)
+        position->at = ring_behind(position->begin);
+    bucket_unlock(cqb->bucket);
 }
 
-static enum error resume_positions(struct subscription *subscription,
-                                   const Pb__CqSubscribeRequest *request, struct failure *failure)
+/* Compares a position with the bucket as it is. Whatever does not fit is replaced by a new start,
+ * and its reader will be told if there was anything before. */
+static void resume_position(struct subscription *subscription, uint32_t index,
+                            struct token_position position, const struct token_head *head,
+                            bool created)
 {
-    const struct cq_instance *instance = subscription->instance;
-    uint64_t instance_id;
-    struct token_position *positions = mem_array(subscription->bucket_count, sizeof *positions);
-    if (positions == NULL)
-        return ERROR_MEMORY;
-    enum error error = token_decode(message_slice(request->resume_token), &instance_id, positions,
-                                    subscription->bucket_count);
-    if (error != OK)
-        failure_set(failure, FAILURE_INVALID_REQUEST,
-                    "The resume token is damaged or belongs to another query. Subscribe without it "
-                    "for a new start.");
-    for (size_t i = 0; i < request->n_position && error == OK; i++) {
+    struct subscription_bucket *own = &subscription->buckets[index];
+    struct cq_instance *instance = subscription->instance;
+    struct bucket *bucket = instance->buckets[index].bucket;
+    bucket_lock(bucket);
+    bool lost = head->life != instance->life || position.generation != bucket->generation ||
+                position.at.seq > bucket->data_seq;
+    bucket_unlock(bucket);
+    bool restarted = instance->has_state && head->instance != instance->id;
+    own->position = position;
+    if (!lost && !restarted)
+        return;
+    start_position(subscription, index, false, created);
+    if (position.at.seq == 0)
+        return;
+    own->trouble = lost ? TROUBLE_LOST : TROUBLE_RESTARTED;
+    own->troubled_from = position.at.seq + 1;
+}
+
+static enum error take_given_positions(const struct subscription *subscription,
+                                       const Pb__CqSubscribeRequest *request,
+                                       struct token_position *positions, struct failure *failure)
+{
+    for (size_t i = 0; i < request->n_position; i++) {
         const Pb__CqPosition *given = request->position[i];
         if (given->bucket >= subscription->bucket_count) {
             failure_set(failure, FAILURE_INVALID_REQUEST,
                         "A position names bucket %u, but the region has buckets 0 to %u.",
                         given->bucket, subscription->bucket_count - 1);
-            error = ERROR_INVALID;
-            break;
+            return ERROR_INVALID;
         }
         positions[given->bucket].generation = given->generation == 0 ? 1 : given->generation;
         positions[given->bucket].at = (struct ring_position){given->seq, given->sub};
     }
-    for (uint32_t i = 0; i < subscription->bucket_count; i++) {
-        /* The half of a snapshot says nothing of another instance's results, which began at another
-         * moment. */
-        if (positions[i].in_snapshot && instance->has_state && error == OK &&
-            instance_id != instance->id) {
-            positions[i].at = (struct ring_position){0, 0};
-            positions[i].begin = 0;
-        }
-        subscription->buckets[i].position = positions[i];
+    return OK;
+}
+
+static enum error resume_positions(struct subscription *subscription,
+                                   const struct subscription_options *options,
+                                   struct failure *failure)
+{
+    const Pb__CqSubscribeRequest *request = options->request;
+    struct token_head head = {0};
+    struct token_position *positions = mem_array(subscription->bucket_count, sizeof *positions);
+    if (positions == NULL)
+        return ERROR_MEMORY;
+    enum error error = token_decode(message_slice(request->resume_token), &head, positions,
+                                    subscription->bucket_count);
+    if (error == ERROR_CONFLICT && head.life != subscription->instance->life) {
+        /* Another life of the region, with another number of buckets: that is said once. */
+        positions[0] = (struct token_position){.at = {1, 0}};
+        error = OK;
+    } else if (error == OK) {
+        error = take_given_positions(subscription, request, positions, failure);
+    } else {
+        failure_set(failure, FAILURE_INVALID_REQUEST,
+                    "The resume token is damaged or belongs to another query. Subscribe without it "
+                    "for a new start.");
     }
+    for (uint32_t i = 0; i < subscription->bucket_count && error == OK; i++)
+        resume_position(subscription, i, positions[i], &head, options->created);
     mem_free(positions);
     return error == OK || error == ERROR_MEMORY ? error : ERROR_INVALID;
 }
@@ -197,6 +226,7 @@ static void free_now(struct subscription *subscription)
 {
     snapshot_fini(&subscription->snapshot);
     loop_timer_fini(&subscription->progress_timer);
+    query_plan_unref(subscription->plan);
     cq_instance_unref(subscription->instance);
     atomic_fetch_sub(&subscription->worker->server->subscription_count, 1);
     mem_free(subscription->buckets);
@@ -211,8 +241,9 @@ static void add_credit(struct subscription *subscription, uint64_t events, uint6
     bytes = bytes > most ? most : bytes;
     subscription->credit_events =
         subscription->credit_events > most - events ? most : subscription->credit_events + events;
-    subscription->credit_bytes =
-        subscription->credit_bytes > most - bytes ? most : subscription->credit_bytes + bytes;
+    subscription->credit_bytes += (int64_t)bytes;
+    if (subscription->credit_bytes > (int64_t)most)
+        subscription->credit_bytes = (int64_t)most;
 }
 
 static void set_options(struct subscription *subscription,
@@ -220,17 +251,17 @@ static void set_options(struct subscription *subscription,
 {
     const Pb__CqSubscribeRequest *request = options->request;
     subscription->encoding = options->encoding;
+    subscription->is_durable = request->durable;
     subscription->disconnects_when_slow = request->slow_policy == PB__SLOW_POLICY__DISCONNECT;
     subscription->token_every_batch = request->token_every_batch;
     subscription->progress = request->progress;
     subscription->batch_events_max =
         request->max_batch_events == 0 ? UINT32_MAX : request->max_batch_events;
-    subscription->credit_events = request->initial_credit_events == 0
-                                      ? LIMIT_CREDIT_EVENTS_DEFAULT
-                                      : request->initial_credit_events;
-    subscription->credit_bytes = request->initial_credit_bytes == 0 ? LIMIT_CREDIT_BYTES_DEFAULT
-                                                                    : request->initial_credit_bytes;
-    add_credit(subscription, 0, 0);
+    add_credit(subscription,
+               request->initial_credit_events == 0 ? LIMIT_CREDIT_EVENTS_DEFAULT
+                                                   : request->initial_credit_events,
+               request->initial_credit_bytes == 0 ? LIMIT_CREDIT_BYTES_DEFAULT
+                                                  : request->initial_credit_bytes);
 }
 
 enum error subscription_new(struct worker *worker, struct session *session,
@@ -251,6 +282,7 @@ enum error subscription_new(struct worker *worker, struct session *session,
     made->worker = worker;
     made->session = session;
     made->instance = cq_instance_ref(options->instance);
+    made->plan = query_plan_ref(options->plan != NULL ? options->plan : options->instance->plan);
     made->id = atomic_fetch_add(&worker->server->next_subscription_id, 1) + 1;
     made->bucket_count = made->snapshot_bucket = bucket_count;
     made->task = (struct loop_task){.on_run = on_task, .arg = made};
@@ -260,9 +292,10 @@ enum error subscription_new(struct worker *worker, struct session *session,
     if (error == OK)
         error = choose_buckets(made, options->request, failure);
     if (error == OK && options->request->resume_token.len > 0)
-        error = resume_positions(made, options->request, failure);
+        error = resume_positions(made, options, failure);
     else if (error == OK)
-        start_positions(made, options->request->start == PB__START__LATEST, options->created);
+        for (uint32_t i = 0; i < bucket_count; i++)
+            start_position(made, i, options->request->start == PB__START__LATEST, options->created);
     if (error == OK && made->progress)
         error = loop_timer_init(&made->progress_timer, worker->loop, on_progress, made);
     if (error == OK)
@@ -317,7 +350,8 @@ static void detach_from_instance(struct subscription *subscription)
         instance->subscriptions = subscription->next;
     if (subscription->next != NULL)
         subscription->next->previous = subscription->previous;
-    instance->subscription_count--;
+    if (--instance->subscription_count == 0)
+        instance->unattached_since_us = loop_now_us(subscription->worker->loop);
     pthread_mutex_unlock(&instance->lock);
 }
 

@@ -18,8 +18,9 @@
 
 /* Where a subscription stands in a bucket: after this event. In snapshot mode `at` is the last row
  * of the snapshot that was sent (0, 0: none), and `begin` the bucket's last record when the
- * subscription began: its later events are owed whatever becomes of the snapshot (0: the snapshot
- * may stand at any moment). */
+ * subscription began: its later events are owed whatever becomes of the snapshot (BEGIN_ANY:
+ * the snapshot may stand at any moment). */
+#define BEGIN_ANY UINT64_MAX
 struct token_position {
     uint32_t generation;
     bool in_snapshot;
@@ -28,16 +29,30 @@ struct token_position {
 };
 
 /* Resume tokens: opaque to clients, checked by a checksum. */
-void token_encode(uint64_t instance_id, const struct token_position *positions, uint32_t count,
-                  struct buf *out);
+struct token_head {
+    uint64_t instance;
+    uint64_t life; /* of cluster and region */
+    uint64_t plan; /* beginning of its fingerprint */
+};
+void token_encode(const struct token_head *head, const struct token_position *positions,
+                  uint32_t count, struct buf *out);
 /* `positions` has room for `count`. ERROR_MALFORMED; ERROR_CONFLICT if the token has another number
  * of buckets. */
-enum error token_decode(struct slice token, uint64_t *instance_id, struct token_position *positions,
-                        uint32_t count);
-/* The instance alone, to find it. */
-enum error token_instance(struct slice token, uint64_t *instance_id);
+enum error token_decode(struct slice token, struct token_head *head,
+                        struct token_position *positions, uint32_t count);
+/* The head alone, to find the instance. */
+enum error token_read_head(struct slice token, struct token_head *head);
+
+/* What a resume found that its reader has to be told before anything else of the bucket. */
+enum subscription_trouble {
+    TROUBLE_NONE,
+    TROUBLE_LOST,      /* the contents that the position is about are gone */
+    TROUBLE_RESTARTED, /* the query was ended in between: its state began anew */
+};
 
 struct subscription_bucket {
+    enum subscription_trouble trouble;
+    uint64_t troubled_from; /* first record that is missed */
     struct token_position position;
     struct ring_hint hint;
     bool wanted;
@@ -64,12 +79,15 @@ struct subscription {
     struct worker *worker;
     struct session *session;
     struct cq_instance *instance; /* a reference */
+    struct query_plan *plan;      /* a reference: of this subscriber's own text, with its names */
     uint64_t id, batch_no;
     enum subscription_state state;
     Pb__Encoding encoding;
+    bool is_durable; /* asked for */
     bool disconnects_when_slow, token_every_batch, progress;
     uint32_t batch_events_max;
-    uint64_t credit_events, credit_bytes;
+    uint64_t credit_events;
+    int64_t credit_bytes; /* below 0 when the last event was larger than what was left */
     struct subscription_bucket *buckets;
     uint32_t bucket_count;
     struct snapshot snapshot;
@@ -94,6 +112,7 @@ struct subscription {
 struct subscription_options {
     struct cq_instance *instance; /* a reference is taken */
     const Pb__CqSubscribeRequest *request;
+    struct query_plan *plan; /* of the request; NULL: the instance's */
     Pb__Encoding encoding;
     bool created; /* the instance starts with this subscription */
 };

@@ -12,7 +12,7 @@ enum { BATCH_SUBSCRIPTION = 1, BATCH_NO = 2, BATCH_PHASE = 3, BATCH_EVENT = 4, B
 
 static bool may_push(struct subscription *subscription)
 {
-    if (subscription->ended || subscription->credit_events == 0 || subscription->credit_bytes == 0)
+    if (subscription->ended || subscription->credit_events == 0 || subscription->credit_bytes <= 0)
         return false;
     if (session_unsent(subscription->session) < LIMIT_PUSH_UNSENT_BYTES)
         return true;
@@ -25,7 +25,10 @@ static bool may_push(struct subscription *subscription)
 static void put_token(const struct subscription *subscription, struct buf *token)
 {
     struct token_position positions[64];
+    const struct cq_instance *instance = subscription->instance;
+    struct token_head head = {.instance = instance->id, .life = instance->life};
     struct buf all;
+    memcpy(&head.plan, instance->fingerprint, sizeof head.plan);
     buf_init(&all);
     for (uint32_t i = 0; i < subscription->bucket_count; i += 64) {
         uint32_t n = subscription->bucket_count - i < 64 ? subscription->bucket_count - i : 64;
@@ -36,8 +39,7 @@ static void put_token(const struct subscription *subscription, struct buf *token
     if (all.failed)
         token->failed = true;
     else
-        token_encode(subscription->instance->id,
-                     (const struct token_position *)(const void *)all.data,
+        token_encode(&head, (const struct token_position *)(const void *)all.data,
                      subscription->bucket_count, token);
     buf_fini(&all);
 }
@@ -137,8 +139,9 @@ static void add_event(struct subscription *subscription, uint8_t kind, struct sl
         content[CQ_EVENT_KIND_OFFSET] = QUERY_UPDATE_AFTER;
     batch->len += (size_t)(content - at) + encoded.len;
     subscription->credit_events--;
-    subscription->credit_bytes -=
-        encoded.len < subscription->credit_bytes ? encoded.len : subscription->credit_bytes;
+    /* As proto3 writes it, without the kind when that is 0. */
+    bool has_kind = content[CQ_EVENT_KIND_OFFSET] != QUERY_INSERT;
+    subscription->credit_bytes -= (int64_t)encoded.len - (has_kind ? 0 : CQ_EVENT_KIND_BYTES);
     atomic_fetch_add_explicit(&subscription->worker->events_pushed, 1, memory_order_relaxed);
 }
 
@@ -153,7 +156,7 @@ static bool batch_has_room(const struct subscription *subscription, uint32_t eve
 
 static void answer(struct subscription *subscription)
 {
-    const struct query_plan *plan = subscription->instance->plan;
+    const struct query_plan *plan = subscription->plan;
     uint32_t count = query_plan_column_count(plan), keys[LIMIT_COLUMNS];
     ProtobufCBinaryData columns[LIMIT_COLUMNS], types[LIMIT_COLUMNS];
     struct buf names, text, token;
@@ -181,6 +184,10 @@ static void answer(struct subscription *subscription)
     response.key_column = keys;
     response.append_only = query_plan_is_append_only(plan);
     response.token = message_bytes(buf_slice(&token));
+    if (subscription->is_durable)
+        response.warning = message_bytes(
+            slice_text("Without a subscriber the outputs are kept for 10 minutes; a longer durable "
+                       "retention comes with a later version."));
     response.plan = message_bytes(buf_slice(&text));
     response.plan_id = message_bytes(
         slice_of(subscription->instance->plan_id, sizeof subscription->instance->plan_id));
@@ -223,20 +230,26 @@ static uint32_t next_snapshot_bucket(struct subscription *subscription)
     return subscription->bucket_count;
 }
 
-/* A token from before this bucket lost its contents. True if the subscription goes on. */
-static bool check_generation(struct subscription *subscription, uint32_t index)
+/* Tells the reader what its resume found out about this bucket. True if the subscription goes on.
+ */
+static bool tell_trouble(struct subscription *subscription, uint32_t index)
 {
     struct subscription_bucket *own = &subscription->buckets[index];
-    uint32_t generation = subscription->instance->region->buckets[index].generation;
-    if (own->position.generation == generation)
+    enum subscription_trouble trouble = own->trouble;
+    own->trouble = TROUBLE_NONE;
+    if (trouble == TROUBLE_NONE)
         return true;
-    uint64_t lost = own->position.at.seq;
-    own->position.generation = generation;
-    start_over(subscription, index, 0);
-    return lost == 0 ||
-           push_status(
-               subscription, PB__CQ_STATUS__CODE__DATA_LOSS, index, lost + 1, 0,
-               "The bucket lost its contents; its results begin again with a new snapshot.");
+    if (trouble == TROUBLE_LOST)
+        return push_status(
+            subscription, PB__CQ_STATUS__CODE__DATA_LOSS, index, own->troubled_from, 0,
+            "The bucket lost its contents; its results begin again with a new snapshot.");
+    if (own->position.begin >= own->troubled_from)
+        return push_status(
+            subscription, PB__CQ_STATUS__CODE__GAP, index, own->troubled_from, own->position.begin,
+            "The query was ended in between and began anew; a new snapshot of the bucket follows.");
+    return push_status(
+        subscription, PB__CQ_STATUS__CODE__RESNAPSHOT, index, 0, 0,
+        "The query was ended in between and began anew; drop what came of the bucket.");
 }
 
 static void finish_snapshot_bucket(struct subscription *subscription)
@@ -274,7 +287,7 @@ static enum error begin_snapshot_bucket(struct subscription *subscription)
     uint32_t index = next_snapshot_bucket(subscription);
     if (index == subscription->bucket_count)
         return OK;
-    if (!check_generation(subscription, index) || !restart_interrupted(subscription, index))
+    if (!tell_trouble(subscription, index) || !restart_interrupted(subscription, index))
         return ERROR_MEMORY;
     enum error error = snapshot_cut(subscription, index);
     if (error == OK)
@@ -345,7 +358,7 @@ static enum tail read_bucket(struct subscription *subscription, uint32_t index, 
     if (!cqb->active) {
         tail = TAIL_END;
     } else if (ring_before(own->position.at, cqb->ring.floor)) {
-        *missed_to = bucket->last_seq;
+        *missed_to = bucket->data_seq;
         tail = TAIL_GAP;
     }
     while (tail == TAIL_MORE && batch_has_room(subscription, *events)) {
@@ -360,8 +373,10 @@ static enum tail read_bucket(struct subscription *subscription, uint32_t index, 
         subscription->moved = true;
         ++*events;
     }
-    if (tail == TAIL_END && subscription->progress_due && own->position.at.seq < committed) {
-        own->position.at = (struct ring_position){committed, UINT32_MAX};
+    struct ring_position end = ring_behind(bucket->data_seq);
+    if (tail == TAIL_END && subscription->progress_due && bucket->data_seq <= committed &&
+        ring_before(own->position.at, end)) {
+        own->position.at = end;
         subscription->moved = true;
     }
     bucket_unlock(bucket);
@@ -371,7 +386,10 @@ static enum tail read_bucket(struct subscription *subscription, uint32_t index, 
 /* False if the connection or the subscription ends. */
 static bool on_gap(struct subscription *subscription, uint32_t index, uint64_t missed_to)
 {
-    uint64_t from = subscription->buckets[index].position.at.seq + 1;
+    /* A changelog may have stopped between two events of one record. */
+    struct ring_position at = subscription->buckets[index].position.at;
+    bool is_whole = subscription->instance->append_only || at.sub == UINT32_MAX;
+    uint64_t from = is_whole || at.seq == 0 ? at.seq + 1 : at.seq;
     if (subscription->disconnects_when_slow) {
         buf_clear(&subscription->worker
                        ->batch); /* of other buckets; the token of the client does not know of it */
@@ -409,7 +427,7 @@ static bool push_tail(struct subscription *subscription, bool *ended)
             bits &= bits - 1;
             if (index >= subscription->bucket_count || !subscription->buckets[index].wanted)
                 continue;
-            if (!check_generation(subscription, index)) {
+            if (!tell_trouble(subscription, index)) {
                 give_up(subscription);
                 *ended = true;
                 return false;

@@ -3,8 +3,8 @@
 #include "protocol/codec.h"
 #include "server/subscription.h"
 
-#define TOKEN_VERSION        1
-#define TOKEN_HEADER_BYTES   9 /* version, instance */
+#define TOKEN_VERSION        2
+#define TOKEN_HEADER_BYTES   25 /* version, head */
 #define TOKEN_CHECKSUM_BYTES 4
 
 static void put_varint(struct buf *out, uint64_t value)
@@ -13,12 +13,12 @@ static void put_varint(struct buf *out, uint64_t value)
     buf_append(out, bytes, (size_t)(codec_put_varint(bytes, value) - bytes));
 }
 
-void token_encode(uint64_t instance_id, const struct token_position *positions, uint32_t count,
-                  struct buf *out)
+void token_encode(const struct token_head *head, const struct token_position *positions,
+                  uint32_t count, struct buf *out)
 {
     size_t start = out->len;
     buf_append_byte(out, TOKEN_VERSION);
-    buf_append(out, &instance_id, sizeof instance_id);
+    buf_append(out, head, sizeof *head);
     put_varint(out, count);
     for (uint32_t i = 0; i < count; i++) {
         const struct token_position *position = &positions[i];
@@ -50,23 +50,23 @@ static enum error check(struct slice token, struct slice *content)
     return checksum == XXH32(content->data, content->len, TOKEN_VERSION) ? OK : ERROR_MALFORMED;
 }
 
-enum error token_instance(struct slice token, uint64_t *instance_id)
+enum error token_read_head(struct slice token, struct token_head *head)
 {
     struct slice content;
     if (check(token, &content) != OK)
         return ERROR_MALFORMED;
-    memcpy(instance_id, content.data + 1, sizeof *instance_id);
+    memcpy(head, content.data + 1, sizeof *head);
     return OK;
 }
 
-enum error token_decode(struct slice token, uint64_t *instance_id, struct token_position *positions,
-                        uint32_t count)
+enum error token_decode(struct slice token, struct token_head *head,
+                        struct token_position *positions, uint32_t count)
 {
     struct slice content;
     uint64_t number, flags, sub, begin;
     if (check(token, &content) != OK)
         return ERROR_MALFORMED;
-    memcpy(instance_id, content.data + 1, sizeof *instance_id);
+    memcpy(head, content.data + 1, sizeof *head);
     const uint8_t *end = content.data + content.len;
     const uint8_t *at = codec_get_varint(content.data + TOKEN_HEADER_BYTES, end, &number);
     if (at == NULL)

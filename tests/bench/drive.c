@@ -206,7 +206,8 @@ static bool subscriber_open(struct drive *drive, uint32_t index)
 
     if (fd < 0)
         return false;
-    if (!subscriber_start(subscriber, fd, (uint32_t)drive->options->keys))
+    if (!subscriber_start(subscriber, fd, (uint32_t)drive->options->keys,
+                          index == 0 ? NULL : drive->subscribers))
         return wrong(drive, "%s", subscriber->wrong);
     return watch(drive, EPOLL_CTL_ADD, fd, drive->options->connections + index, EPOLLIN);
 }

@@ -41,7 +41,7 @@ static void usage(const char *complaint, const char *what)
         "  --seconds S [1]         measured, after --warmup S [0.3]\n"
         "  --requests N            exactly so many instead\n"
         "  --sequential            keys in order, to fill a store\n"
-        "  --subscribers N [0]     of the founding query; with vug-reading and --requests\n"
+        "  --subscribers N [0]     of one founding query; with vug-reading and --requests\n"
         "  --seed N [1]\n"
         "  --probe                 measures how much CPU time others take from this core\n");
     exit(EXIT_USAGE);

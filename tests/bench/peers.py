@@ -41,7 +41,8 @@ def find_program(name, folders):
         path = os.path.join(folder, name)
         if os.access(path, os.X_OK):
             return path
-    sys.exit(f'tests/bench/run: {name} is not in {" or ".join(folders)}: build first (meson setup build && ninja -C build)')
+    sys.exit(f'tests/bench/run: {name} is not in {" or ".join(folders)}; '
+             'build first: meson setup build && ninja -C build')
 
 
 class Wrong(Exception):
@@ -245,7 +246,7 @@ def close_peers(peers):
 
 
 def pressure():
-    """The share of the last ten seconds in which somebody waited for a CPU, in percent; None if the kernel does not tell."""
+    """Percent of the last ten seconds in which somebody waited for a CPU; None if the kernel does not tell."""
     try:
         with open('/proc/pressure/cpu') as file:
             return float(re.search(r'avg10=([\d.]+)', file.read()).group(1))
@@ -277,7 +278,8 @@ class Noise:
         shown = ', '.join(f'{100 * share:.0f} %' for share in worst)
         waits = pressure()
         text = 'quiet' if max(worst) < 0.10 else 'noisy'
-        return f'{text}: time lost on the cores {shown}' + (f'; CPU pressure {waits:.0f} %' if waits is not None else '')
+        waiting = '' if waits is None else f'; CPU pressure {waits:.0f} %'
+        return f'{text}: time lost on the cores {shown}{waiting}'
 
 
 def quartiles(values):

@@ -131,8 +131,12 @@ static bool take_message(struct subscriber *subscriber, struct wire_field messag
         return check_batch(subscriber, message.bytes);
     if (message.number == awaited) {
         *answered = true;
-        if (awaited == MEMBER_SUBSCRIBE + 1 && wire_get_field(&message.bytes, &field))
-            subscriber->id = field.integer;
+        while (awaited == MEMBER_SUBSCRIBE + 1 && wire_get_field(&message.bytes, &field)) {
+            if (field.number == 1)
+                subscriber->id = field.integer;
+            if (field.number == 9 && field.bytes.end - field.bytes.at == SUBSCRIBER_PLAN_BYTES)
+                memcpy(subscriber->plan, field.bytes.at, SUBSCRIBER_PLAN_BYTES);
+        }
         return true;
     }
     while (message.number == MEMBER_STATUS && wire_get_field(&message.bytes, &field)) {
@@ -214,7 +218,8 @@ static bool ask(struct subscriber *subscriber, uint32_t number, const uint8_t *b
 
 /* ---- Life ---- */
 
-bool subscriber_start(struct subscriber *subscriber, int fd, uint32_t sensors)
+bool subscriber_start(struct subscriber *subscriber, int fd, uint32_t sensors,
+                      const struct subscriber *shared)
 {
     uint8_t body[512], parameter[64], value[16];
     uint8_t *end = body, *parameter_end;
@@ -227,8 +232,12 @@ bool subscriber_start(struct subscriber *subscriber, int fd, uint32_t sensors)
     parameter_end = wire_put_bytes(parameter, 1, "start_time", 10);
     parameter_end =
         wire_put_bytes(parameter_end, 2, value, (size_t)(wire_put_integer(value, 2, 1) - value));
-    end = wire_put_bytes(end, 2, founding_query, sizeof founding_query - 1);
-    end = wire_put_bytes(end, 5, parameter, (size_t)(parameter_end - parameter));
+    if (shared == NULL) {
+        end = wire_put_bytes(end, 2, founding_query, sizeof founding_query - 1);
+        end = wire_put_bytes(end, 5, parameter, (size_t)(parameter_end - parameter));
+    } else {
+        end = wire_put_bytes(end, 4, shared->plan, SUBSCRIBER_PLAN_BYTES);
+    }
     end = wire_put_integer(end, 9, START_LATEST);
     /* Enough for any run: what is measured is the push, not the credit. */
     end = wire_put_integer(end, 16, UINT64_C(1) << 40);

@@ -12,7 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { READINGS_TEMPERATURE_BYTES = 5 }; /* dd.dd */
+enum {
+    READINGS_TEMPERATURE_BYTES = 5, /* dd.dd */
+    SUBSCRIBER_PLAN_BYTES = 16,
+};
 
 /* The temperature as it stands in the document. */
 void readings_write_temperature(uint64_t sensor, uint32_t n, uint8_t *out);
@@ -20,8 +23,9 @@ void readings_write_temperature(uint64_t sensor, uint32_t n, uint8_t *out);
 /* One subscription on a connection of its own. */
 struct subscriber {
     int fd;
-    uint64_t id;     /* the server's, of the subscription */
-    uint64_t events; /* received and right */
+    uint64_t id;                         /* the server's, of the subscription */
+    uint8_t plan[SUBSCRIBER_PLAN_BYTES]; /* by which others share the query */
+    uint64_t events;                     /* received and right */
     uint64_t batches;
     uint32_t sensors;
     uint32_t *counts; /* of each sensor */
@@ -32,8 +36,9 @@ struct subscriber {
 };
 
 /* Subscribes to the founding query on a connected socket that has said hello, and waits for the
- * answer. */
-bool subscriber_start(struct subscriber *subscriber, int fd, uint32_t sensors);
+ * answer. `shared` is another subscriber whose query this one reads, too; NULL begins a query. */
+bool subscriber_start(struct subscriber *subscriber, int fd, uint32_t sensors,
+                      const struct subscriber *shared);
 
 /* Reads once and checks the events. False when something was wrong. */
 bool subscriber_read(struct subscriber *subscriber);

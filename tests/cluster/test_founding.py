@@ -95,6 +95,7 @@ class Founding(unittest.TestCase):
         output = demo.child.stdout.read().decode()
         demo.child.stdout.close()
         self.assertEqual(demo.wait(60), 0, demo.log)
+        self.assertNotRegex(demo.log, r'\b(WARN|ERROR)\b', 'start and end warn of nothing')
         rows = load()
         summary = [line for line in (output + demo.log).split('\n') if line.startswith('demo: ')][-1]
         self.assertEqual(summary, f'demo: readings={len(rows)} results={len(rows)} keys=3 lost=0 duplicated=0 '

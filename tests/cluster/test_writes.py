@@ -1,8 +1,11 @@
 """Idempotent write batches: a repeat is recognised, bounds are kept, and a subscriber sees each write once."""
 import os
+import re
 import unittest
 
-from cluster import DDL, Cluster
+from cluster import DDL, READINGS, Cluster, run, wait_until
+from proxy import Proxy
+from readings import load
 from subscription import Subscription
 from wire import Refused
 
@@ -90,3 +93,32 @@ class Batches(unittest.TestCase):
             with self.subTest(what), self.assertRaises(Refused):
                 self.conn.write_batch(*arguments, [('k', 1)])
         self.assertIsNone(self.conn.get('copied', 'k'))
+
+
+class Import(unittest.TestCase):
+    """`vug import` while its server goes away."""
+
+    def test_connection_breaks(self):
+        """each loss of the connection is told once, and every row is written exactly once all the same"""
+        with Proxy(cluster.port, [200, 400]) as proxy:
+            done = run(f'--server=127.0.0.1:{proxy.port}', 'import', 'copied', READINGS, '--key', 'timestamp')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(proxy.cuts, 2)
+        self.assertEqual(done.stderr.count(f'lost the server 127.0.0.1:{proxy.port}: '), 2, done.stderr)
+        self.assertEqual(done.stderr.count(f'connected to the server 127.0.0.1:{proxy.port} again'), 2, done.stderr)
+        self.assertRegex(done.stderr, rf'imported {len(load())} rows into copied')
+
+    def test_server_stays_away(self):
+        """an import whose server stays away ends with 7 after --timeout and tells how many rows were acknowledged"""
+        with Cluster(regions=[('my_region', 'PARTITION')]) as own:
+            importer = own.start('import', 'my_region', READINGS, '--key', 'timestamp', '--rate', '5000',
+                                 '--timeout', '1s')
+            with own.connect() as conn:
+                wait_until(lambda: conn.size('my_region') > 300, 'the import has begun')
+            own.server.kill()
+            self.assertEqual(importer.wait(30), 7, importer.log)
+            self.assertEqual(importer.log.count('lost the server'), 1, importer.log)
+            self.assertIn('trying again for 1 s', importer.log)
+            rows = int(re.search(r'(\d+) rows were acknowledged', importer.log).group(1))
+            self.assertGreater(rows, 300)
+            self.assertNotRegex(importer.log, r'csv:\d+:', 'rows that nobody has answered are not bad')

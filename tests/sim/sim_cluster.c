@@ -383,7 +383,8 @@ static void on_writer_failed(void *arg, const struct vug_error *error)
 void sim_writer_start(struct sim_writer *writer, struct sim_cluster *cluster, const char *region,
                       struct sim_reading *readings, size_t count)
 {
-    static const struct vug_writer_events events = {on_done, on_room, on_writer_failed};
+    static const struct vug_writer_events events = {
+        .on_done = on_done, .on_room = on_room, .on_failed = on_writer_failed};
     struct sim_process *process = &cluster->client_process;
     struct vug_writer_options options = {.region = region, .batch_ops = 16, .window = 64};
     *writer = (struct sim_writer){.readings = readings, .count = count};

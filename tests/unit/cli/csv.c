@@ -13,12 +13,13 @@
 
 /* Everything that comes out of `text`, one line for each: "1:a|b", "3!problem". Fed `step` bytes at
  * a time. */
-static void read_all(const char *text, size_t step, struct buf *out)
+static void read_all(const char *text, size_t step, bool empty_rows, struct buf *out)
 {
     struct csv *csv = malloc(sizeof *csv);
     size_t len = strlen(text), at = 0;
     assert_non_null(csv);
     csv_init(csv);
+    csv->empty_rows = empty_rows;
     for (;;) {
         enum csv_result result = csv_next(csv);
         if (result == CSV_END)
@@ -49,16 +50,21 @@ static void read_all(const char *text, size_t step, struct buf *out)
     free(csv);
 }
 
-static void check(const char *text, const char *expected)
+static void check_rows(const char *text, bool empty_rows, const char *expected)
 {
     for (size_t step = 1; step <= 64; step = step * 2 + 1) {
         struct buf out;
         buf_init(&out);
-        read_all(text, step, &out);
+        read_all(text, step, empty_rows, &out);
         buf_append_byte(&out, '\0');
         assert_string_equal((const char *)out.data, expected);
         buf_fini(&out);
     }
+}
+
+static void check(const char *text, const char *expected)
+{
+    check_rows(text, false, expected);
 }
 
 static void reads_plain_rows(void **state)
@@ -93,6 +99,14 @@ static void leaves_out_empty_lines(void **state)
 {
     (void)state;
     check("a\n\n\r\nb\n", "1:a\n4:b\n");
+}
+
+static void gives_empty_lines_as_rows_where_asked(void **state)
+{
+    (void)state;
+    check_rows("a\n\n\r\nb\n\n", true, "1:a\n2:\n3:\n4:b\n5:\n");
+    check_rows("a\n\nb", true, "1:a\n2:\n3:b\n");
+    check_rows("", true, "");
 }
 
 static void names_a_bad_row_and_goes_on(void **state)
@@ -142,6 +156,7 @@ int main(void)
         cmocka_unit_test(undoes_quotes),
         cmocka_unit_test(counts_lines_inside_of_quotes),
         cmocka_unit_test(leaves_out_empty_lines),
+        cmocka_unit_test(gives_empty_lines_as_rows_where_asked),
         cmocka_unit_test(names_a_bad_row_and_goes_on),
         cmocka_unit_test(a_quote_that_is_never_closed_costs_one_line),
         cmocka_unit_test(runs_out_of_memory_without_a_leak),

@@ -12,6 +12,7 @@ struct scene {
     uint64_t failed_ops;
     uint32_t wanted; /* answered operations that the test waits for */
     bool reached, room, failed;
+    unsigned connections, losses;
     struct vug_error error;
 };
 
@@ -43,17 +44,23 @@ static void answer(struct peer *peer, uint32_t number, struct slice body)
     peer_frame(peer, VUG_WRITE_BATCH + 1, (struct slice){0});
 }
 
-static void begin(struct scene *scene, const struct vug_writer_options *options)
+static void begin_with(struct scene *scene, const struct vug_writer_options *options,
+                       const struct vug_writer_events *events)
 {
-    static const struct vug_writer_events events = {
-        .on_done = on_done, .on_room = on_room, .on_failed = on_failed};
     memset(scene, 0, sizeof *scene);
     world_begin(&scene->world, 7);
     peer_begin(&scene->peer, &scene->world, "server", VUG_SERVER_PORT);
     struct vug_target target = target_straight(sim_node_host(scene->peer.node));
-    assert_int_equal(vug_writer_new(scene->world.loop, scene->world.net, &target, options, &events,
+    assert_int_equal(vug_writer_new(scene->world.loop, scene->world.net, &target, options, events,
                                     scene, &scene->writer),
                      OK);
+}
+
+static void begin(struct scene *scene, const struct vug_writer_options *options)
+{
+    static const struct vug_writer_events events = {
+        .on_done = on_done, .on_room = on_room, .on_failed = on_failed};
+    begin_with(scene, options, &events);
 }
 
 static void finish(struct scene *scene)
@@ -178,6 +185,60 @@ static void an_unanswered_batch_is_repeated_unchanged(void **state)
     free(scene);
 }
 
+static void on_connected(void *arg, const struct text_host_port *server)
+{
+    struct scene *scene = arg;
+    assert_int_equal(server->port, VUG_SERVER_PORT);
+    scene->connections++;
+}
+
+static void on_disconnected(void *arg, const struct text_host_port *server,
+                            const struct vug_error *why)
+{
+    struct scene *scene = arg;
+    assert_string_equal(server->host, sim_node_host(scene->peer.node));
+    assert_int_not_equal(why->error, OK);
+    scene->losses++;
+}
+
+static void a_connection_that_is_looked_at_first_gets_nothing_before_that(void **state)
+{
+    static const struct vug_writer_events events = {.on_done = on_done,
+                                                    .on_connected = on_connected,
+                                                    .on_disconnected = on_disconnected,
+                                                    .on_failed = on_failed};
+    (void)state;
+    struct scene *scene = calloc(1, sizeof *scene);
+    begin_with(scene, &plain, &events);
+    scene->peer.on_request = answer;
+    assert_int_equal(put(scene, 1), OK);
+    world_pass(&scene->world, 1000);
+    assert_int_equal(scene->connections, 1);
+    assert_int_equal(put(scene, 2), OK);
+    world_pass(&scene->world, 1000);
+    assert_int_equal(scene->peer.request_count, 0);
+    peer_drop(&scene->peer);
+    world_pass(&scene->world, 2000);
+    assert_int_equal(scene->losses, 1);
+    assert_int_equal(scene->connections, 2);
+    assert_int_equal(scene->peer.request_count, 0);
+    vug_writer_proceed(scene->writer);
+    scene->wanted = 2;
+    assert_true(world_wait(&scene->world, &scene->reached, 1000));
+    peer_drop(&scene->peer);
+    world_pass(&scene->world, 1000);
+    assert_int_equal(scene->losses, 2);
+    assert_int_equal(scene->connections, 2); /* nothing is unanswered */
+    vug_writer_proceed(scene->writer);       /* too late, and harmless */
+    assert_int_equal(put(scene, 3), OK);
+    world_pass(&scene->world, 1000);
+    assert_int_equal(scene->connections, 3);
+    assert_int_equal(scene->next_done, 2);
+    assert_false(scene->failed);
+    finish(scene);
+    free(scene);
+}
+
 static void a_refused_batch_is_told_for_each_operation(void **state)
 {
     (void)state;
@@ -249,6 +310,7 @@ int main(void)
         cmocka_unit_test(operations_of_a_turn_travel_together),
         cmocka_unit_test(a_full_window_is_busy_until_there_is_room),
         cmocka_unit_test(an_unanswered_batch_is_repeated_unchanged),
+        cmocka_unit_test(a_connection_that_is_looked_at_first_gets_nothing_before_that),
         cmocka_unit_test(a_refused_batch_is_told_for_each_operation),
         cmocka_unit_test(it_gives_up_after_its_time_and_takes_nothing_more),
         cmocka_unit_test(runs_out_of_memory_without_a_leak),

@@ -125,8 +125,8 @@ static void buckets_with_too_few_serving_copies_are_degraded(void **state)
     assert_int_equal(cluster_map_wanted_copies(map, cluster_map_region_by_id(map, replicate)), 2);
     const struct cluster_region *copied = cluster_map_region_by_id(map, replicate);
     assert_int_equal(cluster_map_degraded(map, copied, serves, NULL), 0);
-    assert_int_equal(
-        cluster_map_degraded(map, cluster_map_region_by_id(map, local), serves, &lost), 0);
+    assert_int_equal(cluster_map_degraded(map, cluster_map_region_by_id(map, local), serves, &lost),
+                     0);
     cluster_map_set_member_state(map, 2, CLUSTER_DOWN);
     serves[2] = false;
     assert_int_equal(cluster_map_degraded(map, region, serves, &lost), 4);

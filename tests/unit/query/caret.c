@@ -25,6 +25,19 @@ static void columns_count_characters_and_control_characters_are_blanks(void **st
                                        "e \xE2\x82\xAC x\n         ^");
 }
 
+static void wide_characters_move_the_caret_by_two(void **state)
+{
+    (void)state;
+    struct query_error error;
+    caret_error(&error,
+                slice_text("a \xE6\xB8\xA9\xE5\xBA\xA6"
+                           " \xF0\x9F\x98\x80 x"),
+                14, "here");
+    assert_int_equal(error.column, 8);
+    assert_string_equal(error.message, "here\na \xE6\xB8\xA9\xE5\xBA\xA6"
+                                       " \xF0\x9F\x98\x80 x\n          ^");
+}
+
 static void a_long_line_is_clipped_around_the_caret(void **state)
 {
     (void)state;
@@ -71,6 +84,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_caret_stands_under_the_place),
         cmocka_unit_test(columns_count_characters_and_control_characters_are_blanks),
+        cmocka_unit_test(wide_characters_move_the_caret_by_two),
         cmocka_unit_test(a_long_line_is_clipped_around_the_caret),
         cmocka_unit_test(nothing_is_too_long_for_the_message),
         cmocka_unit_test(a_piece_of_text_is_clipped_at_a_character),

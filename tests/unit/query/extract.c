@@ -76,10 +76,20 @@ static void numbers_fit_their_columns_or_are_refused(void **state)
     refused("{\"i\":5.5}", "the value 5.5");
     refused("{\"i\":\"5\"}", "the value \"5\"");
     refused("{\"b\":9223372036854775808}", "BIGINT");
-    refused("{\"d\":1e999}", "DOUBLE");
     refused("{\"d\":true}", "the value true");
-    refused("{\"f\":1e39}", "FLOAT");
+    refused("{\"i\":1e400}", "INT");
     refused("{\"p\":1000}", "DECIMAL(5, 2)");
+}
+
+static void numbers_beyond_the_range_are_infinite(void **state)
+{
+    (void)state;
+    declare("d DOUBLE, f FLOAT, s STRING");
+    fits("{\"d\":1e400,\"f\":1e39,\"s\":1e400}", "+I Infinity Infinity 1e400\n");
+    fits("{\"d\":-1e400,\"f\":-1e400}", "+I -Infinity -Infinity NULL\n");
+    fits("{\"d\":1e39,\"f\":1e-400}", "+I 1.0E39 0.0 NULL\n");
+    engine_run(&engine, "SELECT d FROM my_region");
+    fits("{\"d\":1e400}", "+I Infinity\n");
 }
 
 static void other_types(void **state)
@@ -150,6 +160,7 @@ int main(void)
         cmocka_unit_test(missing_and_null_fields_are_null),
         cmocka_unit_test(any_scalar_fits_a_string),
         cmocka_unit_test(numbers_fit_their_columns_or_are_refused),
+        cmocka_unit_test(numbers_beyond_the_range_are_infinite),
         cmocka_unit_test(other_types),
         cmocka_unit_test(not_null_columns_refuse_null),
         cmocka_unit_test(a_scalar_shows_as_the_column_value),

@@ -27,6 +27,21 @@ static const struct refusal refusals[] = {
     {"SELECT a FROM t WHRE a > 1", 22, "did you mean WHERE instead of \"WHRE\"?"},
     {"SELECT AVG(a OVER (PARTITION BY id) FROM t", 14, "found \"OVER\" where"},
     {"SELECT a FROM t GROUP id", 23, "where BY was expected"},
+    {"SELECT ((id FROM t", 13, "a \")\" is missing: found \"FROM\" where 2 \"(\" are still open"},
+    {"SELECT id)) FROM t", 10, "this \")\" is one too many: no \"(\" is open before it"},
+    {"SELECT (id)) FROM t", 12, "one too many"},
+    {"SELECT a FROM t WHERE (a > 1", 29, "is missing: the statement ends where 1 \"(\" is still"},
+    {"SELECT a FROM t WHERE a IN (1, 2;", 33, "is missing: found \";\" where 1 \"(\""},
+    {"SELECT a FROM t GROPU BY a", 23, "did you mean GROUP instead of \"GROPU\"?"},
+    {"SELECT a FROM t x GROPU BY a", 19, "did you mean GROUP?"},
+    {"SELECT AVG(a) OVER (PARTITON BY b) FROM t", 21, "did you mean PARTITION?"},
+    {"SELECT AVG(a) OVR (PARTITION BY b) FROM t", 19, "did you mean OVER instead of \"OVR\"?"},
+    {"SELECT AVG(a) OVER (ROW 1 PRECEDING) FROM t", 21, "did you mean ROWS?"},
+    {"SELECT a FROM t WHERE a > 1 ADN b > 2", 29, "did you mean AND?"},
+    {"SELECT a FROM t WHERE a BETWEN 1 AND 2", 25, "did you mean BETWEEN?"},
+    {"CREAT TABLE t (a INT) WITH ('connector'='x')", 1, "did you mean CREATE?"},
+    {"SELECT a FROM t WHERE a BETWEEN 1", 34, "the statement ends where AND with the upper bound"},
+    {"SELECT a FROM t WHERE (a BETWEEN 1) OR b", 35, "where AND with the upper bound of BETWEEN"},
     {"SELECT 'abc FROM t", 8, "does not end"},
     {"SELECT `abc FROM t", 8, "does not end"},
     {"SELECT a /* FROM t", 10, "comment"},
@@ -69,6 +84,20 @@ static void every_refusal_has_its_place_and_says_why(void **state)
     CHECK_REFUSALS(&engine, refusals);
 }
 
+/* Names near a keyword are no reason to suggest one where the statement would still not go on. */
+static void names_are_not_taken_for_keywords(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"SELECT ((id FROM t", "SELECT id)) FROM t",
+                                        "SELECT id FROM t WHERE (id", "SELECT id b c FROM t",
+                                        "SELECT o FROM t WHERE fro > 1 fro"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        assert_int_equal(engine_try(&engine, texts[i], QUERY_EXACT), ERROR_INVALID);
+        if (strstr(engine.error.message, "did you mean") != NULL)
+            fail_msg("%s: %s", texts[i], engine.error.message);
+    }
+}
+
 static void failed_allocations_are_told_and_nothing_leaks(void **state)
 {
     (void)state;
@@ -96,6 +125,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_refusal_has_its_place_and_says_why),
+        cmocka_unit_test(names_are_not_taken_for_keywords),
         cmocka_unit_test(failed_allocations_are_told_and_nothing_leaks),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

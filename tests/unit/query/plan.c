@@ -93,6 +93,38 @@ static void a_plan_is_shared_by_reference(void **state)
     query_plan_unref(NULL);
 }
 
+static void check_type(uint32_t column, const char *name)
+{
+    struct buf text;
+    buf_init(&text);
+    query_type_name(query_plan_column_type(engine.plan, column), &text);
+    buf_append_byte(&text, 0);
+    assert_string_equal((const char *)text.data, name);
+    buf_fini(&text);
+}
+
+static void columns_without_a_declared_type_are_variant(void **state)
+{
+    (void)state;
+    static const char *const types[] = {"VARIANT", "VARIANT", "DOUBLE",
+                                        "INT",     "VARIANT", "BOOLEAN"};
+    engine_run(&engine, "SELECT key, v, v + 1, CAST(v AS INT), COALESCE(v, 'none'), v = 1 FROM "
+                        "my_region");
+    for (uint32_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        check_type(i, types[i]);
+    assert_int_equal(engine_feed(&engine, "{\"v\":2}"), OK);
+    assert_string_equal(engine_take(&engine), "+I k 2.0 3.0 2 2.0 FALSE\n");
+    static const char *const results[] = {"VARIANT", "DOUBLE", "DOUBLE",
+                                          "BIGINT",  "DOUBLE", "DOUBLE"};
+    engine_run(&engine, "SELECT id, AVG(v), SUM(v), COUNT(v), MIN(v), MAX(v) FROM my_region GROUP "
+                        "BY id");
+    for (uint32_t i = 0; i < sizeof results / sizeof results[0]; i++)
+        check_type(i, results[i]);
+    engine_run(&engine, "SELECT * FROM my_region");
+    check_type(0, "VARIANT");
+    check_type(1, "VARIANT");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -100,6 +132,7 @@ int main(void)
         cmocka_unit_test(the_tables_numeric_mode_counts),
         cmocka_unit_test(failed_allocations_are_told_and_nothing_leaks),
         cmocka_unit_test(a_plan_is_shared_by_reference),
+        cmocka_unit_test(columns_without_a_declared_type_are_variant),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -36,10 +36,21 @@ static void columns_are_named_as_written(void **state)
     assert_int_equal(query_plan_column_type(engine.plan, 1).kind, QUERY_TYPE_BIGINT);
 }
 
+static void no_two_columns_have_one_name(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"x", "x #3", "x #2", "x #4", "x #2 #2"};
+    engine_run(&engine, "SELECT id AS x, timestamp AS x, temperature AS `x #2`, ok AS x, zone AS "
+                        "`x #2` FROM SensorReadings");
+    for (uint32_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        assert_string_equal(query_plan_column_name(engine.plan, i), names[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(columns_are_named_as_written),
+        cmocka_unit_test(no_two_columns_have_one_name),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -401,13 +401,13 @@ static void a_bucket_of_another_generation_is_announced_as_lost(void **state)
     put_many(&stage, 0, 60, false);
     subscriber_turn(&whole);
     struct token_position positions[4];
-    uint64_t instance_id;
+    struct token_head head;
     struct buf token;
-    assert_int_equal(token_decode(whole.token, &instance_id, positions, 4), OK);
+    assert_int_equal(token_decode(whole.token, &head, positions, 4), OK);
     positions[2].generation = 7;
     positions[2].at = (struct ring_position){40, 0};
     buf_init(&token);
-    token_encode(instance_id, positions, 4, &token);
+    token_encode(&head, positions, 4, &token);
     request = resume_request(AVERAGE, buf_slice(&token));
     subscriber_init(&rest, &stage);
     subscriber_subscribe(&rest, &request);

@@ -45,16 +45,21 @@ static void random_positions_come_back(void **state)
     for (int round = 0; round < 200; round++) {
         struct token_position positions[500], read[500];
         uint32_t count = counts[next_random() % 6];
-        uint64_t id = next_random() << 13 | 1, read_id = 0;
+        uint64_t id = next_random() << 13 | 1;
+        struct token_head read_id = {0};
         struct buf token;
         for (uint32_t i = 0; i < count; i++)
             positions[i] = random_position();
         buf_init(&token);
-        token_encode(id, positions, count, &token);
-        assert_int_equal(token_instance(buf_slice(&token), &read_id), OK);
-        assert_int_equal(read_id, id);
+        token_encode(&(struct token_head){id, 5, 9}, positions, count, &token);
+        assert_int_equal(token_read_head(buf_slice(&token), &read_id), OK);
+        assert_int_equal(read_id.instance, id);
+        assert_int_equal(read_id.life, 5);
+        assert_int_equal(read_id.plan, 9);
         assert_int_equal(token_decode(buf_slice(&token), &read_id, read, count), OK);
-        assert_int_equal(read_id, id);
+        assert_int_equal(read_id.instance, id);
+        assert_int_equal(read_id.life, 5);
+        assert_int_equal(read_id.plan, 9);
         for (uint32_t i = 0; i < count; i++)
             check_equal(&positions[i], &read[i]);
         assert_int_equal(token_decode(buf_slice(&token), &read_id, read, count + 1),
@@ -78,12 +83,12 @@ static void the_extremes_come_back(void **state)
         {.generation = 1, .in_snapshot = true, .at = {0, 0}},
     };
     struct token_position read[3];
-    uint64_t id;
+    struct token_head id = {0};
     struct buf token;
     buf_init(&token);
-    token_encode(UINT64_MAX, positions, 3, &token);
+    token_encode(&(struct token_head){UINT64_MAX, 5, 9}, positions, 3, &token);
     assert_int_equal(token_decode(buf_slice(&token), &id, read, 3), OK);
-    assert_true(id == UINT64_MAX);
+    assert_true(id.instance == UINT64_MAX);
     for (int i = 0; i < 3; i++)
         check_equal(&positions[i], &read[i]);
     buf_fini(&token);
@@ -94,7 +99,7 @@ static void make_token(struct buf *token, struct token_position positions[40])
     for (uint32_t i = 0; i < 40; i++)
         positions[i] = random_position();
     buf_init(token);
-    token_encode(77, positions, 40, token);
+    token_encode(&(struct token_head){77, 5, 9}, positions, 40, token);
 }
 
 static void every_truncation_is_refused(void **state)
@@ -102,12 +107,12 @@ static void every_truncation_is_refused(void **state)
     (void)state;
     struct token_position positions[40];
     struct buf token;
-    uint64_t id;
+    struct token_head id = {0};
     make_token(&token, positions);
     for (size_t len = 0; len < token.len; len++) {
         assert_int_equal(token_decode(slice_of(token.data, len), &id, positions, 40),
                          ERROR_MALFORMED);
-        assert_int_equal(token_instance(slice_of(token.data, len), &id), ERROR_MALFORMED);
+        assert_int_equal(token_read_head(slice_of(token.data, len), &id), ERROR_MALFORMED);
     }
     buf_append_byte(&token, 0);
     assert_int_equal(token_decode(buf_slice(&token), &id, positions, 40), ERROR_MALFORMED);
@@ -119,12 +124,12 @@ static void every_bit_flip_is_refused(void **state)
     (void)state;
     struct token_position positions[40];
     struct buf token;
-    uint64_t id;
+    struct token_head id = {0};
     make_token(&token, positions);
     for (size_t bit = 0; bit < token.len * 8; bit++) {
         token.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
         assert_int_equal(token_decode(buf_slice(&token), &id, positions, 40), ERROR_MALFORMED);
-        assert_int_equal(token_instance(buf_slice(&token), &id), ERROR_MALFORMED);
+        assert_int_equal(token_read_head(buf_slice(&token), &id), ERROR_MALFORMED);
         token.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
     }
     assert_int_equal(token_decode(buf_slice(&token), &id, positions, 40), OK);
@@ -139,7 +144,7 @@ static void a_token_of_quiet_buckets_is_short(void **state)
     for (uint32_t i = 0; i < 113; i++)
         positions[i] = (struct token_position){.generation = 1, .at = {i, UINT32_MAX}};
     buf_init(&token);
-    token_encode(1, positions, 113, &token);
+    token_encode(&(struct token_head){1, 5, 9}, positions, 113, &token);
     assert_in_range(token.len, 100, 300);
     buf_fini(&token);
 }
@@ -152,7 +157,7 @@ static void without_memory_no_token_is_made(void **state)
     struct buf token;
     buf_init(&token);
     mem_fault_fail_from(1);
-    token_encode(1, &position, 1, &token);
+    token_encode(&(struct token_head){1, 5, 9}, &position, 1, &token);
     mem_fault_fail_from(0);
     assert_true(token.failed);
     buf_fini(&token);
