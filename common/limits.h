@@ -32,6 +32,7 @@
 #define LIMIT_INSTANCES                    1024u  /* continuous queries of one server */
 #define LIMIT_UNATTACHED_INSTANCES         32u /* unnamed, without a subscriber, kept for a resume */
 #define LIMIT_UNATTACHED_NAMED             128u
+#define LIMIT_YOUNG_MS                     60000u /* since it began: an instance that both limits are about */
 #define LIMIT_SUBSCRIPTIONS                10000u /* of one server */
 #define LIMIT_SUBSCRIPTIONS_PER_CONNECTION 256u
 #define LIMIT_RING_BYTES                   (48u * 1024 * 1024) /* output rings of a server */

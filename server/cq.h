@@ -87,6 +87,7 @@ struct cq_instance {
     struct loop_task build_task;
     struct worker *builder; /* NULL, or who works off the input queues */
     uint32_t build_next;
+    uint64_t created_us;
     struct cq_instance *next; /* in the registry */
 
     pthread_mutex_t lock; /* guards what follows; after a bucket's lock */

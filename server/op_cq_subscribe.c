@@ -228,6 +228,7 @@ enum error op_cq_subscribe(struct session *session, struct slice body)
     uint64_t id;
     loop_random(worker->loop, &id, sizeof id);
     registry_trim(worker->server, loop_wall_ms(worker->loop));
+    wanted.now_us = loop_now_us(worker->loop);
     if (plan != NULL)
         wanted.life = life_of(worker->catalog, wanted.region);
     error = registry_attach(worker->server, &wanted, id | 1, &instance, &created);

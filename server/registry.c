@@ -90,6 +90,7 @@ enum error registry_attach(struct server *server, const struct registry_request 
                                      .budget = &server->budget};
         error = cq_instance_new(&options, instance);
         if (error == OK) {
+            (*instance)->created_us = request->now_us;
             reserved(cq_instance_ref(*instance));
             (*instance)->next = server->instances;
             server->instances = *instance;
@@ -157,8 +158,8 @@ static struct cq_instance *next_to_end(struct server *server, uint64_t now_us)
     return found;
 }
 
-/* The instance that was left first among those with a name or those without, if these are more than
- * `most`: out of the list, its reference to the caller. */
+/* The instance that was left first among the young ones with a name, or those without, if these
+ * are more than `most`: out of the list, its reference to the caller. */
 static struct cq_instance *next_too_many(struct server *server, bool named, uint32_t most)
 {
     struct cq_instance *oldest = NULL;
@@ -167,7 +168,8 @@ static struct cq_instance *next_too_many(struct server *server, bool named, uint
     pthread_mutex_lock(&server->lock);
     for (struct cq_instance *i = server->instances; i != NULL; i = i->next) {
         pthread_mutex_lock(&i->lock);
-        bool left = i->subscription_count == 0 && (i->name[0] != '\0') == named;
+        bool is_young = i->unattached_since_us < i->created_us + LIMIT_YOUNG_MS * 1000ull;
+        bool left = i->subscription_count == 0 && is_young && (i->name[0] != '\0') == named;
         if (left && i->unattached_since_us < oldest_us) {
             oldest_us = i->unattached_since_us;
             oldest = i;

@@ -157,7 +157,7 @@ struct registry_request {
     struct region *region;
     struct slice sql, name, plan_id;
     uint64_t token_id; /* 0: none */
-    uint64_t life;
+    uint64_t life, now_us;
     enum cq_start start;
 };
 enum error registry_attach(struct server *server, const struct registry_request *request,
@@ -170,9 +170,10 @@ void registry_attached(struct cq_instance *instance);
 void registry_upkeep(struct server *server);
 /* The last subscriber of an unnamed instance has left in so many words. */
 void registry_release(struct server *server, struct cq_instance *instance, uint64_t wall_ms);
-/* Of the instances that nobody is attached to, ends those that were left first, beyond
- * LIMIT_UNATTACHED_INSTANCES without and LIMIT_UNATTACHED_NAMED with a name: clients that subscribe
- * and vanish must not cost those who stay. */
+/* Of the young instances (LIMIT_YOUNG_MS) that nobody is attached to, ends those that were left
+ * first, beyond LIMIT_UNATTACHED_INSTANCES without and LIMIT_UNATTACHED_NAMED with a name: clients
+ * that subscribe and vanish must not cost those who stay, and a broken network must not cost those
+ * who had been there for a while. */
 void registry_trim(struct server *server, uint64_t wall_ms);
 void registry_free(struct server *server);
 void registry_each(struct server *server, void (*visit)(void *arg, struct cq_instance *instance),
