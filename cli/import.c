@@ -194,7 +194,14 @@ static enum exit_status run_import(struct cli *cli, const void *into)
     if (fd < 0)
         return cli_fail(cli, EXIT_FAILED, "- reads from stdin", "cannot open %s: %s", path,
                         strerror(errno));
-    if (fstat(fd, &stat) == 0 && S_ISREG(stat.st_mode))
+    bool known = fstat(fd, &stat) == 0;
+    if (known && S_ISDIR(stat.st_mode)) {
+        if (!from_stdin)
+            close(fd);
+        return cli_fail(cli, EXIT_FAILED, "import its files one by one, or `cat` them into -",
+                        "%s is a directory, not a CSV file", path);
+    }
+    if (known && S_ISREG(stat.st_mode))
         import.size = (uint64_t)stat.st_size;
     status = run_loop(&import, &target,
                       &(struct importer_options){.region = cli_argument(cli, 0),

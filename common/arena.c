@@ -61,6 +61,14 @@ void arena_reset(struct arena *arena)
     struct arena_block *kept = NULL;
     struct arena_block **link = &arena->blocks;
 
+    if (arena->bytes == 0)
+        return;
+    if (arena->blocks->next == NULL && arena->blocks->cap <= ARENA_KEPT_BYTES_MAX) {
+        arena->blocks->used = 0;
+        arena->bytes = 0;
+        return;
+    }
+
     /* The largest block that is worth keeping; a huge one goes back to the system. */
     for (struct arena_block **at = link; *at != NULL; at = &(*at)->next) {
         if ((*at)->cap <= ARENA_KEPT_BYTES_MAX && (kept == NULL || (*at)->cap > kept->cap)) {

@@ -49,4 +49,8 @@ _Noreturn void invariant_broken(const char *kind, const char *condition, const c
 #define INVARIANT(condition)                                                                       \
     ((condition) ? (void)0 : invariant_broken("INVARIANT", #condition, __FILE__, __LINE__))
 
+/* The build zeroes every local that is not initialized. For a large one on the hot path that costs
+ * more than the work; whoever leaves it out writes what is read. */
+#define UNINITIALIZED __attribute__((uninitialized))
+
 #endif

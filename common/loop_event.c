@@ -46,6 +46,8 @@ struct loop_event {
     int wake_fd;
     uint64_t now_us;
     bool now_valid;
+    uint64_t wall_ms;
+    bool wall_valid;
     struct task_list deferred;
     struct task_list last;
     struct task_list running; /* what run_tasks() has not come to yet */
@@ -125,8 +127,13 @@ static uint64_t event_now_us(struct loop *loop)
 
 static uint64_t event_wall_ms(struct loop *loop)
 {
-    (void)loop;
-    return clock_us(CLOCK_REALTIME) / 1000;
+    struct loop_event *self = loop_event_of(loop);
+
+    if (!self->wall_valid) {
+        self->wall_ms = clock_us(CLOCK_REALTIME) / 1000;
+        self->wall_valid = true;
+    }
+    return self->wall_ms;
 }
 
 static void timer_arm(struct event_timer *impl, uint64_t delay_us)
@@ -391,6 +398,7 @@ void loop_event_run(struct loop *loop)
         bool more = self->deferred.head != NULL || self->last.head != NULL;
 
         self->now_valid = false;
+        self->wall_valid = false;
         event_base_loop(self->base, more ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
         run_tasks(self, &self->deferred);
         run_tasks(self, &self->last);
@@ -398,6 +406,7 @@ void loop_event_run(struct loop *loop)
     }
     atomic_store(&self->stop, false);
     self->now_valid = false;
+    self->wall_valid = false;
     atomic_store_explicit(&self->is_running, false, memory_order_release);
 }
 

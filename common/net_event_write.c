@@ -150,7 +150,7 @@ static void output_consume(struct net_event_conn *conn, size_t sent)
 static bool send_output(struct net_event_conn *conn)
 {
     struct net_event *net = net_event_of(conn->conn.net);
-    struct iovec iov[NET_IOV];
+    struct iovec iov[NET_IOV] UNINITIALIZED; /* the first msg_iovlen are filled */
     struct msghdr message = {.msg_iov = iov};
     ssize_t sent;
 

@@ -52,7 +52,7 @@ static const uint8_t *codec_get_varint32(const uint8_t *at, const uint8_t *end, 
     return at;
 }
 
-enum error codec_next_field(struct slice *rest, struct codec_field *field)
+enum error codec_next_field_of_any(struct slice *rest, struct codec_field *field)
 {
     const uint8_t *at = rest->data, *end = rest->data + rest->len;
     uint32_t tag, len;

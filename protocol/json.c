@@ -121,12 +121,16 @@ static struct slice json_walk_string(struct slice document, size_t *at, bool *es
     size_t start = *at;
 
     *escaped = false;
-    while (*at < document.len && document.data[*at] != '"') {
+    for (;;) {
+        *at += json_plain_run(document.data + *at, document.len - *at);
+        if (*at == document.len || document.data[*at] == '"')
+            break;
         if (document.data[*at] == '\\') {
             *escaped = true;
             ++*at;
         }
-        ++*at;
+        if (++*at >= document.len)
+            break;
     }
     if (*at >= document.len) {
         *at = document.len;

@@ -44,4 +44,29 @@ void json_name_unit(char name[JSON_UNIT_NAME_BYTES], uint32_t unit);
 #define JSON_PARSE_EXCEPTION "com.fasterxml.jackson.core.JsonParseException"
 #define JSON_EOF_EXCEPTION   "com.fasterxml.jackson.core.io.JsonEOFException"
 
+/* The length of the run of bytes before a quote, a backslash or a control character, eight at a
+ * time; `len` if there is none. A byte is one of them when, less what is looked for, it borrows;
+ * bytes above 0x7f never do. */
+static inline size_t json_plain_run(const uint8_t *data, size_t len)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = UINT64_C(0x8080808080808080);
+    size_t at = 0;
+
+    for (; len - at >= 8; at += 8) {
+        uint64_t eight, quote, backslash, found;
+
+        memcpy(&eight, data + at, sizeof eight);
+        quote = eight ^ ones * '"';
+        backslash = eight ^ ones * '\\';
+        found = (((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) |
+                 ((eight - ones * 0x20) & ~eight)) &
+                highs;
+        if (found != 0)
+            return at + (size_t)__builtin_ctzll(found) / 8;
+    }
+    while (at < len && data[at] != '"' && data[at] != '\\' && data[at] >= ' ')
+        at++;
+    return at;
+}
+
 #endif

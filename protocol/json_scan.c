@@ -23,7 +23,7 @@ enum error json_fail_end(struct json_check *check, const char *why)
                              "Unexpected end-of-input%s", why);
 }
 
-enum error json_skip_space(struct json_check *check, int *byte)
+enum error json_skip_more_space(struct json_check *check, int *byte)
 {
     char name[JSON_UNIT_NAME_BYTES];
 
@@ -88,9 +88,13 @@ enum error json_check_string(struct json_check *check, const char *what, const c
     char name[JSON_UNIT_NAME_BYTES];
 
     *escaped = false;
-    while (check->at < check->document.len) {
-        uint8_t byte = data[check->at];
+    for (;;) {
+        uint8_t byte;
 
+        check->at += json_plain_run(data + check->at, check->document.len - check->at);
+        if (check->at == check->document.len)
+            break;
+        byte = data[check->at];
         if (byte == '"') {
             check->at++;
             return OK;

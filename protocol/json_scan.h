@@ -46,7 +46,16 @@ enum error json_fail_char(struct json_check *check, size_t at, struct json_place
 enum error json_fail_end(struct json_check *check, const char *why);
 
 /* Skips white space. *byte is the first byte behind it, which `at` still points to, or JSON_END. */
-enum error json_skip_space(struct json_check *check, int *byte);
+enum error json_skip_more_space(struct json_check *check, int *byte);
+static inline enum error json_skip_space(struct json_check *check, int *byte)
+{
+    if (check->at < check->document.len && check->document.data[check->at] > ' ' &&
+        check->document.data[check->at] != '/') {
+        *byte = check->document.data[check->at];
+        return OK;
+    }
+    return json_skip_more_space(check, byte);
+}
 
 /* `at` is behind the opening quote; afterwards behind the closing one. `what` is named when a
  * control character stands inside, `at_end` when the document ends. */

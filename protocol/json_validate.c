@@ -278,8 +278,13 @@ static enum error json_check_root(struct json_check *check)
 
 enum error json_validate(struct slice document, size_t *end, struct json_error *json_error)
 {
-    struct json_check check = {.document = document, .error = json_error};
+    struct json_check check UNINITIALIZED; /* the levels are filled as they are opened */
     enum error error;
+
+    check.document = document;
+    check.at = 0;
+    check.depth = 0;
+    check.error = json_error;
 
     json_names_init(&check.names, document);
     /* A string of the wire has been checked; a document may come from elsewhere. */

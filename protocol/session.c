@@ -19,6 +19,8 @@ enum error session_host_init(struct session_host *host)
     enum error error;
 
     host->counters = (struct session_counters){0};
+    host->batch_next = host->batch_count = 0;
+    host->batch_index = SESSION_BATCH_REQUESTS;
     host->sessions = NULL;
     host->waiting = NULL;
     host->spare_slots = NULL;
@@ -300,11 +302,19 @@ static const struct operation *session_operation(const struct session_host *host
                                          : NULL;
 }
 
+/* Apart because a failure is large. */
+static __attribute__((noinline)) void session_fail_with(struct session *session, enum error error)
+{
+    struct failure failure;
+
+    failure_of_error(&failure, error);
+    (void)session_fail(session, &failure, SESSION_NO_WAIT);
+}
+
 static void session_answer(struct session *session, uint32_t number,
                            const struct operation *operation, struct slice body)
 {
     struct session_host *host = session->host;
-    struct failure failure;
     enum error error;
 
     session->answers = 0;
@@ -323,8 +333,7 @@ static void session_answer(struct session *session, uint32_t number,
         session->is_ending = true;
     } else if (error != OK) {
         INVARIANT(session->answers == 0);
-        failure_of_error(&failure, error);
-        session_fail(session, &failure, SESSION_NO_WAIT);
+        session_fail_with(session, error);
     } else if ((session->operation_flags & OPERATION_PASSES) != 0 || number == SESSION_CQ_ACK) {
         session->last_message_us = loop_now_us(host->loop);
     } else {
@@ -332,15 +341,14 @@ static void session_answer(struct session *session, uint32_t number,
     }
 }
 
-/* Executes one frame; false if it is not its turn yet, which the last one of a connection does not
- * ask. */
-static bool session_execute(struct session *session, struct slice frame, bool is_last)
+/* Executes one request; false if it is not its turn yet, which the last one of a connection does
+ * not ask. */
+static bool session_execute_request(struct session *session, uint32_t number, struct slice body,
+                                    size_t frame_len, bool is_last)
 {
     const struct operation *operation;
-    uint32_t number;
-    struct slice body;
 
-    if (codec_message(frame, &number, &body) != OK || message_kind(number) != MESSAGE_REQUEST) {
+    if (message_kind(number) != MESSAGE_REQUEST) {
         session->is_ending = true;
         return true;
     }
@@ -348,9 +356,26 @@ static bool session_execute(struct session *session, struct slice frame, bool is
     if (!is_last && !session_may_start(session, operation == NULL ? 0 : operation->flags))
         return false;
     session_count(&session->host->counters.messages_received, 1);
-    session_count(&session->host->counters.bytes_received, frame.len);
+    session_count(&session->host->counters.bytes_received, frame_len);
     session_answer(session, number, operation, body);
     return true;
+}
+
+static bool session_execute(struct session *session, struct slice frame, bool is_last)
+{
+    uint32_t index = session->host->batch_index, number;
+    struct slice body;
+    bool executed;
+
+    if (codec_message(frame, &number, &body) != OK) {
+        session->is_ending = true;
+        return true;
+    }
+    /* A batch may be on its way when another session ends. */
+    session->host->batch_index = SESSION_BATCH_REQUESTS;
+    executed = session_execute_request(session, number, body, frame.len, is_last);
+    session->host->batch_index = index;
+    return executed;
 }
 
 enum session_length { SESSION_LENGTH_WHOLE, SESSION_LENGTH_PART, SESSION_LENGTH_BAD };
@@ -397,6 +422,56 @@ static size_t session_frame(struct session *session, struct slice data)
     return header + len;
 }
 
+/* Pass one: decodes the frames that are there as far as their members, and lets the owner fetch
+ * what they need. Stops before whatever is not in order: pass two comes to it in its turn. */
+static void session_look_ahead(struct session *session, struct slice data)
+{
+    struct session_host *host = session->host;
+    uint32_t count = 0;
+
+    while (count < SESSION_BATCH_REQUESTS) {
+        struct session_request *request = &host->batch[count];
+        size_t header, len;
+
+        if (session_frame_length(session, data, &header, &len) != SESSION_LENGTH_WHOLE ||
+            data.len - header < len ||
+            codec_message(slice_of(data.data + header, len), &request->number, &request->body) !=
+                OK)
+            break;
+        request->header = (uint32_t)header;
+        request->len = (uint32_t)len;
+        data = slice_of(data.data + header + len, data.len - header - len);
+        count++;
+    }
+    host->batch_next = 0;
+    host->batch_count = count;
+    if (count > 1)
+        host->on_batch(host->owner, host->batch, count);
+}
+
+/* The next frame, if pass one has decoded it; the same result. */
+static size_t session_batch_frame(struct session *session, struct slice data)
+{
+    struct session_host *host = session->host;
+    const struct session_request *request;
+    bool executed;
+
+    if (host->batch_next == host->batch_count)
+        session_look_ahead(session, data);
+    if (host->batch_next == host->batch_count)
+        return session_frame(session, data);
+    request = &host->batch[host->batch_next];
+    host->batch_index = host->batch_count > 1 ? host->batch_next : SESSION_BATCH_REQUESTS;
+    host->batch_next++;
+    executed =
+        session_execute_request(session, request->number, request->body, request->len, false);
+    host->batch_index = SESSION_BATCH_REQUESTS;
+    if (executed)
+        return request->header + request->len;
+    session_stop(session);
+    return 0;
+}
+
 static size_t session_step(struct session *session, struct slice data)
 {
     switch (session->state) {
@@ -404,9 +479,13 @@ static size_t session_step(struct session *session, struct slice data)
         return session_first_byte(session, data);
     case SESSION_VERSION:
         return session_version(session, data);
-    default:
+    case SESSION_AUTHENTICATION:
         return session_frame(session, data);
+    case SESSION_READY:
+        break;
     }
+    return session->host->on_batch == NULL ? session_frame(session, data)
+                                           : session_batch_frame(session, data);
 }
 
 static size_t session_on_data(void *arg, const uint8_t *data, size_t len)
@@ -416,6 +495,7 @@ static size_t session_on_data(void *arg, const uint8_t *data, size_t len)
 
     session_enter(session);
     session->has_sent = true;
+    session->host->batch_next = session->host->batch_count = 0;
     while (consumed < len && !session->is_ending && session->conn != NULL) {
         enum session_state before = session->state;
         size_t step = session_step(session, slice_of(data + consumed, len - consumed));

@@ -67,9 +67,16 @@ static inline void session_count(_Atomic uint64_t *counter, uint64_t more)
     atomic_store_explicit(counter, value + more, memory_order_relaxed);
 }
 
+/* A frame that is there, decoded as far as its member. */
+struct session_request {
+    uint32_t number;
+    uint32_t header, len; /* bytes of the frame's length and of the frame */
+    struct slice body;
+};
+
 enum session_role { SESSION_SERVER, SESSION_LOCATOR };
 
-enum { SESSION_FOREIGN_KINDS = 6, SESSION_FAST_ROWS = 36 };
+enum { SESSION_FOREIGN_KINDS = 6, SESSION_FAST_ROWS = 36, SESSION_BATCH_REQUESTS = 16 };
 
 /* What the sessions of one loop share. Filled by the owner before the first session; outlives them.
  */
@@ -91,7 +98,15 @@ struct session_host {
     /* The session is about to go: detach what `session_attachment` holds. NULL allowed. */
     void (*on_session_end)(void *owner, struct session *session);
 
+    /* Pass one of a batch: these requests are there and will be executed one after the other. The
+     * owner may fetch into the cache what they need; it changes and answers nothing. NULL allowed.
+     */
+    void (*on_batch)(void *owner, const struct session_request *requests, uint32_t count);
+
     /* Kept by session.c. */
+    struct session_request batch[SESSION_BATCH_REQUESTS];
+    uint32_t batch_count, batch_next;
+    uint32_t batch_index; /* session_batch_index() */
     struct session_counters counters;
     struct session *sessions;
     struct session *waiting; /* those whose FIFO is not empty */
@@ -119,6 +134,12 @@ struct session_host *session_host_of(struct session *session);
 static inline void *session_owner(struct session *session)
 {
     return session_host_of(session)->owner;
+}
+/* Which of the requests that on_batch() was given last is being executed; SESSION_BATCH_REQUESTS if
+ * none of them. */
+static inline uint32_t session_batch_index(struct session *session)
+{
+    return session_host_of(session)->batch_index;
 }
 /* Reset before each request; for what lives as long as one execute(). */
 struct arena *session_arena(struct session *session);

@@ -30,6 +30,7 @@ void bucket_fini(struct bucket *bucket)
         return;
     cq_bucket_free_all(bucket);
     arena_fini(&bucket->scratch);
+    buf_fini(&bucket->encoded);
     writers_fini(&bucket->writers);
     table_fini(&bucket->table);
     pthread_mutex_destroy(&bucket->shuffle);
@@ -115,6 +116,18 @@ enum error bucket_append_locked(struct bucket *bucket, struct record *record, ui
      * committed. */
     atomic_store_explicit(&bucket->gate.committed, bucket->last_seq, memory_order_release);
     return OK;
+}
+
+void bucket_prefetch(struct bucket *bucket, uint64_t hash)
+{
+    table_prefetch(&bucket->table, hash);
+}
+
+void bucket_prefetch_entry(struct bucket *bucket, uint64_t hash)
+{
+    bucket_lock(bucket);
+    table_prefetch_entry(&bucket->table, hash);
+    bucket_unlock(bucket);
 }
 
 /* The answer to a change waits for the change itself; one that depends on absence waits for all

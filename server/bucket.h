@@ -62,6 +62,7 @@ struct bucket {
     struct cq_bucket *cqs;       /* the continuous queries here, oldest first */
     struct cq_partial *outgoing; /* rows for groups in other buckets, oldest first */
     struct cq_partial **outgoing_end;
+    struct buf encoded;      /* an event on its way to a ring */
     struct arena scratch;    /* for evaluation, under the lock */
     pthread_mutex_t shuffle; /* held by who carries `outgoing` to its buckets */
 };
@@ -86,6 +87,11 @@ struct bucket_key {
     struct slice stored;
     uint64_t hash;
 };
+
+/* Pass one of a batch: fetches the line of the table that a key is in, then the entry that it seems
+ * to have there. */
+void bucket_prefetch(struct bucket *bucket, uint64_t hash);
+void bucket_prefetch_entry(struct bucket *bucket, uint64_t hash);
 
 /* The operations. Each takes the lock; *wait is what its answer waits for (rule R2). */
 enum error bucket_put(struct bucket *bucket, const struct bucket_key *key, struct slice value,

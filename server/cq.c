@@ -51,14 +51,14 @@ static void emit(struct output *output, uint8_t kind, const struct query_row *ro
                              .error = error,
                              .key = output->key,
                              .time_ms = output->time_ms};
-    struct buf encoded;
-    buf_init(&encoded);
+    struct buf *encoded = &bucket->encoded;
+    buf_clear(encoded);
     uint64_t before = cqb->ring.bytes;
     uint8_t *place = NULL;
-    if (cq_event_encode(&event, &bucket->scratch, &encoded) == OK)
-        place = ring_append(&cqb->ring, position, kind, encoded.len, output->time_ms);
+    if (cq_event_encode(&event, &bucket->scratch, encoded) == OK)
+        place = ring_append(&cqb->ring, position, kind, encoded->len, output->time_ms);
     if (place != NULL) {
-        memcpy(place, encoded.data, encoded.len);
+        memcpy(place, encoded->data, encoded->len);
         atomic_fetch_add_explicit(&cqb->instance->ring_bytes, cqb->ring.bytes - before,
                                   memory_order_relaxed);
         keep_in_budget(cqb);
@@ -68,7 +68,6 @@ static void emit(struct output *output, uint8_t kind, const struct query_row *ro
     }
     atomic_fetch_add_explicit(&cqb->instance->events, 1, memory_order_relaxed);
     output->wake = true;
-    buf_fini(&encoded);
 }
 
 static enum error on_result(void *arg, enum query_kind kind, const struct query_row *row)
@@ -121,7 +120,7 @@ static enum error send_away(struct cq_bucket *cqb, const struct query_row *row, 
 static void apply_row(struct output *output, const struct query_row *row)
 {
     struct cq_bucket *cqb = output->cqb;
-    struct query_error why;
+    struct query_error why UNINITIALIZED;
     enum error error =
         query_state_apply(cqb->state, row, &cqb->bucket->scratch, on_result, output, &why);
     if (error == ERROR_INVALID) {
@@ -141,7 +140,7 @@ static void feed_entry(struct cq_bucket *cqb, const struct entry *entry, uint64_
     struct value key = value_load(entry_key(entry)), value = value_load(entry_value(entry));
     struct query_input input = {.key = &key, .value = &value, .time_ms = time_ms};
     struct query_row row = {.mark = seq};
-    struct query_error why;
+    struct query_error why UNINITIALIZED;
     bool admitted = false;
     if (value.type == VALUE_NULL)
         return; /* an entry without a value (putIfAbsent of null) is no row */

@@ -1,30 +1,33 @@
+#include "server/ahead.h"
 #include "server/ops.h"
 
 /* GetResponse{1 result}. */
 enum error op_get(struct session *session, struct slice body)
 {
-    struct codec_key_request request;
-    struct failure failure;
-    struct bucket *bucket;
-    struct bucket_key key;
+    struct failure failure UNINITIALIZED;
     struct session_wait wait;
-    enum error error = codec_key_request(body, &request);
-    if (error != OK)
-        return error;
-    if (!op_check_value(&request.key, &failure))
+    struct ahead *ahead = ahead_take(session, body, false);
+    struct value *key = &ahead->request.key;
+    if (ahead->error != OK)
+        return ahead->error;
+    if (!op_check_value(key, &failure))
         return session_fail(session, &failure, SESSION_NO_WAIT);
-    if (request.key.type == VALUE_NULL)
+    if (key->type == VALUE_NULL)
         return session_failf(session, FAILURE_INVALID_REQUEST, "Performing a get on a NULL key.");
-    struct region *region = op_region(session, request.region, &failure);
-    if (region == NULL || !op_check_key_constraint(region, &request.key, &failure))
+    struct region *region = ahead->region;
+    if (region == NULL)
+        region = op_region(session, ahead->request.region, &failure);
+    if (region == NULL || !op_check_key_constraint(region, key, &failure))
         return session_fail(session, &failure, SESSION_NO_WAIT);
-    error = op_locate(session, region, &request.key, &bucket, &key);
+    enum error error = OK;
+    if (ahead->bucket == NULL)
+        error = op_locate(session, region, key, &ahead->bucket, &ahead->key);
     if (error != OK) {
         op_failure_of_put(error, &failure);
         return session_fail(session, &failure, SESSION_NO_WAIT);
     }
 
-    struct entry *entry = bucket_get(bucket, &key, &wait);
+    struct entry *entry = bucket_get(ahead->bucket, &ahead->key, &wait);
     struct value value = {.type = VALUE_NULL};
     if (entry != NULL)
         value = value_load(entry_value(entry));

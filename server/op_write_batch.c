@@ -1,8 +1,9 @@
 #include "common/text.h"
 #include "server/ops.h"
 
-/* Where a batch stands while it is read: decoding does not allocate, since it is the hot path of
- * libvug's writers. */
+/* How many operations are located ahead, so that their waits for memory overlap. */
+enum { BATCH_AHEAD = 16 };
+
 struct batch {
     struct slice region, writer_id;
     uint64_t sequence, completed_through;
@@ -40,6 +41,9 @@ static enum error read_batch(struct slice body, struct batch *batch)
 struct operation_read {
     uint64_t type;
     struct value key, value;
+    struct slice stored; /* the value, or empty for a removal */
+    struct bucket *bucket;
+    struct bucket_key located;
 };
 
 /* WriteOperation{1 type, 2 key, 3 value}. */
@@ -127,23 +131,30 @@ static bool check_batch(const struct batch *batch, struct failure *failure)
     return false;
 }
 
-static enum error write_one(struct session *session, struct region *region,
-                            const struct operation_read *operation, const struct writer_mark *mark,
-                            bool *repeated)
+/* Pass one: where the operation goes, and what it needs from memory. */
+static enum error locate(struct session *session, struct region *region,
+                         struct operation_read *operation)
 {
-    struct bucket *bucket;
-    struct bucket_key key;
+    operation->stored = slice_of("", 0);
+    if (operation->type != PB__WRITE_OPERATION__TYPE__REMOVE)
+        operation->stored = op_stored(session, &operation->value);
+    if (operation->stored.data == NULL)
+        return ERROR_MEMORY;
+    enum error error =
+        op_locate(session, region, &operation->key, &operation->bucket, &operation->located);
+    if (error == OK)
+        bucket_prefetch(operation->bucket, operation->located.hash);
+    return error;
+}
+
+static enum error write_one(struct session *session, const struct operation_read *operation,
+                            const struct writer_mark *mark, bool *repeated)
+{
     struct session_wait wait;
     bool removes = operation->type == PB__WRITE_OPERATION__TYPE__REMOVE;
-    struct slice value = slice_of("", 0);
-    if (!removes)
-        value = op_stored(session, &operation->value);
-    enum error error = value.data == NULL
-                           ? ERROR_MEMORY
-                           : op_locate(session, region, &operation->key, &bucket, &key);
-    if (error == OK)
-        error = bucket_write(bucket, &key, removes, value, mark,
-                             loop_wall_ms(op_worker(session)->loop), repeated, &wait);
+    enum error error =
+        bucket_write(operation->bucket, &operation->located, removes, operation->stored, mark,
+                     loop_wall_ms(op_worker(session)->loop), repeated, &wait);
     return error == OK ? session_await(session, wait) : error;
 }
 
@@ -166,15 +177,52 @@ static enum error fail_write(struct session *session, enum error error, uint64_t
     return session_fail(session, &failure, SESSION_NO_WAIT);
 }
 
+/* Applies `count` operations. Stops at the first that fails, whose sequence is then in the mark. */
+static enum error write_some(struct session *session, struct region *region,
+                             struct operation_read *operations, uint32_t count,
+                             struct writer_mark *mark, Pb__WriteBatchResponse *response)
+{
+    enum error error = OK;
+    for (uint32_t i = 0; i < count && error == OK; i++)
+        error = locate(session, region, &operations[i]);
+    for (uint32_t i = 0; i < count && error == OK; i++)
+        bucket_prefetch_entry(operations[i].bucket, operations[i].located.hash);
+    for (uint32_t i = 0; i < count && error == OK; i++) {
+        bool repeated = false;
+        error = write_one(session, &operations[i], mark, &repeated);
+        if (error != OK)
+            break;
+        response->repeated_count += repeated;
+        response->applied += !repeated;
+        mark->sequence++;
+    }
+    return error;
+}
+
+/* Reads all operations into the arena; those of a batch that is too large are only checked. */
+static enum error read_operations(struct session *session, struct slice body,
+                                  const struct batch *batch, struct operation_read **operations)
+{
+    bool keeps = batch->operations <= LIMIT_WRITER_WINDOW;
+    uint32_t room = keeps ? batch->operations + 1 : 1, next = 0;
+    struct slice at;
+    *operations = arena_alloc(session_arena(session), room * sizeof **operations);
+    enum error error = *operations == NULL ? ERROR_MEMORY : OK;
+    while (error == OK && next_operation(&body, &at)) {
+        error = read_operation(at, &(*operations)[next]);
+        next += keeps;
+    }
+    return error;
+}
+
 enum error op_write_batch(struct session *session, struct slice body)
 {
     struct batch batch;
-    struct operation_read operation;
-    struct slice walk = body, at;
-    struct failure failure;
+    struct operation_read *operations;
+    struct failure failure UNINITIALIZED;
     enum error error = read_batch(body, &batch);
-    while (error == OK && next_operation(&walk, &at))
-        error = read_operation(at, &operation);
+    if (error == OK)
+        error = read_operations(session, body, &batch, &operations);
     if (error == OK && !text_is_utf8(batch.region))
         error = ERROR_MALFORMED;
     if (error != OK)
@@ -182,28 +230,20 @@ enum error op_write_batch(struct session *session, struct slice body)
     struct region *region = op_region(session, batch.region, &failure);
     if (region == NULL || !check_batch(&batch, &failure))
         return session_fail(session, &failure, SESSION_NO_WAIT);
-    for (walk = body; next_operation(&walk, &at);)
-        if (read_operation(at, &operation) == OK && !check_operation(region, &operation, &failure))
+    for (uint32_t i = 0; i < batch.operations; i++)
+        if (!check_operation(region, &operations[i], &failure))
             return session_fail(session, &failure, SESSION_NO_WAIT);
 
     Pb__WriteBatchResponse response = PB__WRITE_BATCH_RESPONSE__INIT;
     struct writer_mark mark = {.sequence = batch.sequence,
                                .completed_through = batch.completed_through};
     memcpy(mark.id, batch.writer_id.data, sizeof mark.id);
-    for (walk = body; next_operation(&walk, &at); mark.sequence++) {
-        bool repeated = false;
-        /* Read and checked above; read again because a document is cut behind its closing brace. */
-        error = read_operation(at, &operation);
-        if (error == OK && !check_operation(region, &operation, &failure))
-            return session_fail(session, &failure, SESSION_NO_WAIT);
-        if (error == OK)
-            error = write_one(session, region, &operation, &mark, &repeated);
+    for (uint32_t i = 0; i < batch.operations; i += BATCH_AHEAD) {
+        uint32_t left = batch.operations - i;
+        error = write_some(session, region, operations + i, left < BATCH_AHEAD ? left : BATCH_AHEAD,
+                           &mark, &response);
         if (error != OK)
             return fail_write(session, error, mark.sequence);
-        if (repeated)
-            response.repeated_count++;
-        else
-            response.applied++;
     }
     return session_reply_message(session, 1017, &response.base, SESSION_NO_WAIT);
 }

@@ -72,15 +72,18 @@ void server_metrics(struct server *server, struct buf *text);
 
 /* ---- For server/ alone ---- */
 
+struct aheads;
+
 struct worker {
     struct server *server;
     uint32_t index;
     struct loop *loop;
     struct net *net;
     struct session_host host;
-    struct arena arena;            /* for pushes */
-    struct buf batch;              /* the events of the push being made */
-    struct subscription *reaped;   /* ended, but their task is still on its way */
+    struct arena arena;          /* for pushes */
+    struct buf batch;            /* the events of the push being made */
+    struct subscription *reaped; /* ended, but their task is still on its way */
+    struct aheads *aheads;
     struct catalog *catalog;       /* a reference; newest that this worker has */
     struct loop_task catalog_task; /* brings the next one */
     struct catalog

@@ -1,5 +1,6 @@
 #include "server/table.h"
 
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "common/mem.h"
@@ -56,20 +57,41 @@ static uint8_t tag_of(uint32_t hash)
     return tag == 0 ? 1 : tag;
 }
 
+static uint32_t line_count(const struct table *table)
+{
+    return atomic_load_explicit(&table->line_count, memory_order_relaxed);
+}
+
+static uint32_t level(const struct table *table)
+{
+    return atomic_load_explicit(&table->level, memory_order_relaxed);
+}
+
+static struct table_line *segment_at(const struct table *table, uint32_t segment)
+{
+    return atomic_load_explicit(&table->segments[segment], memory_order_relaxed);
+}
+
+static uint32_t segment_of(uint32_t index)
+{
+    return index == 0 ? 0 : 32u - (uint32_t)__builtin_clz(index);
+}
+
 static struct table_line *line_at(const struct table *table, uint32_t index)
 {
-    if (index == 0)
-        return table->segments[0];
-    uint32_t segment = 32u - (uint32_t)__builtin_clz(index);
-    return &table->segments[segment][index - (1u << (segment - 1))];
+    uint32_t segment = segment_of(index);
+    return segment_at(table, segment) + (segment == 0 ? 0 : index - (1u << (segment - 1)));
+}
+
+static uint32_t index_of(const struct table *table, uint32_t hash)
+{
+    uint32_t now = level(table), index = hash & ((2u << now) - 1);
+    return index >= line_count(table) ? index & ((1u << now) - 1) : index;
 }
 
 static struct table_line *line_of(const struct table *table, uint32_t hash)
 {
-    uint32_t index = hash & ((2u << table->level) - 1);
-    if (index >= table->line_count)
-        index &= (1u << table->level) - 1;
-    return line_at(table, index);
+    return line_at(table, index_of(table, hash));
 }
 
 static struct table_line *next_line(const struct table_line *line)
@@ -82,11 +104,24 @@ static unsigned slot_count(const struct table_line *line)
     return line->overflow ? LINE_SLOTS - 1 : LINE_SLOTS;
 }
 
+/* Makes the lines of a segment, each on a cache line of its own: the heap aligns to 16 bytes only.
+ */
+static bool segment_make(struct table *table, uint32_t segment)
+{
+    const uintptr_t line = sizeof(struct table_line);
+    uint32_t count = segment == 0 ? 1 : 1u << (segment - 1);
+    void *block = mem_array((size_t)count + 1, sizeof(struct table_line));
+    if (block == NULL)
+        return false;
+    table->blocks[segment] = block;
+    table->segments[segment] = (struct table_line *)(((uintptr_t)block + line - 1) & ~(line - 1));
+    return true;
+}
+
 enum error table_init(struct table *table)
 {
     memset(table, 0, sizeof *table);
-    table->segments[0] = mem_zalloc(sizeof *table->segments[0]);
-    if (table->segments[0] == NULL)
+    if (!segment_make(table, 0))
         return ERROR_MEMORY;
     table->line_count = 1;
     return OK;
@@ -98,13 +133,28 @@ void table_fini(struct table *table)
         return;
     table_clear(table);
     for (unsigned i = 0; i < TABLE_SEGMENTS; i++)
-        mem_free(table->segments[i]);
+        mem_free(table->blocks[i]);
     memset(table, 0, sizeof *table);
 }
 
 void table_prefetch(const struct table *table, uint64_t hash)
 {
-    __builtin_prefetch(line_of(table, (uint32_t)hash));
+    uint32_t index = index_of(table, (uint32_t)hash);
+    if (segment_at(table, segment_of(index)) != NULL)
+        __builtin_prefetch(line_at(table, index));
+}
+
+void table_prefetch_entry(const struct table *table, uint64_t hash)
+{
+    const struct table_line *line = line_of(table, (uint32_t)hash);
+    uint8_t tag = tag_of((uint32_t)hash);
+    for (unsigned i = 0; i < slot_count(line); i++) {
+        if (line->tags[i] != tag)
+            continue;
+        __builtin_prefetch(line->entries[i]);
+        __builtin_prefetch((const uint8_t *)line->entries[i] + 64);
+        __builtin_prefetch((const uint8_t *)line->entries[i] + 128);
+    }
 }
 
 /* The place of a key: its line and slot, or NULL. */
@@ -180,12 +230,10 @@ static void chain_trim(struct table_line *line)
 
 static bool segment_ready(struct table *table, uint32_t index)
 {
-    uint32_t segment = 32u - (uint32_t)__builtin_clz(index);
+    uint32_t segment = segment_of(index);
     if (segment >= TABLE_SEGMENTS)
         return false;
-    if (table->segments[segment] == NULL)
-        table->segments[segment] = mem_array(1u << (segment - 1), sizeof(struct table_line));
-    return table->segments[segment] != NULL;
+    return table->blocks[segment] != NULL || segment_make(table, segment);
 }
 
 /* Splits one line. Without memory nothing happens: chains grow longer, and the next insertion tries

@@ -43,9 +43,12 @@ static inline struct slice entry_value(const struct entry *entry)
 struct table_line;
 
 struct table {
-    struct table_line *segments[TABLE_SEGMENTS]; /* segment k > 0 holds lines 2^(k-1) to 2^k - 1 */
-    uint32_t line_count;
-    uint32_t level;
+    /* Atomic because table_prefetch() reads them without the lock. */
+    _Atomic(struct table_line *)
+        segments[TABLE_SEGMENTS]; /* segment k > 0 holds lines 2^(k-1) to 2^k - 1 */
+    void *blocks[TABLE_SEGMENTS]; /* of the heap, in which the segments lie */
+    _Atomic uint32_t line_count;
+    _Atomic uint32_t level;
     uint64_t entry_count;
     uint64_t bytes; /* of the entries, headers included */
 };
@@ -55,8 +58,11 @@ void table_fini(struct table *table);
 
 /* The key's hash in every table of the server: seeded, so that clients cannot aim at one line. */
 uint64_t table_hash(struct slice key, uint64_t seed);
-/* Fetches the line of a hash into the cache: pass one of a batch. */
+/* Pass one of a batch: fetches the line of a hash into the cache, then the entry that is likely
+ * meant. The first needs no lock: what it reads may be stale, which makes the hint useless and
+ * nothing else. */
 void table_prefetch(const struct table *table, uint64_t hash);
+void table_prefetch_entry(const struct table *table, uint64_t hash);
 
 /* The entry or NULL; borrowed. */
 struct entry *table_find(const struct table *table, struct slice key, uint64_t hash);

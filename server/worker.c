@@ -1,5 +1,6 @@
 /* A worker: one loop, its connections, one mailbox for what the main loop gives it. */
 #include "common/mem.h"
+#include "server/ahead.h"
 #include "server/ops.h"
 #include "server/subscription.h"
 
@@ -42,6 +43,7 @@ static void on_catalog(void *arg)
         return;
     catalog_unref(worker->catalog);
     worker->catalog = catalog;
+    worker->aheads->catalog = NULL;
     atomic_store(&worker->epoch, catalog->map->epoch);
     pthread_mutex_lock(&server->lock);
     bool post = !server->taken_posted;
@@ -80,8 +82,12 @@ enum error worker_init(struct worker *worker, struct server *server, uint32_t in
             options->connections_max == 0 ? LIMIT_CONNECTIONS : options->connections_max,
         .idle_ms = options->idle_ms == 0 ? LIMIT_IDLE_MS : options->idle_ms,
         .connection_count = &server->connection_count,
+        .on_batch = ahead_batch,
         .on_session_end = subscription_session_end,
     };
+    worker->aheads = mem_zalloc(sizeof *worker->aheads);
+    if (worker->aheads == NULL)
+        return ERROR_MEMORY;
     arena_init(&worker->arena, LIMIT_ARENA_BYTES);
     buf_init(&worker->batch);
     return session_host_init(&worker->host);
@@ -101,6 +107,7 @@ void worker_fini(struct worker *worker)
     catalog_unref(worker->catalog);
     arena_fini(&worker->arena);
     buf_fini(&worker->batch);
+    mem_free(worker->aheads);
 }
 
 void worker_give_socket(struct worker *worker, struct net_socket *given)
