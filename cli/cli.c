@@ -73,25 +73,28 @@ const struct option_row cli_global_rows[] = {
 };
 const size_t cli_global_row_count = sizeof cli_global_rows / sizeof cli_global_rows[0];
 
-/* True when all of it is written. */
-static bool write_all(int fd, const uint8_t *data, size_t len)
+/* 0 when all of it is written, else why not: an errno value. */
+static int write_all(int fd, const uint8_t *data, size_t len)
 {
     while (len > 0) {
         ssize_t written = write(fd, data, len);
         if (written < 0 && errno == EINTR)
             continue;
-        if (written <= 0)
-            return false;
+        if (written < 0)
+            return errno;
         data += written;
         len -= (size_t)written;
     }
-    return true;
+    return 0;
 }
 
 bool cli_flush(struct cli *cli)
 {
-    if (!cli->out_closed && cli->out.len > 0)
-        cli->out_closed = !write_all(cli->out_fd, cli->out.data, cli->out.len);
+    if (!cli->out_closed && cli->out.len > 0) {
+        int error_number = write_all(cli->out_fd, cli->out.data, cli->out.len);
+        cli->out_closed = error_number != 0;
+        cli->out_error = error_number == EPIPE ? 0 : error_number;
+    }
     buf_clear(&cli->out);
     return !cli->out_closed;
 }
@@ -206,6 +209,27 @@ static const char *const output_words[] = {[OUTPUT_TABLE] = "table",
                                            [OUTPUT_NDJSON] = "ndjson",
                                            [OUTPUT_CSV] = "csv"};
 
+static bool is_output_word(const char *word)
+{
+    for (unsigned i = 0; i < sizeof output_words / sizeof output_words[0]; i++)
+        if (strcmp(word, output_words[i]) == 0)
+            return true;
+    return false;
+}
+
+static enum exit_status fail_output(struct cli *cli, unsigned formats)
+{
+    char hint[128] = "it has:";
+    for (unsigned i = 0; i < sizeof output_words / sizeof output_words[0]; i++)
+        if ((formats & CLI_FORMAT(i)) != 0) {
+            size_t len = strlen(hint);
+            snprintf(hint + len, sizeof hint - len, " %s", output_words[i]);
+        }
+    return cli_fail(
+        cli, EXIT_USAGE, formats != 0 ? hint : "it prints nothing that has a format: leave -o out",
+        "`vug %s` has no output format \"%s\"", cli->command->name, cli->globals.output);
+}
+
 enum exit_status cli_output(struct cli *cli, unsigned formats, enum output otherwise,
                             enum output *output)
 {
@@ -218,14 +242,20 @@ enum exit_status cli_output(struct cli *cli, unsigned formats, enum output other
             *output = (enum output)i;
             return EXIT_OK;
         }
-    char hint[128] = "it has:";
-    for (unsigned i = 0; i < sizeof output_words / sizeof output_words[0]; i++)
-        if ((formats & CLI_FORMAT(i)) != 0) {
-            size_t len = strlen(hint);
-            snprintf(hint + len, sizeof hint - len, " %s", output_words[i]);
-        }
-    return cli_fail(cli, EXIT_USAGE, hint, "`vug %s` has no output format \"%s\"",
-                    cli->command->name, cli->globals.output);
+    return fail_output(cli, formats);
+}
+
+enum exit_status cli_check_output(struct cli *cli)
+{
+    const char *word = cli->globals.output;
+    enum output output = OUTPUT_TABLE;
+    /* What stands in the environment is for many commands, so those without formats ignore it. */
+    bool everywhere = options_source(cli->options, "output") != OPTION_FLAG;
+    if (word == NULL || (cli->command->formats == 0 && everywhere && is_output_word(word)))
+        return EXIT_OK;
+    if (cli->command->formats != 0)
+        return cli_output(cli, cli->command->formats, OUTPUT_TABLE, &output);
+    return fail_output(cli, 0);
 }
 
 static enum exit_status refuse_later(struct cli *cli)

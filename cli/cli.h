@@ -22,6 +22,7 @@ struct command {
     size_t row_count;
     size_t options_size; /* of the struct that the rows fill; 0: no options */
     size_t arguments_min, arguments_max;
+    unsigned formats; /* CLI_FORMAT() of each that -o may name; 0: -o means nothing here */
     enum exit_status (*run)(struct cli *cli, const void *options);
 };
 
@@ -49,10 +50,12 @@ struct cli {
     int out_fd, err_fd;
     bool out_is_terminal, err_is_terminal;
     struct buf out;  /* not yet written */
-    bool out_closed; /* nobody reads stdout any more: ends quietly */
+    bool out_closed; /* stdout takes nothing more: the command ends */
+    int out_error;   /* why, an errno value; 0 when only nobody reads it, which is no failure */
 };
 
-/* Writes what waits in cli->out. False when stdout is closed; what waits is dropped then. */
+/* Writes what waits in cli->out. False when stdout takes nothing more; what waits is dropped then,
+ * and cli_main() tells why. */
 bool cli_flush(struct cli *cli);
 
 /* "error: ..." and, unless NULL, "  hint: ..." on stderr. Returns `status`. */
@@ -69,6 +72,8 @@ void cli_note(struct cli *cli, const char *format, ...) __attribute__((format(pr
 size_t cli_argument_count(const struct cli *cli);
 const char *cli_argument(const struct cli *cli, size_t index);
 
+/* Refuses a -o that the command does not know, whatever else is wrong. */
+enum exit_status cli_check_output(struct cli *cli);
 /* The format of -o, or what suits: a table on a terminal, `otherwise` else. EXIT_USAGE if the
  * command has no such. */
 #define CLI_FORMAT(output) (1u << (output))

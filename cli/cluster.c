@@ -4,6 +4,8 @@
 #include "cli/row.h"
 #include "client/wire.h"
 
+#include <stdio.h>
+
 /* status, members, health, stop, version. */
 
 static const unsigned table_or_json = CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON);
@@ -186,30 +188,75 @@ static const struct option_row health_rows[] = {
      .offset = offsetof(struct health_options, quiet)},
 };
 
-/* A locator is asked for its status, a server for the names of its regions: what a member answers
- * only when it serves. */
+/* "X is a locator, not a server", with the option that names such. */
+static enum exit_status fail_other_role(struct cli *cli, bool asked_server, bool quiet,
+                                        const struct text_host_port *peer)
+{
+    char hint[TEXT_HOST_BYTES + 64];
+    if (quiet)
+        return EXIT_FAILED;
+    snprintf(hint, sizeof hint,
+             asked_server ? "vug health --locator '%s[%u]'" : "vug health --server %s:%u",
+             peer->host, (unsigned)peer->port);
+    return cli_fail(cli, EXIT_FAILED, hint, "%s:%u is a %s, not a %s", peer->host,
+                    (unsigned)peer->port, asked_server ? "locator" : "server",
+                    asked_server ? "server" : "locator");
+}
+
+/* Whether the member that --server names, which has refused a server's work, answers as a locator.
+ * A refusal can end a connection, so it is asked on another one. */
+static bool is_locator(struct cli *cli)
+{
+    struct vug_sync *sync = NULL;
+    struct vug_reply totals;
+    if (cli_connect(cli, VUG_TO_SERVER, &sync) != EXIT_OK)
+        return false;
+    vug_reply_init(&totals);
+    bool answers = vug_sync_call(sync, VUG_CLUSTER_STATUS, NULL, &totals) == OK;
+    vug_reply_fini(&totals);
+    vug_sync_free(sync);
+    return answers;
+}
+
+/* Only servers have the names of regions. The status of the cluster is a locator's, and a server
+ * passes the question on. */
+static enum exit_status ask_health(struct cli *cli, struct vug_sync *sync, bool quiet)
+{
+    struct vug_reply names, totals;
+    struct text_host_port peer = {.host = ""};
+    const char *text = NULL;
+    bool server = cli->globals.server != NULL;
+    enum exit_status status = EXIT_OK;
+    vug_reply_init(&names);
+    vug_reply_init(&totals);
+    bool has_totals = server || vug_sync_call(sync, VUG_CLUSTER_STATUS, NULL, &totals) == OK;
+    bool has_names = has_totals && vug_sync_call(sync, VUG_REGION_NAMES, NULL, &names) == OK;
+    const struct vug_error *error = has_totals ? &names.error : &totals.error;
+    (void)vug_sync_peer(sync, &peer);
+    if (server && !has_names && error->code != 0 && is_locator(cli))
+        status = fail_other_role(cli, true, quiet, &peer);
+    else if (!server && has_names)
+        status = fail_other_role(cli, false, quiet, &peer);
+    else if (server ? !has_names : !has_totals)
+        status = quiet ? exit_status_of_vug(error, &text) : cli_fail_vug(cli, error, NULL, NULL);
+    else if (!quiet)
+        buf_printf(&cli->out, "ready: %s %s:%u\n", server ? "server" : "locator", peer.host,
+                   (unsigned)peer.port);
+    vug_reply_fini(&totals);
+    vug_reply_fini(&names);
+    return status;
+}
+
 static enum exit_status run_health(struct cli *cli, const void *into)
 {
     const struct health_options *options = into;
     struct vug_sync *sync = NULL;
-    struct vug_reply reply;
-    struct text_host_port peer = {.host = ""};
-    bool server = cli->globals.server != NULL;
-    vug_reply_init(&reply);
-    enum exit_status status = cli_connect(cli, server ? VUG_TO_SERVER : VUG_TO_LOCATOR, &sync);
+    enum exit_status status =
+        cli_connect(cli, cli->globals.server != NULL ? VUG_TO_SERVER : VUG_TO_LOCATOR, &sync);
     if (status != EXIT_OK)
-        goto out;
-    if (vug_sync_call(sync, server ? VUG_REGION_NAMES : VUG_CLUSTER_STATUS, NULL, &reply) != OK) {
-        const char *text = NULL;
-        status = options->quiet ? exit_status_of_vug(&reply.error, &text)
-                                : cli_fail_vug(cli, &reply.error, NULL, NULL);
-    } else if (!options->quiet && vug_sync_peer(sync, &peer)) {
-        buf_printf(&cli->out, "ready: %s %s:%u\n", server ? "server" : "locator", peer.host,
-                   (unsigned)peer.port);
-    }
+        return status;
+    status = ask_health(cli, sync, options->quiet);
     vug_sync_free(sync);
-out:
-    vug_reply_fini(&reply);
     return status;
 }
 
@@ -251,6 +298,7 @@ static enum exit_status run_version(struct cli *cli, const void *options)
 
 const struct command status_command = {
     .name = "status",
+    .formats = CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON),
     .usage = "[-o table|json]",
     .summary = "Shows the cluster; ends with 8 when buckets are not served or lack copies",
     .run = run_status,
@@ -258,6 +306,7 @@ const struct command status_command = {
 
 const struct command members_command = {
     .name = "members",
+    .formats = CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON) | CLI_FORMAT(OUTPUT_NDJSON),
     .usage = "[-o table|json|ndjson]",
     .summary = "Lists the living members",
     .run = run_members,
@@ -284,6 +333,7 @@ const struct command stop_command = {
 
 const struct command version_command = {
     .name = "version",
+    .formats = CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON),
     .usage = "[-o table|json]",
     .summary = "Prints the version",
     .run = run_version,

@@ -3,7 +3,9 @@
 #include "common/mem.h"
 #include "common/text.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 /* In the order in which people meet them. */
 const struct command *const commands[] = {
@@ -25,6 +27,7 @@ const struct command *const commands[] = {
     &cq_command,
     &status_command,
     &members_command,
+    &member_forget_command,
     &health_command,
     &stop_command,
     &version_command,
@@ -163,11 +166,14 @@ static enum exit_status fail_unknown(struct cli *cli, const char *first, const c
     return cli_fail(cli, EXIT_USAGE, hint, "there is no command `vug %s`", first);
 }
 
-/* Whether this sentence about options is about the options file: it begins with the file's name
- * then. */
-static bool is_about_file(struct slice why, int argc, char *const *argv, char *const *env)
+/* Whether this sentence about options is about the environment or the options file, not about what
+ * was typed: it begins with the file's name then. */
+static bool is_about_configuration(struct slice why, int argc, char *const *argv, char *const *env)
 {
+    static const char variable[] = "environment variable ";
     const char *path = NULL;
+    if (why.len >= sizeof variable - 1 && memcmp(why.data, variable, sizeof variable - 1) == 0)
+        return true;
     for (char *const *entry = env; entry != NULL && *entry != NULL; entry++)
         if (strncmp(*entry, "VUG_CONFIG=", 11) == 0)
             path = *entry + 11;
@@ -201,8 +207,9 @@ static enum exit_status run_command(struct cli *cli, int argc, char **argv, char
         goto err_after_into;
     }
     if (error != OK) {
-        bool in_file = error == ERROR_IO || is_about_file(buf_slice(&why), argc, argv, env);
-        status = cli_fail(cli, in_file ? EXIT_CONFIG : EXIT_USAGE, NULL, "%.*s",
+        bool configured =
+            error == ERROR_IO || is_about_configuration(buf_slice(&why), argc, argv, env);
+        status = cli_fail(cli, configured ? EXIT_CONFIG : EXIT_USAGE, NULL, "%.*s",
                           SLICE_FMT(buf_slice(&why)));
         goto err_after_into;
     }
@@ -213,7 +220,9 @@ static enum exit_status run_command(struct cli *cli, int argc, char **argv, char
         status = cli_fail(cli, EXIT_USAGE, hint, "`vug %s` takes %s", command->name,
                           count < command->arguments_min ? "more arguments" : "fewer arguments");
     } else {
-        status = command->run(cli, into);
+        status = cli_check_output(cli);
+        if (status == EXIT_OK)
+            status = command->run(cli, into);
     }
     options_free(cli->options);
     cli->options = NULL;
@@ -237,6 +246,21 @@ static enum exit_status show_help(struct cli *cli, const struct command *command
         commands_help(command, &cli->out);
     else
         append_all(&cli->out);
+    if (cli->out.failed)
+        return cli_fail_memory(cli);
+    cli_flush(cli);
+    return EXIT_OK;
+}
+
+/* `vug region --help` */
+static enum exit_status show_group(struct cli *cli, const char *group)
+{
+    size_t len = strlen(group);
+    for (size_t i = 0; i < command_count; i++)
+        if (strncmp(commands[i]->name, group, len) == 0 && commands[i]->name[len] == ' ')
+            buf_printf(&cli->out, "vug %s %s\n    %s\n", commands[i]->name, commands[i]->usage,
+                       commands[i]->summary);
+    buf_printf(&cli->out, "\n`vug %s COMMAND --help` shows the options of one.\n", group);
     if (cli->out.failed)
         return cli_fail_memory(cli);
     cli_flush(cli);
@@ -268,13 +292,27 @@ static enum exit_status run_words(struct cli *cli, int argc, char **argv, char *
     const char *second = first + 1 < argc ? argv[first + 1] : NULL;
     cli->command = commands_find(argv[first], second, &words);
     if (cli->command == NULL && help && is_group(argv[first]))
-        return show_help(cli, NULL);
+        return show_group(cli, argv[first]);
     if (cli->command == NULL)
         return fail_unknown(cli, argv[first], second);
     if (help)
         return show_help(cli, cli->command);
     memmove(argv + first, argv + first + words, (size_t)(argc - first - words + 1) * sizeof *argv);
     return run_command(cli, argc - words, argv, env);
+}
+
+/* Whoever relies on the output must learn that it is not all there. Some file systems tell only at
+ * the close. */
+static enum exit_status finish_output(struct cli *cli, enum exit_status status)
+{
+    int copy = cli->out_closed ? -1 : dup(cli->out_fd); /* the descriptor itself is the caller's */
+    if (copy >= 0 && close(copy) != 0)
+        cli->out_error = errno;
+    if (cli->out_error == 0)
+        return status;
+    if (status == EXIT_OK || status == EXIT_DEGRADED)
+        status = EXIT_FAILED;
+    return cli_fail(cli, status, NULL, "cannot write the output: %s", strerror(cli->out_error));
 }
 
 int cli_main(struct cli *cli, int argc, char **argv, char *const *env)
@@ -293,5 +331,5 @@ int cli_main(struct cli *cli, int argc, char **argv, char *const *env)
     if (cli->out.failed)
         status = cli_fail_memory(cli);
     cli_flush(cli);
-    return (int)status;
+    return (int)finish_output(cli, status);
 }

@@ -332,6 +332,7 @@ static enum exit_status run_cq(struct cli *cli, const void *into)
 
 const struct command cq_command = {
     .name = "cq",
+    .formats = CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_NDJSON) | CLI_FORMAT(OUTPUT_CSV),
     .usage = "QUERY [--param NAME=VALUE ...] [--start WHERE] [--limit N] [-o table|ndjson|csv]",
     .summary = "Prints the results of a continuous query as they change",
     .details =

@@ -558,8 +558,7 @@ static enum exit_status run_demo(struct cli *cli, const void *into)
 {
     const struct demo_options *options = into;
     enum output output = OUTPUT_TABLE;
-    enum exit_status status = cli_output(cli, CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_NDJSON),
-                                         OUTPUT_TABLE, &output);
+    enum exit_status status = cli_output(cli, cli->command->formats, OUTPUT_TABLE, &output);
     if (status != EXIT_OK)
         return status;
     if (options->kill)
@@ -586,6 +585,7 @@ static enum exit_status run_demo(struct cli *cli, const void *into)
 
 const struct command demo_command = {
     .name = "demo",
+    .formats = CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_NDJSON),
     .usage = "[--readings FILE.csv] [--rate N] [--start-time MS] [-o table|ndjson]",
     .summary = "Starts a cluster on this machine, feeds it readings and shows their averages as "
                "they change",

@@ -138,7 +138,8 @@ static enum exit_status run_locator(struct cli *cli, const void *into)
                           "%s", problem.text);
         goto err_after_member;
     }
-    cli_note(cli, "vug " VUG_VERSION "  locator %s  data in %s", options->common.name, data_dir);
+    cli_note(cli, "vug " VUG_VERSION "  locator %s  data in %s  open files at most %llu",
+             options->common.name, data_dir, (unsigned long long)member_file_limit());
     status = member_serve_http(&process.member, routes, sizeof routes / sizeof routes[0], &process);
     if (status != EXIT_OK)
         goto err_after_store;
@@ -148,6 +149,7 @@ static enum exit_status run_locator(struct cli *cli, const void *into)
                                   .port = (uint16_t)options->common.port,
                                   .hostname = options->common.hostname_for_clients,
                                   .http_port = member_http_port(&process.member),
+                                  .connections_max = member_connections_max(&options->common),
                                   .on_ready = on_ready,
                                   .on_failed = on_failed,
                                   .on_stop = on_stop,

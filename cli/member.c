@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #define END_PATIENCE_US (10u * 1000 * 1000)
+#define CONNECTIONS_MIN 16
 
 bool member_is_loopback(const char *host)
 {
@@ -63,6 +64,50 @@ static void raise_file_limit(void)
     }
 }
 
+uint64_t member_file_limit(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (uint64_t)limit.rlim_cur : 0;
+}
+
+uint32_t member_connections_max(const struct member_options *options)
+{
+    return options->connections_max < CONNECTIONS_MIN ? CONNECTIONS_MIN
+                                                      : (uint32_t)options->connections_max;
+}
+
+static void on_accept_failed(void *arg, enum error why)
+{
+    struct member *member = arg;
+    uint32_t suppressed = 0;
+    if (!log_limit_allows(&member->accept_limit, loop_now_us(member->loop), &suppressed))
+        return;
+    if (why == ERROR_LIMIT)
+        log_line(member->log, LOG_WARN, "main", "VG1002",
+                 "connections have to wait, because all %llu files that this process may open are "
+                 "open: raise its open-file limit (`ulimit -n`, LimitNOFILE) or close connections "
+                 "that are not used (happened %u times more)",
+                 (unsigned long long)member_file_limit(), suppressed);
+    else
+        log_line(member->log, LOG_WARN, "main", "VG1003",
+                 "connections have to wait, because the system is out of memory: give it more or "
+                 "close connections that are not used (happened %u times more)",
+                 suppressed);
+}
+
+/* At first, before a member has promised anything. */
+static enum exit_status check_address(struct member *member, const char *option, const char *host)
+{
+    struct net_listener *listener = NULL;
+    enum error error = net_listen(member->net, host, 0, NULL, NULL, &listener);
+    if (error == OK)
+        net_listener_close(listener);
+    if (error == ERROR_NO_ADDRESS)
+        return cli_fail(member->cli, EXIT_FAILED, "`ip address` lists those that it has",
+                        "--%s: this host has no address %s", option, host);
+    return EXIT_OK; /* anything else is told where it matters */
+}
+
 static void on_signal(void *arg)
 {
     member_end(arg);
@@ -86,6 +131,10 @@ enum exit_status member_init(struct member *member, struct cli *cli,
     enum exit_status status = check_security(cli, options);
     if (status != EXIT_OK)
         return status;
+    if (options->name[0] == '\0')
+        return cli_fail(cli, EXIT_USAGE,
+                        "leave --name out, or give one, for example --name server2",
+                        "--name is empty, but a member needs a name");
     if (strlen(options->name) > LIMIT_NAME_BYTES)
         return cli_fail(cli, EXIT_CONFIG, NULL, "the name is longer than %u bytes",
                         LIMIT_NAME_BYTES);
@@ -97,7 +146,10 @@ enum exit_status member_init(struct member *member, struct cli *cli,
     if (error != OK)
         goto err_after_nothing;
     member->started_us = loop_now_us(member->loop);
-    error = net_event_new(member->loop, &(struct net_event_options){0}, &member->net);
+    error = net_event_new(
+        member->loop,
+        &(struct net_event_options){.on_accept_failed = on_accept_failed, .arg = member},
+        &member->net);
     if (error != OK)
         goto err_after_loop;
     error = loop_timer_init(&member->patience, member->loop, on_patience, member);
@@ -110,6 +162,10 @@ enum exit_status member_init(struct member *member, struct cli *cli,
     if (error == OK)
         error = loop_event_signal(member->loop, SIGINT, on_signal, member);
     if (error == OK)
+        status = check_address(member, "bind-address", options->bind_address);
+    if (error == OK && status == EXIT_OK)
+        status = check_address(member, "http-bind-address", options->http_bind_address);
+    if (error == OK && status == EXIT_OK)
         return EXIT_OK;
     if (member->log != NULL)
         log_free(member->log);
@@ -119,6 +175,8 @@ err_after_net:
 err_after_loop:
     loop_event_free(member->loop);
 err_after_nothing:
+    if (error == OK)
+        return status;
     return error == ERROR_MEMORY
                ? cli_fail_memory(cli)
                : cli_fail(cli, EXIT_INTERNAL, NULL, "cannot start: %s", error_text(error));

@@ -9,7 +9,7 @@
 
 struct member_options {
     const char *name, *bind_address, *hostname_for_clients, *data_dir;
-    int64_t port, http_port;
+    int64_t port, http_port, connections_max;
     const char *http_bind_address;
     bool allow_insecure;
     const char *security_file, *log_level;
@@ -62,6 +62,14 @@ struct member_options {
          .value_name = "DIRECTORY",                                                                \
          .help = "what this member keeps on disk",                                                 \
          .offset = offsetof(into, common.data_dir)},                                               \
+        {.name = "max-connections",                                                                \
+         .kind = OPTION_INT,                                                                       \
+         .min = 0,                                                                                 \
+         .max = INT32_MAX,                                                                         \
+         .default_text = "800",                                                                    \
+         .value_name = "N",                                                                        \
+         .help = "connections of clients at the same time; fewer than 16 are raised to 16",        \
+         .offset = offsetof(into, common.connections_max)},                                        \
         {.name = "allow-insecure",                                                                 \
          .kind = OPTION_BOOL,                                                                      \
          .help = "listen beyond loopback without users and TLS",                                   \
@@ -96,6 +104,7 @@ struct member {
     void *arg;
     bool ending;
     struct loop_timer patience; /* for an end in good order */
+    struct log_limit accept_limit;
 };
 
 /* Checks the options, makes loop, net and log, takes signals. On EXIT_OK member_fini() follows. */
@@ -107,6 +116,10 @@ void member_fini(struct member *member);
 /* Opens the HTTP port. The routes outlive the member. */
 enum exit_status member_serve_http(struct member *member, const struct http_route *routes,
                                    size_t count, void *arg);
+/* How many files, and so connections, the system allows this process. */
+uint64_t member_file_limit(void);
+/* --max-connections; Geode's, which raises what is too low. */
+uint32_t member_connections_max(const struct member_options *options);
 uint16_t member_http_port(const struct member *member);
 
 /* One line of the banner: a port and its purpose. */

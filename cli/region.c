@@ -1,10 +1,17 @@
 #include "cli/commands.h"
 #include "cli/cluster_status.h"
 #include "cli/grid.h"
+#include "cli/typed.h"
 #include "client/wire.h"
 #include "locator/region_type.h"
+#include "locator/regions.h"
+#include "protocol/admin_reason.h"
 
 #include <stdio.h>
+
+#define REGION_FORMATS                                                                             \
+    (CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON) | CLI_FORMAT(OUTPUT_NDJSON) |              \
+     CLI_FORMAT(OUTPUT_CSV))
 
 struct create_options {
     const char *type;
@@ -75,6 +82,29 @@ static enum exit_status administer(struct cli *cli, uint32_t number, const struc
     return status;
 }
 
+static enum exit_status check_constraint(struct cli *cli, const char *option, const char *word)
+{
+    if (word == NULL || value_type_of_word(word) != VALUE_NOT_SET)
+        return EXIT_OK;
+    return cli_fail(cli, EXIT_USAGE, "kinds: " TYPED_WORDS, "--%s: there is no kind \"%s\"", option,
+                    word);
+}
+
+/* What no locator could accept is wrong use, and needs none to say so. */
+static enum exit_status check_words(struct cli *cli, const struct create_options *options)
+{
+    struct failure failure;
+    enum exit_status status = check_constraint(cli, "key-constraint", options->key_constraint);
+    if (status == EXIT_OK)
+        status = check_constraint(cli, "value-constraint", options->value_constraint);
+    if (status != EXIT_OK ||
+        region_check_name(region_name(slice_text(cli_argument(cli, 0))), &failure))
+        return status;
+    const char *text = failure.text;
+    (void)admin_reason_exit_status(failure.text, &text);
+    return cli_fail(cli, EXIT_USAGE, NULL, "%s", text);
+}
+
 /* RegionCreateRequest: 1 name, 2 type, 3 redundant_copies, 4 bucket_count, 5 key_constraint, 6
  * value_constraint, 7 if_not_exists. */
 static enum exit_status run_create(struct cli *cli, const void *into)
@@ -89,6 +119,9 @@ static enum exit_status run_create(struct cli *cli, const void *into)
             snprintf(hint, sizeof hint, "did you mean %s?", region_type_nearest(type));
         return cli_fail(cli, EXIT_USAGE, hint, "there is no region type \"%s\"", options->type);
     }
+    enum exit_status status = check_words(cli, options);
+    if (status != EXIT_OK)
+        return status;
     struct vug_reply reply;
     buf_init(&body);
     vug_reply_init(&reply);
@@ -99,7 +132,7 @@ static enum exit_status run_create(struct cli *cli, const void *into)
     vug_wire_text(&body, 5, options->key_constraint);
     vug_wire_text(&body, 6, options->value_constraint);
     vug_wire_uint(&body, 7, options->if_not_exists);
-    enum exit_status status = administer(cli, VUG_REGION_CREATE, &body, &reply);
+    status = administer(cli, VUG_REGION_CREATE, &body, &reply);
     if (status == EXIT_OK)
         cli_note(cli, "region %s is there", cli_argument(cli, 0));
     vug_reply_fini(&reply);
@@ -167,10 +200,7 @@ static enum exit_status show_regions(struct cli *cli, const char *name)
     bool found = false;
     vug_reply_init(&reply);
     grid_init(&grid);
-    enum exit_status status = cli_output(cli,
-                                         CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON) |
-                                             CLI_FORMAT(OUTPUT_NDJSON) | CLI_FORMAT(OUTPUT_CSV),
-                                         OUTPUT_TABLE, &output);
+    enum exit_status status = cli_output(cli, REGION_FORMATS, OUTPUT_TABLE, &output);
     if (status == EXIT_OK)
         status = cluster_status_ask(cli, CLUSTER_STATUS_REGIONS, &reply);
     if (status != EXIT_OK)
@@ -250,6 +280,7 @@ const struct command region_list_command = {
     .name = "region list",
     .usage = "[-o table|json|ndjson|csv]",
     .summary = "Lists the regions",
+    .formats = REGION_FORMATS,
     .run = run_list,
 };
 
@@ -257,6 +288,7 @@ const struct command region_describe_command = {
     .name = "region describe",
     .usage = "NAME [-o table|json|ndjson|csv]",
     .summary = "Shows one region",
+    .formats = REGION_FORMATS,
     .arguments_min = 1,
     .arguments_max = 1,
     .run = run_describe,

@@ -12,7 +12,7 @@
 struct server_command_options {
     struct member_options common;
     const char *locators, *groups;
-    uint64_t locator_wait_ms;
+    uint64_t locator_wait_ms, cq_ring_bytes;
     int64_t workers;
 };
 
@@ -44,6 +44,14 @@ static const struct option_row rows[] = {
      .value_name = "N",
      .help = "threads that serve connections; 0: what suits the processors",
      .offset = offsetof(struct server_command_options, workers)},
+    {.name = "cq-ring-bytes",
+     .kind = OPTION_SIZE,
+     .min = 64 * 1024,
+     .max = INT64_MAX,
+     .default_text = "48MiB",
+     .value_name = "SIZE",
+     .help = "recent outputs kept for resuming readers, all queries together",
+     .offset = offsetof(struct server_command_options, cq_ring_bytes)},
 };
 
 struct process {
@@ -180,7 +188,7 @@ static enum exit_status read_locators(struct cli *cli, const char *text,
 {
     struct vug_target target = {0};
     if (text == NULL)
-        return cli_fail(cli, EXIT_USAGE, "for example: vug server --locators localhost[10334]",
+        return cli_fail(cli, EXIT_USAGE, "for example: vug server --locators 'localhost[10334]'",
                         "`vug server` needs --locators HOST[PORT],...");
     if (vug_target_locators(&target, text) != OK)
         return cli_fail(cli, EXIT_USAGE, "write HOST[PORT] or HOST:PORT, several with commas",
@@ -238,7 +246,9 @@ static enum exit_status start_and_serve(struct process *process,
                                  .http_port = member_http_port(&process->member),
                                  .locators = locators,
                                  .locator_count = locator_count,
-                                 .locator_wait_ms = (uint32_t)options->locator_wait_ms},
+                                 .locator_wait_ms = (uint32_t)options->locator_wait_ms,
+                                 .ring_bytes_max = options->cq_ring_bytes,
+                                 .connections_max = member_connections_max(common)},
         (struct server_place){process->member.loop, process->member.net}, process->places,
         process->place_count, process->member.log, &events, process, &process->server);
     if (error != OK)
@@ -264,8 +274,8 @@ static enum exit_status run_server(struct cli *cli, const void *into)
     status = member_init(&process->member, cli, &options->common, "server", on_end, process);
     if (status != EXIT_OK)
         goto err_after_process;
-    cli_note(cli, "vug " VUG_VERSION "  server %s  in memory  locators %s", options->common.name,
-             options->locators);
+    cli_note(cli, "vug " VUG_VERSION "  server %s  in memory  locators %s  open files at most %llu",
+             options->common.name, options->locators, (unsigned long long)member_file_limit());
     status = member_serve_http(&process->member, routes, sizeof routes / sizeof routes[0], process);
     if (status == EXIT_OK)
         status = start_and_serve(process, options, locators, locator_count);

@@ -82,6 +82,8 @@ out:
 const struct command sql_command = {
     .name = "sql",
     .usage = "STATEMENT [--param NAME=VALUE ...] [-o table|json|ndjson|csv]",
+    .formats = CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_JSON) | CLI_FORMAT(OUTPUT_NDJSON) |
+               CLI_FORMAT(OUTPUT_CSV),
     .summary =
         "Runs one statement: CREATE TABLE, DROP TABLE, SHOW TABLES, DESCRIBE, EXPLAIN, SELECT",
     .details = "A parameter's VALUE that is a JSON number, true, false or null is that, anything "

@@ -87,6 +87,7 @@ enum vug_message {
     VUG_CLUSTER_STATUS = 1024,
     VUG_MEMBER_STOP = 1028,
     VUG_REGION_CLEAR = 1030,
+    VUG_MEMBER_FORGET = 1032,
 };
 /* The answer to message N is message N + 1. */
 

@@ -20,6 +20,7 @@
     X(ERROR_CLOSED, "connection closed by the peer")                                               \
     X(ERROR_UNREACHABLE, "host unreachable")                                                       \
     X(ERROR_NAME, "host name not known")                                                           \
+    X(ERROR_NO_ADDRESS, "this host has no such address")                                           \
     X(ERROR_TIMEOUT, "timed out")                                                                  \
     X(ERROR_BUSY, "busy")                                                                          \
     X(ERROR_ADDRESS_IN_USE, "address in use")                                                      \

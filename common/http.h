@@ -21,7 +21,7 @@ struct http_route {
 };
 
 /* Listens at once. The routes and `arg`, which every handler gets, must outlive the server.
- * ERROR_MEMORY, ERROR_ADDRESS_IN_USE, ERROR_NAME, ERROR_IO. */
+ * ERROR_MEMORY, ERROR_ADDRESS_IN_USE, ERROR_NAME, ERROR_NO_ADDRESS, ERROR_IO. */
 enum error http_event_new(struct loop *loop, const char *host, uint16_t port,
                           const struct http_route *routes, size_t count, void *arg,
                           struct http **http);

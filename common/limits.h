@@ -30,9 +30,9 @@
 #define LIMIT_NAME_BYTES                   255u   /* of a region, a table, a member, a query */
 #define LIMIT_BUCKETS                      16384u /* of one region */
 #define LIMIT_INSTANCES                    1024u  /* continuous queries of one server */
-#define LIMIT_UNATTACHED_INSTANCES         32u /* unnamed, without a subscriber, kept for a resume */
+#define LIMIT_UNATTACHED_INSTANCES         32u    /* unnamed, left, kept for a resume */
 #define LIMIT_UNATTACHED_NAMED             128u
-#define LIMIT_YOUNG_MS                     60000u /* since it began: an instance that both limits are about */
+#define LIMIT_YOUNG_MS                     60000u /* since it began: who both are about */
 #define LIMIT_SUBSCRIPTIONS                10000u /* of one server */
 #define LIMIT_SUBSCRIPTIONS_PER_CONNECTION 256u
 #define LIMIT_RING_BYTES                   (48u * 1024 * 1024) /* output rings of a server */

@@ -342,6 +342,13 @@ static void measure_turn(struct loop_event *self)
         atomic_store_explicit(&self->turn_max_us, used_us, memory_order_relaxed);
 }
 
+/* What libevent would print, its callers report. */
+static void ignore_message(int severity, const char *message)
+{
+    (void)severity;
+    (void)message;
+}
+
 enum error loop_event_new(struct loop **loop)
 {
     struct event_config *config;
@@ -351,6 +358,7 @@ enum error loop_event_new(struct loop **loop)
     if (self == NULL)
         return ERROR_MEMORY;
     /* For what libevent shares between bases, such as its random numbers. */
+    event_set_log_callback(ignore_message);
     if (evthread_use_pthreads() != 0)
         goto err_after_self;
     config = event_config_new();

@@ -86,7 +86,7 @@ struct net_listener {
 };
 
 /* Listens. `host` is numeric or a name; port 0 takes a free one, which net_listener_address()
- * tells. ERROR_ADDRESS_IN_USE, ERROR_NAME, ERROR_IO. */
+ * tells. ERROR_ADDRESS_IN_USE, ERROR_NAME, ERROR_NO_ADDRESS, ERROR_IO. */
 static inline enum error net_listen(struct net *net, const char *host, uint16_t port,
                                     net_accept_fn *on_accept, void *arg,
                                     struct net_listener **listener)
@@ -198,6 +198,10 @@ static inline struct net_address net_conn_local(const struct net_conn *conn)
 /* The real side. */
 struct net_event_options {
     size_t read_bytes; /* of one read; 64 KiB if 0 */
+    /* Descriptors or memory have run out, so that a listener rests: ERROR_LIMIT, ERROR_MEMORY.
+     * NULL if nobody asks. */
+    void (*on_accept_failed)(void *arg, enum error why);
+    void *arg;
 };
 enum error net_event_new(struct loop *loop, const struct net_event_options *options,
                          struct net **net);

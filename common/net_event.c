@@ -496,6 +496,10 @@ enum error net_event_new(struct loop *loop, const struct net_event_options *opti
     self->net = (struct net){.ops = &event_ops, .loop = loop};
     self->read_bytes =
         options != NULL && options->read_bytes > 0 ? options->read_bytes : NET_READ_BYTES;
+    if (options != NULL) {
+        self->on_accept_failed = options->on_accept_failed;
+        self->arg = options->arg;
+    }
     self->read_buf = mem_alloc(NET_CARRY_BYTES + self->read_bytes);
     if (self->read_buf == NULL) {
         mem_free(self);

@@ -141,9 +141,11 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (self->fd >= 0 || self->request != NULL) {
+    if (self->fd >= 0) {
         self->last = ERROR_TIMEOUT;
         close_attempt(self);
+    } else if (self->request != NULL) {
+        self->last = ERROR_NAME; /* no name server has known it in time */
     }
     while (self->next < self->count && now_us < self->deadline_us) {
         uint64_t share_us = (self->deadline_us - now_us) / (self->count - self->next);
@@ -213,6 +215,9 @@ static enum error dns_start(struct net_event *net)
     net->dns = evdns_base_new(loop_event_base(net->net.loop), 0);
     if (net->dns == NULL)
         return ERROR_MEMORY;
+    /* Name servers that are all silent are found out before most connects time out. */
+    (void)evdns_base_set_option(net->dns, "timeout:", "2");
+    (void)evdns_base_set_option(net->dns, "attempts:", "2");
     /* Without a configuration file libevent asks the local machine, and a hosts file works without
      * any server. */
     (void)evdns_base_resolv_conf_parse(net->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");

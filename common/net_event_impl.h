@@ -43,6 +43,8 @@ struct net_event {
     size_t pool_count;
     struct evdns_base *dns; /* made at the first name */
     struct net_event_counters counters;
+    void (*on_accept_failed)(void *arg, enum error why);
+    void *arg;
 };
 
 enum net_conn_state {

@@ -52,9 +52,13 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
         if (peer_fd < 0) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
                 /* The peer stays in the backlog; asking again at once would only spin. */
+                enum error why = net_event_error(errno);
+
                 net->counters.accept_failures++;
                 event_del(&listener->readable);
                 event_add(&listener->rested, &rest);
+                if (net->on_accept_failed != NULL)
+                    net->on_accept_failed(net->arg, why);
                 break;
             }
             if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -122,7 +126,7 @@ int net_event_listen_socket(const char *host, uint16_t port, int backlog, enum e
     for (struct addrinfo *at = addresses; at != NULL && fd < 0; at = at->ai_next) {
         fd = listen_at(at, backlog);
         if (fd < 0)
-            *error = errno == EADDRNOTAVAIL ? ERROR_NAME : net_event_error(errno);
+            *error = errno == EADDRNOTAVAIL ? ERROR_NO_ADDRESS : net_event_error(errno);
     }
     freeaddrinfo(addresses);
     return fd;

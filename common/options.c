@@ -304,6 +304,7 @@ static void clear_targets(struct options *options)
             *(bool *)option_target(&ref) = false;
             break;
         case OPTION_DURATION:
+        case OPTION_SIZE:
             *(uint64_t *)option_target(&ref) = 0;
             break;
         case OPTION_LIST:

@@ -21,6 +21,7 @@ enum option_kind {
     OPTION_INT,      /* int64_t, min to max */
     OPTION_BOOL,     /* bool */
     OPTION_DURATION, /* uint64_t, milliseconds, min to max; written with its unit */
+    OPTION_SIZE,     /* uint64_t, bytes, min to max; written with its unit */
     OPTION_LIST,     /* struct option_list; may be repeated, and commas separate */
     OPTION_REPEATED, /* struct option_list; may be repeated, commas are part of the value */
 };

@@ -39,8 +39,10 @@ static void say_place(struct buf *why, const struct option_ref *ref,
 const char *option_value_name(const struct option_row *row)
 {
     static const char *const names[] = {
-        [OPTION_STRING] = "TEXT",       [OPTION_INT] = "N",       [OPTION_BOOL] = "true|false",
-        [OPTION_DURATION] = "DURATION", [OPTION_LIST] = "A,B,..", [OPTION_REPEATED] = "TEXT",
+        [OPTION_STRING] = "TEXT",       [OPTION_INT] = "N",
+        [OPTION_BOOL] = "true|false",   [OPTION_SIZE] = "SIZE",
+        [OPTION_DURATION] = "DURATION", [OPTION_LIST] = "A,B,..",
+        [OPTION_REPEATED] = "TEXT",
     };
 
     return row->value_name != NULL ? row->value_name : names[row->kind];
@@ -161,6 +163,33 @@ static enum error set_duration(const struct option_ref *ref, struct slice text, 
     return OK;
 }
 
+static enum error set_size(const struct option_ref *ref, struct slice text, struct buf *why)
+{
+    const struct option_row *row = ref->row;
+    bool bounded = row->min != 0 || row->max != 0;
+    uint64_t number, bytes;
+
+    if (text_parse_u64(text_trim(text), &number)) {
+        buf_printf(why, ": %llu has no unit; write %lluMiB, or with B, KiB or GiB",
+                   (unsigned long long)number, (unsigned long long)number);
+        return ERROR_INVALID;
+    }
+    if (text_parse_size(text, &bytes) != OK) {
+        buf_printf(why,
+                   ": \"%.*s\" is not a size; write a whole number and B, KiB, MiB or GiB, as in "
+                   "48MiB",
+                   SLICE_FMT(text));
+        return ERROR_INVALID;
+    }
+    if (bounded && (bytes < (uint64_t)row->min || bytes > (uint64_t)row->max)) {
+        buf_printf(why, ": %.*s is out of range; give one from %lldB to %lldB", SLICE_FMT(text),
+                   (long long)row->min, (long long)row->max);
+        return ERROR_INVALID;
+    }
+    *(uint64_t *)option_target(ref) = bytes;
+    return OK;
+}
+
 static enum error set_list(struct options *options, const struct option_ref *ref, struct slice text,
                            enum option_source source, struct buf *why)
 {
@@ -212,6 +241,9 @@ enum error option_set(struct options *options, const struct option_ref *ref,
         break;
     case OPTION_DURATION:
         error = set_duration(ref, text, &sentence);
+        break;
+    case OPTION_SIZE:
+        error = set_size(ref, text, &sentence);
         break;
     case OPTION_LIST:
     case OPTION_REPEATED:

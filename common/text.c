@@ -160,12 +160,15 @@ bool text_parse_i64(struct slice text, int64_t *number)
     return true;
 }
 
-enum error text_parse_duration(struct slice text, uint64_t *duration_ms)
+struct unit {
+    const char *word;
+    uint64_t factor;
+};
+
+/* A whole number and one of the units behind it. */
+static enum error parse_with_unit(struct slice text, const struct unit *units, size_t unit_count,
+                                  uint64_t *result)
 {
-    static const struct {
-        const char *unit;
-        uint64_t ms;
-    } units[] = {{"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000}, {"d", 86400000}};
     size_t digits = 0;
     struct slice unit;
     uint64_t number;
@@ -176,16 +179,32 @@ enum error text_parse_duration(struct slice text, uint64_t *duration_ms)
     if (digits == 0)
         return ERROR_INVALID;
     unit = text_trim(slice_of(text.data + digits, text.len - digits));
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (!slice_equal(unit, slice_text(units[i].unit)))
+    for (size_t i = 0; i < unit_count; i++) {
+        if (!slice_equal(unit, slice_text(units[i].word)))
             continue;
         if (!text_parse_u64(slice_of(text.data, digits), &number) ||
-            number > UINT64_MAX / units[i].ms)
+            number > UINT64_MAX / units[i].factor)
             return ERROR_LIMIT;
-        *duration_ms = number * units[i].ms;
+        *result = number * units[i].factor;
         return OK;
     }
     return ERROR_INVALID;
+}
+
+enum error text_parse_duration(struct slice text, uint64_t *duration_ms)
+{
+    static const struct unit units[] = {
+        {"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000}, {"d", 86400000}};
+
+    return parse_with_unit(text, units, sizeof units / sizeof *units, duration_ms);
+}
+
+enum error text_parse_size(struct slice text, uint64_t *bytes)
+{
+    static const struct unit units[] = {
+        {"B", 1}, {"KiB", 1u << 10}, {"MiB", 1u << 20}, {"GiB", 1u << 30}};
+
+    return parse_with_unit(text, units, sizeof units / sizeof *units, bytes);
 }
 
 /* ---- Lists and hosts ---- */

@@ -37,6 +37,9 @@ bool text_parse_i64(struct slice text, int64_t *number);
  * nobody knows what was meant; ERROR_LIMIT when it does not fit. */
 enum error text_parse_duration(struct slice text, uint64_t *duration_ms);
 
+/* A size with its unit: B, KiB, MiB or GiB ("48MiB"). Errors as above. */
+enum error text_parse_size(struct slice text, uint64_t *bytes);
+
 /* Where to connect to: "H[P]", "H:P", "[v6]:P", "[v6][P]", "v6" or "H". ERROR_INVALID when it is
  * none of these or the port is not 0 to 65535. Spaces around it do not count. */
 enum { TEXT_HOST_BYTES = 256 };

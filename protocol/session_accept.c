@@ -22,26 +22,25 @@ enum session_foreign {
     SESSION_TOO_MANY,
 };
 
-/* What a person reads in the log: what happened and what to do. A %s of the advice is the HTTP
- * port. */
+/* What a person reads in the log: what happened and, unless it is normal, what to do. */
 static const struct {
+    enum log_level level;
     const char *code, *what, *advice;
 } session_foreign_rows[SESSION_FOREIGN_KINDS] = {
     [SESSION_FOREIGN_TLS] =
-        {"VG1311", "speaks TLS, but this port is plain",
+        {LOG_WARN, "VG1311", "speaks TLS, but this port is plain",
          "connect without TLS, or start this member with --tls-cert and --tls-key"},
-    [SESSION_FOREIGN_HTTP] = {"VG1312",
+    [SESSION_FOREIGN_HTTP] = {LOG_WARN, "VG1312",
                               "speaks HTTP, but this port serves clients of the Geode protocol",
                               "ask the HTTP port of this member, which its start-up names"},
-    [SESSION_FOREIGN_CLASSIC] = {"VG1313",
+    [SESSION_FOREIGN_CLASSIC] = {LOG_WARN, "VG1313",
                                  "speaks Geode's classic client protocol, which is not supported",
                                  "use a client of the protobuf protocol"},
-    [SESSION_FOREIGN_PEER] = {"VG1314",
-                              "speaks as a member of a cluster, which this process does not expect",
-                              "check the addresses in --locators"},
-    [SESSION_FOREIGN_UNKNOWN] = {"VG1315", "speaks a protocol that is not known here",
+    /* A locator looks in this way whether a server can be reached. */
+    [SESSION_FOREIGN_PEER] = {LOG_INFO, "VG1314", "looked whether this member answers", NULL},
+    [SESSION_FOREIGN_UNKNOWN] = {LOG_WARN, "VG1315", "speaks a protocol that is not known here",
                                  "check the port that it connects to"},
-    [SESSION_TOO_MANY] = {"VG1316", "was refused, because all connections are taken",
+    [SESSION_TOO_MANY] = {LOG_WARN, "VG1316", "was refused, because all connections are taken",
                           "close connections that are not used, or raise --max-connections"},
 };
 
@@ -49,6 +48,7 @@ static void session_log_foreign(struct session *session, enum session_foreign ki
 {
     struct session_host *host = session->host;
     struct net_address peer = net_conn_peer(session->conn);
+    const char *advice = session_foreign_rows[kind].advice;
     uint32_t suppressed = 0;
     char more[48] = "";
 
@@ -56,9 +56,10 @@ static void session_log_foreign(struct session *session, enum session_foreign ki
         return;
     if (suppressed > 0)
         snprintf(more, sizeof more, " (%u more like it were not logged)", suppressed);
-    log_line(host->log, LOG_WARN, "session", session_foreign_rows[kind].code, "%s:%u %s: %s%s",
-             peer.host, peer.port, session_foreign_rows[kind].what,
-             session_foreign_rows[kind].advice, more);
+    log_line(host->log, session_foreign_rows[kind].level, "session",
+             session_foreign_rows[kind].code, "%s:%u %s%s%s%s", peer.host, peer.port,
+             session_foreign_rows[kind].what, advice == NULL ? "" : ": ",
+             advice == NULL ? "" : advice, more);
 }
 
 /* Says one thing and ends. Without memory it says nothing. */

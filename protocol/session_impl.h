@@ -97,6 +97,14 @@ static inline bool session_wait_settled(struct session_wait wait)
            atomic_load_explicit(&wait.gate->committed, memory_order_acquire) >= wait.seq;
 }
 
+/* session_execute.c. May the next request start? */
+bool session_may_start(struct session *session, uint32_t flags);
+/* Executes one request; false if it is not its turn yet, which the last one of a connection does
+ * not ask. */
+bool session_execute_request(struct session *session, uint32_t number, struct slice body,
+                             size_t frame_len, bool is_last);
+bool session_execute(struct session *session, struct slice frame, bool is_last);
+
 /* session_accept.c: what was consumed. */
 size_t session_first_byte(struct session *session, struct slice data);
 size_t session_version(struct session *session, struct slice data);

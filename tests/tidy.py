@@ -54,6 +54,7 @@ LENGTH_EXCEPTIONS = {}
 # Sources without a unit test of their name: the test that covers them instead, and why.
 COMMAND = 'a command, run as a process'
 MIRROR_EXCEPTIONS = {
+    'protocol/session_execute.c': ('tests/unit/protocol/session.c', 'a request means nothing without its session'),
     'cli/cli.c': ('tests/cluster/test_cli.py', 'the executable itself'),
     'cli/cluster.c': ('tests/cluster/test_cli.py', 'the executable itself'),
     'cli/cluster_status.c': ('tests/cluster/test_members.py', 'the executable itself'),
@@ -63,6 +64,7 @@ MIRROR_EXCEPTIONS = {
     'cli/data.c': ('tests/cluster/test_cli.py', 'the executable itself'),
     'cli/demo.c': ('tests/cluster/test_founding.py', 'the executable itself'),
     'cli/demo_cluster.c': ('tests/cluster/test_founding.py', 'the executable itself'),
+    'cli/forget.c': ('tests/cluster/test_cli_errors.py', 'the executable itself'),
     'cli/import.c': ('tests/cluster/test_founding.py', 'the executable itself'),
     'cli/importer.c': ('tests/cluster/test_founding.py', 'the executable itself'),
     'cli/input.c': ('tests/cluster/test_founding.py', 'the executable itself'),

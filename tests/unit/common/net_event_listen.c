@@ -66,6 +66,8 @@ static void an_address_in_use_is_an_error(void **state)
         ERROR_ADDRESS_IN_USE);
     assert_int_equal(net_listen(fixture->net, "no such host", 0, on_accept, fixture, &second),
                      ERROR_NAME);
+    assert_int_equal(net_listen(fixture->net, "192.0.2.1", 0, on_accept, fixture, &second),
+                     ERROR_NO_ADDRESS);
 }
 
 int main(void)

@@ -21,6 +21,7 @@ struct settings {
     int64_t server_port;
     bool insecure;
     uint64_t lease_ms;
+    uint64_t ring_bytes;
     struct option_list groups;
     struct option_list params;
     const char *config;
@@ -35,6 +36,8 @@ static const struct option_row rows[] = {
      offsetof(struct settings, insecure)},
     {"lease", 0, OPTION_DURATION, 10, 60000, "2s", NULL, "lease",
      offsetof(struct settings, lease_ms)},
+    {"ring", 0, OPTION_SIZE, 1024, 1 << 30, "1MiB", NULL, "ring",
+     offsetof(struct settings, ring_bytes)},
     {"groups", 0, OPTION_LIST, 0, 0, "default", "G,..", "groups",
      offsetof(struct settings, groups)},
     {"param", 0, OPTION_REPEATED, 0, 0, NULL, "NAME=VALUE", "parameter",

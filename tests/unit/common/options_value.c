@@ -17,6 +17,13 @@ static void wrong_values_are_told_in_sentences(void **state)
                     "min, h or d, as in 250ms or 5s");
     expect_sentence("--lease 5ms", "",
                     "option --lease: 5ms is out of range; give one from 10ms to 60000ms");
+    expect_sentence("--ring 5", "",
+                    "option --ring: 5 has no unit; write 5MiB, or with B, KiB or GiB");
+    expect_sentence("--ring 5MB", "",
+                    "option --ring: \"5MB\" is not a size; write a whole number and B, KiB, MiB or "
+                    "GiB, as in 48MiB");
+    expect_sentence("--ring 5B", "",
+                    "option --ring: 5B is out of range; give one from 1024B to 1073741824B");
     expect_sentence("", "VUG_SERVER_PORT=x",
                     "environment variable VUG_SERVER_PORT: \"x\" is not a whole number; give one "
                     "from 0 to 65535");
@@ -56,6 +63,27 @@ static void the_bounds_themselves_are_allowed(void **state)
     end_reading(&reading);
 }
 
+static void a_size_has_a_unit(void **state)
+{
+    static const struct {
+        const char *line;
+        uint64_t bytes;
+    } lines[] = {{"", 1 << 20},
+                 {"--ring 1024B", 1024},
+                 {"--ring 3KiB", 3 * 1024},
+                 {"--ring=48MiB", 48u << 20},
+                 {"--ring 1GiB", 1u << 30}};
+    struct reading reading;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        read_line(&reading, lines[i].line, "");
+        assert_int_equal(reading.error, OK);
+        assert_int_equal(reading.settings.ring_bytes, lines[i].bytes);
+        end_reading(&reading);
+    }
+}
+
 static void a_list_has_a_bound(void **state)
 {
     static char *words[5000];
@@ -81,6 +109,7 @@ int main(void)
         cmocka_unit_test(wrong_values_are_told_in_sentences),
         cmocka_unit_test(every_word_of_a_truth_is_understood),
         cmocka_unit_test(the_bounds_themselves_are_allowed),
+        cmocka_unit_test(a_size_has_a_unit),
         cmocka_unit_test(a_list_has_a_bound),
     };
 

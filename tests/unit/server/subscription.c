@@ -135,7 +135,8 @@ static void credit_for_bytes_is_respected_and_a_large_event_passes_alone(void **
         stage_put(&stage, NULL, i % 20, i);
     subscriber_turn(&subscriber);
     assert_int_equal(subscriber.event_count, 1);
-    /* What an event took beyond the credit is owed: one byte more than that lets the next one pass. */
+    /* What an event took beyond the credit is owed: one byte more than that lets the next one pass.
+     */
     uint64_t given = 1;
     for (uint32_t events = 2; events <= 10; events++) {
         uint64_t owed = subscriber.encoded_bytes - given;
