@@ -33,6 +33,8 @@
 #define LIMIT_UNATTACHED_INSTANCES         32u    /* unnamed, left, kept for a resume */
 #define LIMIT_UNATTACHED_NAMED             128u
 #define LIMIT_YOUNG_MS                     60000u /* since it began: who both are about */
+#define LIMIT_KEY_COLUMNS                  16u /* of a result, by which a subscription conflates */
+#define LIMIT_CONFLATED_EVENTS             1024u  /* of one bucket at a time */
 #define LIMIT_SUBSCRIPTIONS                10000u /* of one server */
 #define LIMIT_SUBSCRIPTIONS_PER_CONNECTION 256u
 #define LIMIT_RING_BYTES                   (48u * 1024 * 1024) /* output rings of a server */

@@ -20,9 +20,8 @@ static bool check_request(const Pb__CqSubscribeRequest *request, struct failure 
               "TIMESTAMP come later.";
     else if (request->encoding > PB__ENCODING__APPEND)
         why = "The encoding GEODE is for OQL. Use DEFAULT, CHANGELOG, UPSERT or APPEND.";
-    else if (request->slow_policy == PB__SLOW_POLICY__CONFLATE ||
-             request->slow_policy == PB__SLOW_POLICY__SAMPLE)
-        why = "The slow policies CONFLATE and SAMPLE come with a later version. Use CATCH_UP or "
+    else if (request->slow_policy == PB__SLOW_POLICY__SAMPLE)
+        why = "The slow policy SAMPLE comes with a later version. Use CATCH_UP, CONFLATE or "
               "DISCONNECT.";
     else if (request->n_position > 0 && request->resume_token.len == 0)
         why = "Positions complete a resume token; send the last token with them.";
@@ -52,6 +51,16 @@ static bool choose_encoding(const Pb__CqSubscribeRequest *request, const struct 
         failure_set(failure, FAILURE_INVALID_REQUEST,
                     "The encoding UPSERT needs a key: select the columns of PARTITION BY or GROUP "
                     "BY, or use CHANGELOG.");
+        return false;
+    }
+    uint32_t key_count = query_plan_key_columns(plan, keys);
+    if (request->slow_policy == PB__SLOW_POLICY__CONFLATE &&
+        (key_count == 0 || key_count > LIMIT_KEY_COLUMNS)) {
+        failure_set(failure, FAILURE_INVALID_REQUEST,
+                    "The slow policy CONFLATE needs a key of 1 to %u columns: select the columns "
+                    "of PARTITION BY or GROUP "
+                    "BY, or use CATCH_UP.",
+                    LIMIT_KEY_COLUMNS);
         return false;
     }
     return true;

@@ -252,6 +252,7 @@ static void set_options(struct subscription *subscription,
     const Pb__CqSubscribeRequest *request = options->request;
     subscription->encoding = options->encoding;
     subscription->is_durable = request->durable;
+    subscription->conflates = request->slow_policy == PB__SLOW_POLICY__CONFLATE;
     subscription->disconnects_when_slow = request->slow_policy == PB__SLOW_POLICY__DISCONNECT;
     subscription->token_every_batch = request->token_every_batch;
     subscription->progress = request->progress;
@@ -283,6 +284,10 @@ enum error subscription_new(struct worker *worker, struct session *session,
     made->session = session;
     made->instance = cq_instance_ref(options->instance);
     made->plan = query_plan_ref(options->plan != NULL ? options->plan : options->instance->plan);
+    uint32_t keys[LIMIT_COLUMNS];
+    made->key_count = query_plan_key_columns(made->instance->plan, keys);
+    if (made->key_count <= LIMIT_KEY_COLUMNS)
+        memcpy(made->keys, keys, made->key_count * sizeof *keys);
     made->id = atomic_fetch_add(&worker->server->next_subscription_id, 1) + 1;
     made->bucket_count = made->snapshot_bucket = bucket_count;
     made->task = (struct loop_task){.on_run = on_task, .arg = made};

@@ -84,8 +84,11 @@ struct subscription {
     enum subscription_state state;
     Pb__Encoding encoding;
     bool is_durable; /* asked for */
+    bool conflates;  /* what waits: the net change of each key */
+    uint32_t keys[LIMIT_KEY_COLUMNS], key_count;
     bool disconnects_when_slow, token_every_batch, progress;
     uint32_t batch_events_max;
+    uint64_t conflated; /* since the last batch */
     uint64_t credit_events;
     int64_t credit_bytes; /* below 0 when the last event was larger than what was left */
     struct subscription_bucket *buckets;

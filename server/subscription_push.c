@@ -1,5 +1,6 @@
 /* Pushing: from rings and snapshots into the connection. */
 #include "protocol/codec.h"
+#include "server/conflate.h"
 #include "server/subscription.h"
 
 #define MEMBER_CQ_SUBSCRIBE_RESPONSE 1002
@@ -8,7 +9,14 @@
 #define BATCH_BYTES                  (64u * 1024)
 
 /* Field numbers of CqEventBatch. */
-enum { BATCH_SUBSCRIPTION = 1, BATCH_NO = 2, BATCH_PHASE = 3, BATCH_EVENT = 4, BATCH_TOKEN = 5 };
+enum {
+    BATCH_SUBSCRIPTION = 1,
+    BATCH_NO = 2,
+    BATCH_PHASE = 3,
+    BATCH_EVENT = 4,
+    BATCH_TOKEN = 5,
+    BATCH_CONFLATED = 7,
+};
 
 static bool may_push(struct subscription *subscription)
 {
@@ -64,6 +72,9 @@ static bool push_batch(struct subscription *subscription, Pb__CqEventBatch__Phas
     put_varint_field(&head, BATCH_NO, ++subscription->batch_no);
     if (phase != PB__CQ_EVENT_BATCH__PHASE__TAIL)
         put_varint_field(&head, BATCH_PHASE, (uint64_t)phase);
+    if (subscription->conflated > 0)
+        put_varint_field(&head, BATCH_CONFLATED, subscription->conflated);
+    subscription->conflated = 0;
     if (with_token)
         put_token(subscription, &token);
     size_t len =
@@ -343,7 +354,54 @@ static bool push_snapshot(struct subscription *subscription)
 
 /* ---- The tail ---- */
 
-enum tail { TAIL_MORE, TAIL_END, TAIL_GAP };
+enum tail { TAIL_MORE, TAIL_END, TAIL_GAP, TAIL_LOST };
+
+/* The same with the net changes of a run of events alone. The run is no longer than what may be
+ * sent, because half of its net changes would say something that never was; and it does not end
+ * between the two halves of an update. */
+static enum tail read_conflated(struct subscription *subscription, uint32_t index,
+                                uint64_t committed, uint32_t *events)
+{
+    struct subscription_bucket *own = &subscription->buckets[index];
+    struct cq_bucket *cqb = &subscription->instance->buckets[index];
+    struct arena *arena = &subscription->worker->arena;
+    uint32_t most = LIMIT_CONFLATED_EVENTS, count = 0, net_count;
+    struct ring_position at = own->position.at;
+    struct ring_event *net;
+    if (!batch_has_room(subscription, *events))
+        return TAIL_MORE;
+    if (most > subscription->batch_events_max - *events)
+        most = subscription->batch_events_max - *events;
+    if (most > subscription->credit_events)
+        most = (uint32_t)subscription->credit_events;
+    arena_reset(arena);
+    struct ring_event *run = arena_alloc(arena, (size_t)most * sizeof *run);
+    while (run != NULL && count < most &&
+           ring_next(&cqb->ring, at, committed, &own->hint, &run[count]))
+        at = run[count++].position;
+    bool is_end = run != NULL && count < most;
+    if (count > 1 && run[count - 1].kind == QUERY_UPDATE_BEFORE) {
+        count--;
+        is_end = false;
+        own->hint = (struct ring_hint){0};
+    }
+    net = run;
+    net_count = count;
+    if (run == NULL ||
+        (count > 1 && conflate(run, count, subscription->keys, subscription->key_count, arena, &net,
+                               &net_count) != OK))
+        return TAIL_LOST;
+    for (uint32_t i = 0; i < net_count; i++)
+        add_event(subscription, net[i].kind, net[i].encoded);
+    if (count > 0) {
+        own->position.at = run[count - 1].position;
+        subscription->conflated += count - net_count;
+        subscription->moved = true;
+        *events += count;
+    }
+    cqb->armed |= is_end;
+    return is_end ? TAIL_END : TAIL_MORE;
+}
 
 /* Reads one bucket's ring into the batch. */
 static enum tail read_bucket(struct subscription *subscription, uint32_t index, uint32_t *events,
@@ -361,7 +419,9 @@ static enum tail read_bucket(struct subscription *subscription, uint32_t index, 
         *missed_to = bucket->data_seq;
         tail = TAIL_GAP;
     }
-    while (tail == TAIL_MORE && batch_has_room(subscription, *events)) {
+    if (tail == TAIL_MORE && subscription->conflates)
+        tail = read_conflated(subscription, index, committed, events);
+    while (tail == TAIL_MORE && !subscription->conflates && batch_has_room(subscription, *events)) {
         struct ring_event event;
         if (!ring_next(&cqb->ring, own->position.at, committed, &own->hint, &event)) {
             cqb->armed = true;
@@ -435,6 +495,11 @@ static bool push_tail(struct subscription *subscription, bool *ended)
             if (batch_has_room(subscription, events) &&
                 !subscription->buckets[index].position.in_snapshot)
                 tail = read_bucket(subscription, index, &events, &missed_to);
+            if (tail == TAIL_LOST) {
+                give_up(subscription);
+                *ended = true;
+                return false;
+            }
             if (tail == TAIL_MORE)
                 atomic_fetch_or(&subscription->dirty[word], bit);
             else if (tail == TAIL_GAP && !on_gap(subscription, index, missed_to)) {

@@ -298,11 +298,46 @@ static void subscribers_of_one_name_share_what_began_with_the_first(void **state
     sim_free(sim);
 }
 
+/* One who conflates sees fewer events, in a sequence that is consistent all the same, and the same
+ * end. */
+static void a_reader_that_conflates_sees_net_changes_and_the_same_end(void **state)
+{
+    (void)state;
+    enum { COUNT = 3000, FEW = 12 };
+    static struct sim_reading readings[COUNT];
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        struct sim *sim = sim_new(seed);
+        struct sim_cluster cluster = {0};
+        struct view views[2];
+        static const char *const queries[] = {RUNNING, GROUPED};
+        start(&cluster, sim);
+        make_readings(sim, readings, COUNT, FEW, 0);
+        struct vug_subscription_options options = {.slow_policy = 1,
+                                                   .credit_events = 1 + sim_random_below(sim, 60)};
+        for (int i = 0; i < 2; i++)
+            open_view(&views[i], &cluster, queries[i], &options);
+        struct sim_faults faults = {
+            .latency_min_us = 1000, .latency_max_us = 3000, .reset_ppm = 2000};
+        sim_set_faults(sim, &faults);
+        write_all(&cluster, readings, COUNT);
+        sim_run_until(sim, NULL, NULL, 60000000);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(views[i].failures + views[i].gaps + views[i].lint, 0);
+            check_view(&views[i], i == 0 ? IS_RUNNING : IS_GROUPED, readings, 0, COUNT);
+            assert_true(views[i].events < (uint64_t)(i + 1) * COUNT - 100);
+            vug_subscription_free(views[i].subscription);
+        }
+        sim_cluster_stop(&cluster);
+        sim_free(sim);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_snapshot_and_its_tail_are_the_final_state_under_writers),
         cmocka_unit_test(a_reader_that_fell_behind_gets_a_gap_and_a_new_snapshot),
+        cmocka_unit_test(a_reader_that_conflates_sees_net_changes_and_the_same_end),
         cmocka_unit_test(subscribers_of_one_name_share_what_began_with_the_first),
     };
     return cmocka_run_group_tests_name("snapshot", tests, NULL, NULL);
