@@ -295,6 +295,8 @@ enum exit_status cli_target(struct cli *cli, struct vug_target *target)
                     "\"%s\" is not an address of a locator", cli->globals.locator);
 }
 
+#define PATIENCE_MS 1500u
+
 enum exit_status cli_connect(struct cli *cli, enum vug_client_role role, struct vug_sync **sync)
 {
     struct vug_target target;
@@ -306,6 +308,9 @@ enum exit_status cli_connect(struct cli *cli, enum vug_client_role role, struct 
         return cli_fail_memory(cli);
     if (error != OK)
         return cli_fail(cli, EXIT_INTERNAL, NULL, "cannot start: %s", error_text(error));
+    /* Commands in one script with the members that they need; `health` is about this moment. */
+    if (strcmp(cli->command->name, "health") != 0)
+        vug_sync_be_patient(*sync, PATIENCE_MS);
     return EXIT_OK;
 }
 

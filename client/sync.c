@@ -6,7 +6,11 @@ struct vug_sync {
     struct net *net;
     struct vug_client *client;
     struct vug_reply *reply; /* that is waited for */
+    struct loop_timer pause; /* between attempts */
+    uint64_t patience_us;
 };
+
+#define PAUSE_US 50000
 
 void vug_reply_init(struct vug_reply *reply)
 {
@@ -19,6 +23,11 @@ void vug_reply_init(struct vug_reply *reply)
 void vug_reply_fini(struct vug_reply *reply)
 {
     buf_fini(&reply->body);
+}
+
+static void on_pause(void *arg)
+{
+    loop_event_stop(((struct vug_sync *)arg)->loop);
 }
 
 enum error vug_sync_new(const struct vug_target *target, enum vug_client_role role,
@@ -36,9 +45,14 @@ enum error vug_sync_new(const struct vug_target *target, enum vug_client_role ro
     error = vug_client_new(sync->loop, sync->net, target, role, &sync->client);
     if (error != OK)
         goto err_after_net;
+    error = loop_timer_init(&sync->pause, sync->loop, on_pause, sync);
+    if (error != OK)
+        goto err_after_client;
     *out = sync;
     return OK;
 
+err_after_client:
+    vug_client_free(sync->client);
 err_after_net:
     net_event_free(sync->net);
 err_after_loop:
@@ -50,6 +64,7 @@ err_after_sync:
 
 void vug_sync_free(struct vug_sync *sync)
 {
+    loop_timer_fini(&sync->pause);
     vug_client_free(sync->client);
     net_event_free(sync->net);
     loop_event_free(sync->loop);
@@ -70,8 +85,8 @@ static void on_reply(void *arg, const struct vug_error *error, struct slice body
     loop_event_stop(sync->loop);
 }
 
-enum error vug_sync_call(struct vug_sync *sync, uint32_t number, const struct buf *body,
-                         struct vug_reply *reply)
+static void call_once(struct vug_sync *sync, uint32_t number, const struct buf *body,
+                      struct vug_reply *reply)
 {
     buf_clear(&reply->body);
     reply->error.error = OK;
@@ -84,7 +99,27 @@ enum error vug_sync_call(struct vug_sync *sync, uint32_t number, const struct bu
         loop_event_run(sync->loop);
     else
         vug_error_set(&reply->error, error, "%s", error_text(error));
-    return reply->error.error;
+}
+
+void vug_sync_be_patient(struct vug_sync *sync, uint32_t patience_ms)
+{
+    sync->patience_us = patience_ms * 1000ull;
+}
+
+enum error vug_sync_call(struct vug_sync *sync, uint32_t number, const struct buf *body,
+                         struct vug_reply *reply)
+{
+    uint64_t began_us = loop_now_us(sync->loop);
+    for (;;) {
+        call_once(sync, number, body, reply);
+        /* Nobody listens, or the locator knows no server: nothing was carried out. */
+        bool is_early = reply->error.error == ERROR_REFUSED || reply->error.code == 101;
+        if (reply->error.error == OK || !is_early ||
+            loop_now_us(sync->loop) - began_us >= sync->patience_us)
+            return reply->error.error;
+        loop_timer_set(&sync->pause, PAUSE_US);
+        loop_event_run(sync->loop);
+    }
 }
 
 bool vug_sync_peer(const struct vug_sync *sync, struct text_host_port *peer)

@@ -22,6 +22,9 @@ void vug_sync_free(struct vug_sync *sync);
  * Returns reply->error.error. */
 enum error vug_sync_call(struct vug_sync *sync, uint32_t number, const struct buf *body,
                          struct vug_reply *reply);
+/* For so long a call is made again while nobody listens or the locator knows no server: they may be
+ * starting. 0 at first. */
+void vug_sync_be_patient(struct vug_sync *sync, uint32_t patience_ms);
 bool vug_sync_peer(const struct vug_sync *sync, struct text_host_port *peer);
 
 #endif

@@ -12,6 +12,16 @@ from subscription import Subscription
 from wire import DATA_LOSS, Connection, Refused, find_server
 
 
+class Order(unittest.TestCase):
+    def test_a_command_waits_a_moment_for_members_that_are_starting(self):
+        """a command that comes before the server waits a moment for it"""
+        with Cluster(servers=0) as cluster:
+            cluster.ok('region', 'create', 'r', '--type', 'PARTITION')
+            command = cluster.start('size', 'r')
+            cluster.start_server()
+            self.assertEqual(command.wait(), 0)
+
+
 class Start(unittest.TestCase):
     @plain_only
     def test_ready_and_small(self):
