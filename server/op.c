@@ -127,6 +127,25 @@ void op_failure_of_put(enum error error, struct failure *failure)
         failure_of_error(failure, error);
 }
 
+void op_add_keyed_error(struct buf *reply, uint32_t field, const struct value *key,
+                        const struct failure *failure)
+{
+    Pb__Error error = PB__ERROR__INIT;
+    error.error_code = (int32_t)failure->code;
+    error.message = message_bytes(slice_text(failure->text));
+    size_t key_len = value_encoded_size(key);
+    size_t error_len = protobuf_c_message_get_packed_size(&error.base);
+    size_t len = codec_bytes_field_size(1, key_len) + codec_bytes_field_size(2, error_len);
+    uint8_t *start = buf_reserve(reply, codec_bytes_field_size(field, len));
+    if (start == NULL)
+        return;
+    uint8_t *at = codec_put_bytes_header(start, field, len);
+    at = value_encode(key, codec_put_bytes_header(at, 1, key_len));
+    at = codec_put_bytes_header(at, 2, error_len);
+    at += protobuf_c_message_pack(&error.base, at);
+    reply->len += (size_t)(at - start);
+}
+
 /* ---- Requests that a locator answers ---- */
 
 static void on_answer(void *arg, const struct failure *failure, uint32_t number, struct slice body)

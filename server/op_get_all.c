@@ -1,36 +1,27 @@
 #include "server/ops.h"
 
+enum { REPLY_ENTRY = 1, REPLY_FAILURE = 2 };
+
 /* GetAllResponse{1 repeated Entry{1 key, 2 value}, 2 repeated KeyedError}: in request order,
  * duplicates kept. */
 static void add_entry(struct buf *reply, const struct value *key, const struct value *value)
 {
     size_t key_len = value_encoded_size(key), value_len = value_encoded_size(value);
     size_t len = codec_bytes_field_size(1, key_len) + codec_bytes_field_size(2, value_len);
-    uint8_t *start = buf_reserve(reply, codec_bytes_field_size(1, len));
+    uint8_t *start = buf_reserve(reply, codec_bytes_field_size(REPLY_ENTRY, len));
     if (start == NULL)
         return;
-    uint8_t *at = codec_put_bytes_header(start, 1, len);
+    uint8_t *at = codec_put_bytes_header(start, REPLY_ENTRY, len);
     at = value_encode(key, codec_put_bytes_header(at, 1, key_len));
     at = value_encode(value, codec_put_bytes_header(at, 2, value_len));
     reply->len += (size_t)(at - start);
 }
 
-static void add_failure(struct buf *reply, const struct value *key, const struct failure *failure)
+/* Its code is always SERVER_ERROR here (captured from a real Geode). */
+static void add_failure(struct buf *reply, const struct value *key, struct failure *failure)
 {
-    Pb__Error error = PB__ERROR__INIT;
-    error.error_code = FAILURE_SERVER_ERROR;
-    error.message = message_bytes(slice_text(failure->text));
-    size_t key_len = value_encoded_size(key),
-           error_len = protobuf_c_message_get_packed_size(&error.base);
-    size_t len = codec_bytes_field_size(1, key_len) + codec_bytes_field_size(2, error_len);
-    uint8_t *start = buf_reserve(reply, codec_bytes_field_size(2, len));
-    if (start == NULL)
-        return;
-    uint8_t *at = codec_put_bytes_header(start, 2, len);
-    at = value_encode(key, codec_put_bytes_header(at, 1, key_len));
-    at = codec_put_bytes_header(at, 2, error_len);
-    at += protobuf_c_message_pack(&error.base, at);
-    reply->len += (size_t)(at - start);
+    failure->code = FAILURE_SERVER_ERROR;
+    op_add_keyed_error(reply, REPLY_FAILURE, key, failure);
 }
 
 static enum error get_one(struct session *session, struct region *region, const struct value *key,

@@ -1,24 +1,7 @@
 #include "server/ops.h"
 
-/* PutAllResponse{1 repeated KeyedError{1 key, 2 Error{1 code, 2 message}}}. */
-static void add_failed_key(struct buf *reply, const struct value *key,
-                           const struct failure *failure)
-{
-    Pb__Error error = PB__ERROR__INIT;
-    error.error_code = (int32_t)failure->code;
-    error.message = message_bytes(slice_text(failure->text));
-    size_t key_len = value_encoded_size(key),
-           error_len = protobuf_c_message_get_packed_size(&error.base);
-    size_t len = codec_bytes_field_size(1, key_len) + codec_bytes_field_size(2, error_len);
-    uint8_t *start = buf_reserve(reply, codec_bytes_field_size(1, len));
-    if (start == NULL)
-        return;
-    uint8_t *at = codec_put_bytes_header(start, 1, len);
-    at = value_encode(key, codec_put_bytes_header(at, 1, key_len));
-    at = codec_put_bytes_header(at, 2, error_len);
-    at += protobuf_c_message_pack(&error.base, at);
-    reply->len += (size_t)(at - start);
-}
+/* PutAllResponse{1 repeated KeyedError}. */
+enum { REPLY_FAILED_KEY = 1 };
 
 static bool put_one(struct session *session, struct region *region, const struct value *key,
                     const struct value *value, struct failure *failure)
@@ -126,7 +109,7 @@ enum error op_put_all(struct session *session, struct slice body)
     buf_init(&reply);
     for (uint32_t i = 0; i < all.count; i++)
         if (!put_one(session, region, &all.pairs[i].key, &all.pairs[i].value, &failure))
-            add_failed_key(&reply, &all.pairs[i].key, &failure);
+            op_add_keyed_error(&reply, REPLY_FAILED_KEY, &all.pairs[i].key, &failure);
     uint8_t *at = reply.failed ? NULL : session_reply_begin(session, 7, reply.len);
     if (at != NULL) {
         if (reply.len > 0)

@@ -83,6 +83,10 @@ enum error op_plan(struct session *session, struct slice sql,
  */
 enum error op_select(struct session *session, struct query_plan *plan, struct region *region);
 
+/* Appends KeyedError{1 key, 2 Error{1 code, 2 message}} as field `field` of a reply. */
+void op_add_keyed_error(struct buf *reply, uint32_t field, const struct value *key,
+                        const struct failure *failure);
+
 /* Forwards an administration request to a locator; the answer comes later. */
 enum error op_forward(struct session *session, uint32_t number, struct slice body);
 
