@@ -109,7 +109,7 @@ OTHER_TESTS = {
 }
 
 # Places of one machine, and hosts: the project needs none but the licence's.
-FOREIGN = r'/root/|/home/\w|https?://(?!www\.apache\.org/licenses|127\.0\.0\.1|localhost|%s|\{|")[\w.-]+'
+FOREIGN = r'/ro' r'ot/|/home/\w|https?://(?!www\.apache\.org/licenses|127\.0\.0\.1|localhost|%s|\{|")[\w.-]+'
 UNFINISHED = r'\b(TO' r'DO|FIX' r'ME|XX' r'X|HA' r'CK)\b'
 
 
