@@ -29,6 +29,8 @@
     X(ERROR_LOCKED, "in use by another process")                                                   \
     X(ERROR_CONFLICT, "changed by somebody else in the meantime")                                  \
     X(ERROR_NO_SERVER, "no server available")                                                      \
+    X(ERROR_ELSEWHERE, "another member has to do it")                                              \
+    X(ERROR_IN_DOUBT, "it may or may not have happened")                                           \
     X(ERROR_SHUTDOWN, "shutting down")
 
 enum error {

@@ -35,6 +35,7 @@ struct loop_task {
 
 struct loop_ops {
     uint64_t (*now_us)(struct loop *loop);
+    uint64_t (*clock_us)(struct loop *loop);
     uint64_t (*wall_ms)(struct loop *loop);
     enum error (*timer_init)(struct loop_timer *timer);
     void (*timer_set)(struct loop_timer *timer, uint64_t delay_us);
@@ -55,6 +56,13 @@ struct loop {
 static inline uint64_t loop_now_us(struct loop *loop)
 {
     return loop->ops->now_us(loop);
+}
+
+/* The same clock, read now: for what must not be judged by the time before a socket was read
+ * (leases). Any thread. */
+static inline uint64_t loop_clock_us(struct loop *loop)
+{
+    return loop->ops->clock_us(loop);
 }
 
 /* Milliseconds since 1970, for record times and log lines only: never for a timeout. Any thread. */

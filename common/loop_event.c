@@ -125,6 +125,12 @@ static uint64_t event_now_us(struct loop *loop)
     return self->now_us;
 }
 
+static uint64_t event_clock_us(struct loop *loop)
+{
+    (void)loop;
+    return clock_us(CLOCK_BOOTTIME);
+}
+
 static uint64_t event_wall_ms(struct loop *loop)
 {
     struct loop_event *self = loop_event_of(loop);
@@ -253,6 +259,7 @@ static void event_random(struct loop *loop, void *data, size_t len)
 
 static const struct loop_ops event_ops = {
     .now_us = event_now_us,
+    .clock_us = event_clock_us,
     .wall_ms = event_wall_ms,
     .timer_init = event_timer_init,
     .timer_set = event_timer_set,

@@ -13,38 +13,17 @@
 
 #include <pthread.h>
 
+#include "protocol/record.h"
 #include "protocol/session.h"
 #include "protocol/value.h"
+#include "server/replica.h"
+#include "server/streams.h"
 #include "server/table.h"
 #include "server/writers.h"
 
 struct region;
 struct cq_bucket;
 struct cq_instance;
-
-enum record_type {
-    RECORD_PUT,
-    RECORD_REMOVE,
-    RECORD_CLEAR,
-    RECORD_CQ_ADD,  /* a continuous query starts here */
-    RECORD_CQ_DROP, /* and ends here */
-    RECORD_PARTIAL, /* a row whose group lives here, from another bucket */
-};
-
-/* One change. Everything it points to is valid during the call alone. */
-struct record {
-    enum record_type type;
-    uint64_t seq;                     /* given by bucket_append_locked() */
-    uint64_t time_ms;                 /* given by bucket_append_locked(): never goes back */
-    struct slice key, value;          /* stored forms: PUT, REMOVE */
-    uint64_t hash;                    /* of the key */
-    const struct writer_mark *writer; /* PUT, REMOVE of an idempotent writer, else NULL */
-    struct cq_instance *instance;     /* CQ_ADD, CQ_DROP, PARTIAL */
-    struct slice row;                 /* PARTIAL: packed (query/query.h) */
-    bool silent;            /* PARTIAL: of an entry that was there at the start: no event */
-    uint32_t source_bucket; /* PARTIAL: where the row was put */
-    uint64_t source_seq;
-};
 
 struct bucket {
     pthread_mutex_t lock;
@@ -59,6 +38,13 @@ struct bucket {
     struct session_gate gate; /* committed: acknowledged by all copies */
     struct table table;
     struct writers writers;
+    struct streams streams;
+    struct replica replica; /* whose it is, and what other copies have */
+    struct call *calls;     /* the operations that wait, oldest first (call.h) */
+    struct call **calls_end;
+    uint32_t call_count;
+    uint64_t next_counter; /* of this server's own stream of changes */
+    struct image_out *images; /* being cut (image.h) */
     struct cq_bucket *cqs;       /* the continuous queries here, oldest first */
     struct cq_partial *outgoing; /* rows for groups in other buckets, oldest first */
     struct cq_partial **outgoing_end;

@@ -439,7 +439,7 @@ void cq_shuffle(struct bucket *bucket, uint64_t wall_ms)
                                     .instance = partial->instance,
                                     .row = slice_of(partial->row, partial->row_len),
                                     .source_bucket = partial->source_bucket,
-                                    .source_seq = partial->source_seq,
+                                    .position_seq = partial->source_seq,
                                     .silent = partial->silent};
             bucket_lock(target);
             INVARIANT(bucket_append_locked(target, &record, wall_ms) == OK);

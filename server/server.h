@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/net.h"
 #include "server/cq.h"
+#include "server/call.h"
 #include "server/link.h"
 #include "server/region.h"
 
@@ -95,6 +96,12 @@ struct worker {
     struct worker_socket **sockets_end;
     struct loop_task drain_task;
     _Atomic uint64_t events_pushed;
+    pthread_mutex_t mail_lock;     /* a leaf: guards the mailbox of calls that are done */
+    struct call *mail, **mail_end; /* their on_result() runs on this loop */
+    bool mail_posted;
+    struct loop_task mail_task;
+    struct peer_conn *peer_conns; /* that peers opened to this worker */
+    _Atomic uint64_t turned_us;   /* a sign of life: beacons stop when a worker has none for 1 s */
 };
 
 struct server {
@@ -114,6 +121,9 @@ struct server {
     _Atomic uint32_t draining_workers;
     struct worker *workers;
     uint32_t worker_count;
+    struct peer *peers;                              /* guarded by `lock` */
+    _Atomic uint64_t announced_epoch, adopted_epoch; /* of the map: before the first, and after the
+                                                        last bucket has adopted it */
     struct catalog *catalog;     /* the main loop's reference */
     struct loop_task taken_task; /* a worker has taken a catalog */
     bool taken_posted;           /* guarded by `lock` */

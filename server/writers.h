@@ -9,18 +9,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "common/error.h"
+#include "protocol/record.h"
 
 struct writers {
     struct writer **slots; /* open addressing by id */
     uint32_t slot_count, count;
     uint64_t oldest_ms; /* no writer was last seen before this record time */
-};
-
-struct writer_mark {
-    uint8_t id[16];
-    uint64_t sequence;
-    uint64_t completed_through;
 };
 
 void writers_init(struct writers *writers);

@@ -145,6 +145,7 @@ static bool fake_is_current(struct loop *loop)
 
 static const struct loop_ops fake_loop_ops = {
     .now_us = fake_now,
+    .clock_us = fake_now,
     .wall_ms = fake_wall,
     .timer_init = fake_timer_init,
     .timer_set = fake_timer_set,

@@ -410,6 +410,7 @@ static bool loop_is_current_now(struct loop *base)
 
 static const struct loop_ops ops = {
     .now_us = loop_now,
+    .clock_us = loop_now,
     .wall_ms = loop_wall,
     .timer_init = timer_init,
     .timer_set = timer_set,

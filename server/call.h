@@ -1,0 +1,117 @@
+/* A call: one operation on one bucket whose answer is not there at once, because the bucket has
+ * copies that have to acknowledge (rule R2), because another server leads it (R7), or because
+ * nobody does at the moment.
+ *
+ *   call_start() -> [the bucket's FIFO] -> executed here, done at `committed` >= wait_seq -----.
+ *                        ^   `-> sent to the primary's server, whose answer ends it -----------+-> on_result()
+ *                        `-- the primary changed, the link broke: again, in order                  on the worker's loop
+ *
+ * Calls of one bucket keep their order. Changes among them are an origin stream: numbered by this
+ * server, applied at most once whoever leads, in the order of their numbers. A call that another
+ * server sent is a call here, too, that is never sent on. */
+#ifndef VUG_SERVER_CALL_H
+#define VUG_SERVER_CALL_H
+
+#include "protocol/failure.h"
+#include "protocol/record.h"
+#include "server/bucket.h"
+#include "server/peers.h"
+
+enum call_kind {
+    CALL_GET = 1,
+    CALL_PUT = 2,
+    CALL_PUT_IF_ABSENT = 3,
+    CALL_REMOVE = 4,
+    CALL_WRITE_PUT = 5,    /* of an idempotent writer */
+    CALL_WRITE_REMOVE = 6,
+    CALL_CLEAR = 7,
+    CALL_COUNT = 8,   /* entries and bytes */
+    CALL_KEYS = 9,    /* all keys: field 1 of KeySetResponse, repeated */
+    CALL_ENTRIES = 10 /* all entries in order of arrival: packed pairs, for SELECT */
+};
+static inline bool call_changes(enum call_kind kind)
+{
+    return kind >= CALL_PUT && kind <= CALL_CLEAR;
+}
+
+enum call_state {
+    CALL_QUEUED,   /* nobody has it */
+    CALL_SENT,     /* the primary's server has it */
+    CALL_APPLIED,  /* executed here: waits for `committed` */
+    CALL_DONE,
+};
+
+/* What became of it. `failure` is for what clients are told as an error; error is OK then. */
+struct call_result {
+    enum error error; /* OK; ERROR_TIMEOUT, ERROR_IN_DOUBT, ERROR_LIMIT, ERROR_BUSY, ERROR_MEMORY ... */
+    enum record_result result;
+    struct entry *entry; /* GET: found; PUT_IF_ABSENT: was there. Of the call; NULL: absent */
+    uint64_t count, bytes;
+    struct buf content;  /* KEYS, ENTRIES */
+    struct failure *failure; /* heap; NULL: none */
+};
+
+struct call {
+    struct call *next;      /* in its bucket's FIFO */
+    struct call *next_mail; /* in a worker's or a peer's mailbox */
+    _Atomic uint32_t refs;
+    enum call_kind kind;
+    enum call_state state;
+    struct bucket *bucket;
+    struct region *region; /* a reference */
+    struct worker *worker; /* on whose loop on_result() runs */
+    void (*on_result)(struct call *call, void *arg); /* once; call->result may be taken from */
+    void *arg;
+    struct slice key, value; /* stored forms, of the call */
+    uint64_t hash;
+    struct writer_mark mark;
+    uint64_t wait_seq;  /* APPLIED */
+    uint64_t origin, counter, after, answered_through; /* of a change */
+    uint32_t generation; /* in which its counter was given */
+    uint64_t deadline_us; /* then it ends with an error that names bucket and server */
+    /* Of a call that another server sent: where the answer goes. */
+    struct peer_conn *from; /* a reference */
+    uint64_t remote_id;
+    uint64_t sent_to; /* incarnation, SENT */
+    struct call_result result;
+};
+
+/* What the caller wants; key and value are copied. */
+struct call_options {
+    enum call_kind kind;
+    struct bucket *bucket;
+    struct slice key, value;
+    uint64_t hash;
+    const struct writer_mark *mark;
+    struct worker *worker;
+    void (*on_result)(struct call *call, void *arg);
+    void *arg;
+};
+
+/* Starts one. on_result() comes once, on the worker's loop, never from inside this function.
+ * ERROR_MEMORY, ERROR_BUSY (LIMIT_CALLS of a bucket wait already): no call. */
+enum error call_start(const struct call_options *options);
+struct call *call_ref(struct call *call);
+void call_unref(struct call *call);
+
+/* ---- From replica.c, with the bucket's lock ---- */
+void call_on_commit_locked(struct bucket *bucket); /* `committed` moved */
+void call_on_role_locked(struct bucket *bucket);   /* the map, a lease or a bound moved: look again */
+/* The generation is over: changes that were unanswered are in doubt. */
+void call_on_generation_locked(struct bucket *bucket);
+/* The region is destroyed: all end with "region not found". */
+void call_on_destroyed(struct region *region);
+
+/* ---- From the peers' links, on their loops ---- */
+void call_fill(struct peer *peer, struct net_conn *conn); /* writes what is in peer->calls */
+enum error call_on_request(struct peer_conn *from, struct slice content);
+enum error call_on_answer(struct peer_conn *from, struct slice content);
+void call_on_link(struct peer *peer, bool up); /* our REQUESTS link */
+
+/* Every 50 ms for each bucket with calls: deadlines, leases that came back. Main loop. */
+void call_tick(struct bucket *bucket, uint64_t now_us);
+
+/* The server ends: what waits ends with ERROR_CLOSED. */
+void call_free_all(struct bucket *bucket);
+
+#endif
