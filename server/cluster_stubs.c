@@ -1,7 +1,9 @@
 /* Stands in for modules that are being written; goes away with the last of them. */
 #include "server/call.h"
 #include "server/feed.h"
+#include "server/cq_image.h"
 #include "server/image.h"
+#include "server/rows.h"
 #include "server/server.h"
 
 #define WEAK __attribute__((weak))
@@ -342,4 +344,55 @@ WEAK void peer_frame_end(struct net_conn *conn, uint8_t *content, enum peer_fram
 WEAK enum error peer_frame_send(struct net_conn *conn, enum peer_frame_kind kind, struct slice content)
 {
     return ERROR_UNSUPPORTED;
+}
+
+WEAK bool cq_image_is_quiet_locked(const struct bucket *bucket)
+{
+    return true;
+}
+WEAK void cq_image_pack_locked(const struct bucket *bucket, struct buf *out)
+{
+}
+WEAK enum error cq_image_unpack_locked(struct bucket *bucket, struct slice packed)
+{
+    return OK;
+}
+WEAK uint64_t cq_image_hash_locked(const struct bucket *bucket)
+{
+    return 0;
+}
+WEAK enum error rows_on_open(struct peer_conn *from, struct slice content)
+{
+    return OK;
+}
+WEAK enum error rows_on_credit(struct peer_conn *from, struct slice content)
+{
+    return OK;
+}
+WEAK enum error rows_on_close(struct peer_conn *from, struct slice content)
+{
+    return OK;
+}
+WEAK enum error rows_on_events(struct peer_conn *from, struct slice content)
+{
+    return OK;
+}
+WEAK enum error rows_on_status(struct peer_conn *from, struct slice content)
+{
+    return OK;
+}
+WEAK void rows_on_conn_gone(struct peer_conn *conn)
+{
+}
+WEAK void rows_on_link(struct peer *peer, bool up)
+{
+}
+WEAK void rows_notify_locked(struct bucket *bucket)
+{
+}
+WEAK void rows_tick(struct server *server, uint64_t now_us)
+{
+}
+WEAK void rows_free(struct server *server)
+{
 }

@@ -13,6 +13,9 @@
 
 #include "server/peers.h"
 
+/* First byte of every feed frame. */
+enum feed_type { FEED_EVENTS = 1, FEED_ROWS = 2 };
+
 /* On the loop of the connection. ERROR_MALFORMED: it is dropped. */
 enum error feed_on_open(struct peer_conn *from, struct slice content);
 enum error feed_on_credit(struct peer_conn *from, struct slice content);

@@ -28,7 +28,8 @@ static struct cluster_bucket place_of(const struct cluster_region *region, uint3
                                    : region->buckets[bucket];
 }
 
-static enum error region_new(const struct cluster_region *from, uint64_t hash_seed,
+static enum error region_new(const struct cluster_region *from, struct server *server,
+                             uint64_t hash_seed,
                              struct region **region)
 {
     struct region *made = mem_zalloc(sizeof *made);
@@ -36,6 +37,8 @@ static enum error region_new(const struct cluster_region *from, uint64_t hash_se
         return ERROR_MEMORY;
     atomic_init(&made->refs, 1);
     made->id = from->id;
+    made->server = server;
+    made->type = from->type;
     made->is_partitioned =
         from->type == CLUSTER_PARTITION || from->type == CLUSTER_PARTITION_REDUNDANT;
     made->key_constraint = from->key_constraint;
@@ -146,7 +149,8 @@ static enum error load_table(struct slice ddl, struct query_table **table)
     return error == ERROR_INVALID ? ERROR_MALFORMED : error;
 }
 
-enum error catalog_new(struct catalog *old, struct cluster_map *map, uint64_t hash_seed,
+enum error catalog_new(struct catalog *old, struct cluster_map *map, struct server *server,
+                       uint64_t hash_seed,
                        struct log *log, struct catalog **catalog)
 {
     enum error error = ERROR_MEMORY;
@@ -164,7 +168,7 @@ enum error catalog_new(struct catalog *old, struct cluster_map *map, uint64_t ha
         struct region *region = carried_over(old, &map->regions[i]);
         if (region != NULL)
             region_ref(region);
-        else if ((error = region_new(&map->regions[i], hash_seed, &region)) != OK)
+        else if ((error = region_new(&map->regions[i], server, hash_seed, &region)) != OK)
             goto err;
         made->regions[made->region_count++] = region;
     }

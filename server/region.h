@@ -12,8 +12,12 @@
 #include "query/query.h"
 #include "server/bucket.h"
 
+struct server;
+
 struct region {
     _Atomic uint32_t refs;
+    struct server *server; /* NULL in tests of single buckets */
+    enum cluster_region_type type;
     uint32_t id; /* never reused */
     char *name;  /* without its slash */
     bool is_partitioned;
@@ -45,7 +49,8 @@ struct catalog {
 /* The catalog of a newer map. Regions that `old` has (same id, same generations) are carried over
  * with all they hold. `old` may be NULL. ERROR_MEMORY; ERROR_MALFORMED if a stored table does not
  * parse. */
-enum error catalog_new(struct catalog *old, struct cluster_map *map, uint64_t hash_seed,
+enum error catalog_new(struct catalog *old, struct cluster_map *map, struct server *server,
+                       uint64_t hash_seed,
                        struct log *log, struct catalog **catalog);
 struct catalog *catalog_ref(struct catalog *catalog);
 void catalog_unref(struct catalog *catalog);

@@ -39,7 +39,7 @@ static void on_map(void *arg, struct cluster_map *map)
         link_acknowledge(server->link, server->catalog->map->epoch);
         return;
     }
-    enum error error = catalog_new(server->catalog, map, server->hash_seed, server->log, &catalog);
+    enum error error = catalog_new(server->catalog, map, server, server->hash_seed, server->log, &catalog);
     if (error != OK) {
         log_line(server->log, LOG_ERROR, "server", "VG1403",
                  "the cluster map of epoch %llu could not be taken: %s; the server goes on with "

@@ -16,7 +16,7 @@ static void take_map(struct server_fixture *fixture, struct cluster_map *map)
     struct catalog *catalog;
     INVARIANT(cluster_map_seal(map) == OK);
     INVARIANT(
-        catalog_new(fixture->server.catalog, map, fixture->server.hash_seed, NULL, &catalog) == OK);
+        catalog_new(fixture->server.catalog, map, &fixture->server, fixture->server.hash_seed, NULL, &catalog) == OK);
     cluster_map_unref(fixture->map);
     fixture->map = map;
     catalog_unref(fixture->server.catalog);

@@ -15,14 +15,14 @@
 
 enum outcome { PENDING, ANSWERED, FAILED };
 
-struct call {
+struct sent {
     enum outcome outcome;
     struct buf reply;
 };
 
 static void on_reply(void *arg, const struct vug_error *error, struct slice body)
 {
-    struct call *call = arg;
+    struct sent *call = arg;
     call->outcome = error == NULL ? ANSWERED : FAILED;
     if (error == NULL)
         buf_append_slice(&call->reply, body);
@@ -32,7 +32,7 @@ static void on_reply(void *arg, const struct vug_error *error, struct slice body
 
 static bool is_over(void *arg)
 {
-    return ((const struct call *)arg)->outcome != PENDING;
+    return ((const struct sent *)arg)->outcome != PENDING;
 }
 
 /* One request; allocation `fail_at` from here on fails (0: none). */
@@ -40,7 +40,7 @@ static enum outcome request(struct sim_cluster *cluster, uint32_t number, const 
                             uint64_t fail_at, struct buf *reply)
 {
     struct vug_client *client;
-    struct call call = {PENDING, {0}};
+    struct sent call = {PENDING, {0}};
     struct sim_process *process = &cluster->client_process;
     buf_init(&call.reply);
     mem_fault_fail_at(fail_at);

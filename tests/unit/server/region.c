@@ -45,7 +45,7 @@ static struct cluster_map *edited(const struct cluster_map *base)
 static struct catalog *catalog_of(struct catalog *old, struct cluster_map *map)
 {
     struct catalog *catalog;
-    assert_int_equal(catalog_new(old, map, 42, NULL, &catalog), OK);
+    assert_int_equal(catalog_new(old, map, NULL, 42, NULL, &catalog), OK);
     return catalog;
 }
 
@@ -276,7 +276,7 @@ static void a_catalog_is_whole_or_not_made(void **state)
     enum error error = ERROR_MEMORY;
     for (unsigned n = 1; error != OK; n++) {
         mem_fault_fail_at(n);
-        error = catalog_new(old, second, 42, NULL, &catalog);
+        error = catalog_new(old, second, NULL, 42, NULL, &catalog);
         mem_fault_fail_at(0);
         if (error != OK) {
             assert_int_equal(error, ERROR_MEMORY);
