@@ -28,7 +28,7 @@ bool cluster_status_next_member(struct slice *walk, struct status_member *member
 struct status_region {
     struct slice name, type, key_constraint, value_constraint;
     uint32_t redundant_copies, buckets, degraded_buckets, lost_buckets;
-    uint64_t entries, bytes;
+    uint64_t entries, bytes, generations;
 };
 bool cluster_status_next_region(struct slice *walk, struct status_region *region);
 
