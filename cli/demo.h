@@ -6,6 +6,8 @@
 #include "cli/child.h"
 #include "cli/cli.h"
 
+#include <stdatomic.h>
+
 enum { DEMO_SERVERS_MAX = 16 };
 
 struct demo_server {
@@ -24,7 +26,8 @@ struct demo_cluster {
     char data_dir[64];
     struct text_host_port locator_address, http_address; /* http: the locator's */
     struct loop_timer deadline;
-    bool started, ending, late;
+    bool started, late;
+    _Atomic bool ending;        /* the reader threads look */
     void (*on_lost)(void *arg); /* a member ended by itself */
     void *arg;
 };

@@ -34,11 +34,13 @@ static void on_ended(void *arg, struct child *child)
         cluster->on_lost(cluster->arg);
 }
 
-/* From a reader thread: one write, which does not mix with others. */
+/* From a reader thread: one write, which does not mix with others. What members say of each other
+ * while the whole cluster is thrown away is of no interest. */
 static void on_line(void *arg, const char *line)
 {
     struct demo_cluster *cluster = arg;
-    cli_note(cluster->cli, "%s", line);
+    if (!atomic_load(&cluster->ending))
+        cli_note(cluster->cli, "%s", line);
 }
 
 static const struct child_events events = {
