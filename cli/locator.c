@@ -128,14 +128,14 @@ static void run_last_turn(struct loop *loop)
 static enum exit_status read_client_address(struct process *process, const char *rules)
 {
     struct cli *cli = process->member.cli;
-    char routes[16384], gateway[16], problem[256];
+    char text[16384], gateway[16], problem[256];
     if (rules == NULL)
         return EXIT_OK;
     FILE *file = fopen("/proc/net/route", "re");
-    size_t len = file == NULL ? 0 : fread(routes, 1, sizeof routes, file);
+    size_t len = file == NULL ? 0 : fread(text, 1, sizeof text, file);
     if (file != NULL)
         fclose(file);
-    bool has_gateway = client_address_gateway(slice_of((const uint8_t *)routes, len), gateway);
+    bool has_gateway = client_address_gateway(slice_of((const uint8_t *)text, len), gateway);
     enum error error =
         client_address_new(rules, has_gateway ? gateway : NULL, &process->client_address, problem);
     if (error == ERROR_MEMORY)
