@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 enum { CLUSTER_STATUS_MEMBERS = 1, CLUSTER_STATUS_REGIONS = 2, CLUSTER_STATUS_DEGRADED = 8 };
+enum { CLUSTER_STATUS_MOVES_FIELD = 11 }; /* changes of places that are under way or wait */
 
 /* Asks a locator for the parts that `want` names; a failure is told. */
 enum exit_status cluster_status_ask(struct cli *cli, unsigned want, struct vug_reply *reply);

@@ -109,9 +109,8 @@ void vug_sync_be_patient(struct vug_sync *sync, uint32_t patience_ms)
 /* Asks, and changes nothing: a repeat on another server is harmless. */
 static bool only_asks(uint32_t number)
 {
-    static const uint32_t numbers[] = {VUG_GET,           VUG_GET_ALL, VUG_SIZE,
-                                       VUG_REGION_NAMES,  VUG_KEY_SET, VUG_CQ_LIST,
-                                       VUG_CLUSTER_STATUS};
+    static const uint32_t numbers[] = {VUG_GET,     VUG_GET_ALL, VUG_SIZE,   VUG_REGION_NAMES,
+                                       VUG_KEY_SET, VUG_CQ_LIST, VUG_EVENTS, VUG_CLUSTER_STATUS};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         if (numbers[i] == number)
             return true;
