@@ -30,6 +30,7 @@ class Writer:
 
     def _run(self):
         conn = None
+        self.cluster.enter()
         while not self.stopping.is_set():
             rows = []
             for number in range(self.random.randint(1, self.batch)):
@@ -40,7 +41,7 @@ class Writer:
             while True:
                 try:
                     if conn is None:
-                        host, port = find_server(self.cluster.locator_port)
+                        host, port = find_server(self.cluster.locator_port, self.cluster.locator_host)
                         conn = Connection(port, host=host, timeout=15 * PATIENCE)
                     _, repeated = conn.write_batch(self.id, self.sequence, self.region, rows, self.sequence - 1)
                     break

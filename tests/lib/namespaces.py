@@ -2,6 +2,7 @@
 
 The bridge stands in a namespace of its own, which plays the host: its address there is the gateway of the machines.
 Names are in /etc/hosts of each machine, by a mount that only its processes see. Needs root."""
+import ctypes
 import ipaddress
 import itertools
 import os
@@ -80,9 +81,15 @@ class Network:
         return ['ip', 'netns', 'exec', f'{self.prefix}{name}', 'unshare', '--mount', 'sh', '-c', script, 'sh',
                 *arguments]
 
+    def enter(self, name):
+        """Puts the calling thread on a machine: the sockets that it makes from now on are there."""
+        with open(f'/run/netns/{self.prefix}{name}', 'rb') as file:
+            if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), 0x40000000) != 0:
+                raise OSError(ctypes.get_errno(), 'setns')
+
     def cut(self, source, destination):
         """Packets from `source` are dropped at `destination` from now on: one direction."""
-        table = 'add table inet cut; add chain inet cut in { type filter hook input priority 0; }; '
+        table = 'add table inet cut; add chain inet cut in { type filter hook input priority 0 ; } ; '
         subprocess.run(['ip', 'netns', 'exec', f'{self.prefix}{destination}', 'nft',
                         f'{table}add rule inet cut in ip saddr {self.addresses[source]} drop'],
                        check=True, capture_output=True)
