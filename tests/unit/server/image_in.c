@@ -1,0 +1,2 @@
+#include "tests/unit/server/image_fixture.h"
+int main(void){return 0;}
