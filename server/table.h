@@ -82,9 +82,9 @@ void table_each(const struct table *table, void (*visit)(void *arg, struct entry
 /* Removes everything. */
 void table_clear(struct table *table);
 
-/* A walk over all entries in bounded steps, between which the table may change. Lines are visited in
- * the order of their index. A split moves entries to a higher index, and nothing ever moves them to
- * a lower one, so what was there at the start and stays is met at least once; what a split moves
+/* A walk over all entries in bounded steps, between which the table may change. Lines are visited
+ * in the order of their index. A split moves entries to a higher index, and nothing ever moves them
+ * to a lower one, so what was there at the start and stays is met at least once; what a split moves
  * ahead of the cursor is met again. Starts zeroed; does not survive table_clear() as a sign of what
  * was there before it. */
 struct table_cursor {

@@ -48,13 +48,14 @@ struct fixture {
     struct replica_copy copies[BUCKETS_MAX];
     struct snapshot snapshots[BUCKETS_MAX];
     uint64_t done_seq[BUCKETS_MAX];
-    unsigned done, failed, dirty, pieces, queries_freed;
-    bool building;      /* the source's query is not quiet */
-    bool query_unknown; /* the target does not know the query */
+    unsigned done, failed, dirty, pieces, holds, queries_freed;
+    bool building;        /* the source's query is not quiet */
+    bool query_unknown;   /* the target does not know the query */
+    loop_fn *empty_trash; /* what a test has put itself in front of */
+    unsigned trash_runs;
     uint64_t random;
     uint64_t key_max, value_max;
-    void (*on_locked)(struct bucket *bucket); /* for who measures */
-    void (*on_unlock)(struct bucket *bucket);
+    void (*after_unlock)(struct bucket *bucket); /* whoever comes between two holds of the lock */
 };
 
 /* Of the test that runs: what is played has no other way to it. */
@@ -71,15 +72,17 @@ static uint32_t next_random(void)
 void bucket_lock(struct bucket *bucket)
 {
     pthread_mutex_lock(&bucket->lock);
-    if (now->on_locked != NULL)
-        now->on_locked(bucket);
 }
 
 void bucket_unlock(struct bucket *bucket)
 {
-    if (now->on_unlock != NULL)
-        now->on_unlock(bucket);
+    void (*after_unlock)(struct bucket *) = now->after_unlock;
     pthread_mutex_unlock(&bucket->lock);
+    if (after_unlock != NULL) {
+        now->after_unlock = NULL;
+        after_unlock(bucket);
+        now->after_unlock = after_unlock;
+    }
 }
 
 struct region *region_ref(struct region *region)
