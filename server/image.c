@@ -3,6 +3,7 @@
 #include "common/mem.h"
 #include "common/plant.h"
 #include "server/cq_image.h"
+#include "server/entry_list.h"
 #include "server/image_impl.h"
 
 /* Under one hold of the lock. A step over an entry is a cache miss, so these stay well below
@@ -14,13 +15,6 @@
 
 #define CLEAR_ENTRIES 1000u /* not more are kept back from a clear; else the image starts over */
 #define TURN_PIECES   8u    /* then the loop gets its turn */
-
-/* A list of references, taken from the front. */
-struct entry_list {
-    struct entry **entries;
-    size_t first, count, cap; /* count: the end, not the number */
-    uint64_t bytes;
-};
 
 struct image_out {
     _Atomic uint32_t refs; /* the peer's list has one, and who works on it */
@@ -56,54 +50,14 @@ struct image_out {
     struct entry *current; /* whose bytes `body` is; NULL: the head's */
 };
 
-/* ---- Lists of entries ---- */
-
-static size_t list_count(const struct entry_list *list)
-{
-    return list->count - list->first;
-}
-
-static bool list_add(struct entry_list *list, struct entry *entry)
-{
-    if (list->first == list->count)
-        list->first = list->count = 0;
-    if (list->count == list->cap) {
-        size_t cap = list->cap == 0 ? 64 : list->cap * 2;
-        struct entry **entries = mem_realloc(list->entries, cap * sizeof(struct entry *));
-        if (entries == NULL)
-            return false;
-        list->entries = entries;
-        list->cap = cap;
-    }
-    list->entries[list->count++] = entry_ref(entry);
-    list->bytes += sizeof *entry + entry->key_len + entry->value_len;
-    return true;
-}
-
-/* The reference goes to the caller. */
-static struct entry *list_take(struct entry_list *list)
-{
-    struct entry *entry = list->entries[list->first++];
-    list->bytes -= sizeof *entry + entry->key_len + entry->value_len;
-    return entry;
-}
-
-static void list_fini(struct entry_list *list)
-{
-    while (list_count(list) > 0)
-        entry_unref(list_take(list));
-    mem_free(list->entries);
-    *list = (struct entry_list){0};
-}
-
 /* ---- Life ---- */
 
 static void image_unref(struct image_out *image)
 {
     if (atomic_fetch_sub_explicit(&image->refs, 1, memory_order_acq_rel) != 1)
         return;
-    list_fini(&image->old);
-    list_fini(&image->batch);
+    entry_list_fini(&image->old);
+    entry_list_fini(&image->batch);
     entry_unref(image->current);
     buf_fini(&image->head);
     peer_unref(image->peer);
@@ -203,7 +157,7 @@ static bool is_owed(const struct image_out *image, const struct entry *entry)
 
 static void keep(struct image_out *image, struct entry *entry)
 {
-    if (image->old.bytes > LIMIT_IMAGE_OLD_BYTES || !list_add(&image->old, entry))
+    if (image->old.bytes > LIMIT_IMAGE_OLD_BYTES || !entry_list_add(&image->old, entry))
         image->failed = true;
 }
 
@@ -234,8 +188,6 @@ void image_before_clear_locked(struct bucket *bucket)
         }
         while (table_cursor_step(table, &image->cursor, keep_if_owed, image))
             continue;
-        /* The lines stay, and what they will hold is newer than the image. */
-        image->cursor.line = UINT32_MAX;
     }
 }
 
@@ -304,7 +256,7 @@ static void start_over(struct image_out *image)
     image->body = slice_of(NULL, 0);
     entry_unref(image->current);
     image->current = NULL;
-    list_fini(&image->batch);
+    entry_list_fini(&image->batch);
 }
 
 /* ---- From the bucket into the batch ---- */
@@ -312,30 +264,29 @@ static void start_over(struct image_out *image)
 static void take_if_owed(void *arg, struct entry *entry)
 {
     struct image_out *image = arg;
-    if (is_owed(image, entry) && !list_add(&image->batch, entry))
+    if (is_owed(image, entry) && !entry_list_add(&image->batch, entry))
         image->failed = true;
 }
 
 static void gather_locked(struct image_out *image)
 {
     const struct table *table = &image->bucket->table;
-    size_t until = list_count(&image->batch) + SLICE_ENTRIES;
+    size_t until = entry_list_count(&image->batch) + SLICE_ENTRIES;
     uint64_t until_bytes = image->batch.bytes + SLICE_BYTES;
-    while (list_count(&image->old) > 0 && list_count(&image->batch) < until &&
+    while (entry_list_count(&image->old) > 0 && entry_list_count(&image->batch) < until &&
            image->batch.bytes < until_bytes && !image->failed) {
-        struct entry *entry = list_take(&image->old);
-        image->failed = !list_add(&image->batch, entry);
+        struct entry *entry = entry_list_take(&image->old);
+        image->failed = !entry_list_add(&image->batch, entry);
         entry_unref(entry);
     }
-    if (list_count(&image->old) > 0)
+    if (entry_list_count(&image->old) > 0)
         return;
     for (unsigned lines = 0; lines < SLICE_LINES; lines++) {
-        if (list_count(&image->batch) >= until || image->batch.bytes >= until_bytes)
+        if (entry_list_count(&image->batch) >= until || image->batch.bytes >= until_bytes)
             return;
         if (!table_cursor_step(table, &image->cursor, take_if_owed, image)) {
             image->is_walked = true;
-            mem_free(image->old.entries);
-            image->old = (struct entry_list){0};
+            entry_list_fini(&image->old);
             return;
         }
     }
@@ -351,7 +302,7 @@ static bool gather(struct image_out *image, bool *walked)
         bucket_lock(bucket);
         if (image->copy != NULL && image->starts_over) {
             start_over(image);
-            list_fini(&image->old);
+            entry_list_fini(&image->old);
             image->is_cut = false;
         }
         if (!image->is_cut && image->copy != NULL) {
@@ -388,8 +339,8 @@ static bool next_item(struct image_out *image)
         image->body = buf_slice(&image->head);
         *at++ = IMAGE_ITEM_HEAD;
         at = codec_put_varint(at, image->body.len);
-    } else if (list_count(&image->batch) > 0) {
-        struct entry *entry = image->current = list_take(&image->batch);
+    } else if (entry_list_count(&image->batch) > 0) {
+        struct entry *entry = image->current = entry_list_take(&image->batch);
         image->body = slice_of(entry->data, (size_t)entry->key_len + entry->value_len);
         *at++ = IMAGE_ITEM_ENTRY;
         at = codec_put_varint(at, entry->seq);
@@ -489,7 +440,7 @@ static void step(struct image_out *image, struct net_conn *conn)
     bool good = !ended && gather(image, &walked);
     bool has_data =
         good && (image->number == 0 || walked || image->body.len > 0 || !image->head_taken ||
-                 list_count(&image->batch) > 0 || image->item_sent < image->item_len);
+                 entry_list_count(&image->batch) > 0 || image->item_sent < image->item_len);
     if (has_data)
         good = write_piece(image, conn, walked) == OK;
     if (good)
