@@ -148,6 +148,27 @@ static void pieces_out_of_order_are_malformed(void **state)
     fixture_free(fixture);
 }
 
+static void an_image_with_other_than_its_number_of_entries_is_malformed(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_new(1);
+    struct recording recording;
+    record_small(&recording);
+    uint8_t begin_piece[IMAGE_HEADER_MAX];
+    struct slice piece = slice_of(begin_piece, recording.pieces[0].len);
+    memcpy(begin_piece, recording.pieces[0].data, piece.len);
+    begin_piece[piece.len - 1]++; /* the number of entries, below 127 */
+    assert_int_equal(give(piece), OK);
+    assert_int_equal(give(recording.pieces[1]), OK);
+    assert_int_equal(give(recording.pieces[2]), ERROR_MALFORMED);
+    begin_piece[piece.len - 1] = (uint8_t)(begin_piece[piece.len - 1] - 2);
+    assert_int_equal(give(piece), OK);
+    assert_int_equal(give(recording.pieces[1]), ERROR_MALFORMED);
+    check_untouched(0);
+    recording_free(&recording);
+    fixture_free(fixture);
+}
+
 static void an_image_of_a_newer_map_waits_for_that_map(void **state)
 {
     (void)state;
@@ -434,6 +455,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(malformed_pieces_harm_nothing),
         cmocka_unit_test(pieces_out_of_order_are_malformed),
+        cmocka_unit_test(an_image_with_other_than_its_number_of_entries_is_malformed),
         cmocka_unit_test(an_image_of_a_newer_map_waits_for_that_map),
         cmocka_unit_test(what_is_not_wanted_is_refused_and_tried_again),
         cmocka_unit_test(a_refusal_is_told_to_the_replica_once),
