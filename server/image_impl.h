@@ -5,7 +5,8 @@
  * items, cut anywhere:
  *   HEAD  len, {len, writers} {len, streams} {len, continuous queries}
  *   ENTRY seq, key length, value length, key, value
- * The head is the first. An entry may come twice, with the same content.
+ * The head is the first; the lengths in it have 8 bytes, little end first, and are filled in when a
+ * section is there. All other numbers are varints. An entry may come twice, with the same content.
  * IMAGE_ACK: {region id, bucket, image id} varints, a byte that is the kind, a varint: bytes of
  * pieces that arrived, or the seq that was installed. */
 #ifndef VUG_SERVER_IMAGE_IMPL_H
