@@ -116,8 +116,9 @@ uint64_t replica_record_time_locked(const struct bucket *bucket, uint64_t wall_m
 enum error replica_reserve_locked(struct bucket *bucket, const struct record *record);
 void replica_send_locked(struct bucket *bucket, const struct record *record);
 
-/* Peer's loop: writes RECORDS frames of this copy's bucket, at most 64 KiB or 256 records. True if
- * more is left. Takes the bucket's lock. */
+/* Peer's loop, with the bucket's lock held (the caller took it and saw that the copy is still there:
+ * peer_forget_copy() needs the lock too): writes RECORDS frames of this copy's bucket, at most 64 KiB
+ * or 256 records. True if more is left. */
 bool replica_fill(struct replica_copy *copy, struct net_conn *conn);
 
 /* Frames of protocol/peer_frame.h, on the loop of their connection. ERROR_MALFORMED: the connection
@@ -131,7 +132,7 @@ enum error replica_on_announced(struct peer_conn *from, struct slice content);
 /* Our REPLICATION link to the peer is up (positions are asked for anew), or broke. Its loop. */
 void replica_on_link(struct peer *peer, bool up);
 /* The peer's own REPLICATION link to us came up: writes the exceptions that hold for it. */
-void replica_write_exceptions(struct peer_conn *to);
+enum error replica_write_exceptions(struct peer_conn *to); /* an error: not all; it is dropped */
 
 /* ---- Locators' words (main loop; take the bucket's lock) ---- */
 
