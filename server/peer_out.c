@@ -115,20 +115,22 @@ static void drop_both(struct peer *peer, const char *why)
  * whoever ends closes them all, and then it is looked at again. */
 static void weigh(struct peer *peer, const char *evidence)
 {
-    snprintf(peer->out->trouble, sizeof peer->out->trouble, "%s", evidence);
     if (atomic_load(&peer->conn_count) > 0)
         return;
+    peer->out->proof = evidence;
     atomic_store(&peer->gone, true);
     peers_poke(peer->worker);
 }
 
 static void on_gone(struct peer *peer)
 {
+    if (peer->out->proof == NULL)
+        peer->out->proof = "a locator says so";
     log_line(peer->server->log, LOG_WARN, "peers", "VG1323", "server %s is gone: %s", peer->name,
-             peer->out->trouble[0] == '\0' ? "a locator says so" : peer->out->trouble);
+             peer->out->proof);
     peer->out->was_gone = true;
     peer->out->reported_us = 0;
-    drop_both(peer, peer->out->trouble);
+    drop_both(peer, peer->out->proof);
     replica_on_link(peer, false); /* again: now with proof, nothing waits for it */
 }
 
@@ -308,8 +310,7 @@ static void report(struct peer *peer, uint64_t now_us, uint64_t silent_us)
     char evidence[160];
     bool gone = atomic_load(&peer->gone);
     if (gone)
-        snprintf(evidence, sizeof evidence, "%s",
-                 peer->out->trouble[0] == '\0' ? "a locator said so" : peer->out->trouble);
+        snprintf(evidence, sizeof evidence, "%s", peer->out->proof);
     else
         snprintf(evidence, sizeof evidence,
                  "no sign of it for %u ms; the replication link is %s%s%.80s",

@@ -46,6 +46,7 @@ struct peer_out {
     uint64_t reported_us; /* 0: not yet */
     bool was_gone;        /* the rest of the server knows */
     char trouble[160];    /* why it cannot be reached */
+    const char *proof;    /* that it is gone: static; NULL: somebody else's */
 };
 
 static inline unsigned peer_link_index(enum peer_link_kind kind)

@@ -42,6 +42,7 @@ struct node {
     uint64_t exception_lease_us; /* what the lease was when the last exception came */
     uint32_t exceptions;
     char last[64]; /* content of the last frame */
+    char announced[64];
     bool ack_back; /* a record is acknowledged */
     enum error verdict; /* of records */
     unsigned fail_exceptions;
@@ -53,6 +54,8 @@ struct node {
     } reports[64];
     uint32_t report_count;
     uint64_t wanted_epoch;
+    struct cluster_map *given; /* on its way to the main loop */
+    struct loop_task give;
 };
 
 struct fixture {
@@ -104,8 +107,9 @@ enum error replica_on_exceptions(struct peer_conn *from, struct slice content)
 enum error replica_on_announce(struct peer_conn *from, struct slice content)
 {
     struct node *node = node_of(from->worker->server);
+    size_t len = strlen(node->announced);
     node->announces++;
-    keep(node, content);
+    snprintf(node->announced + len, sizeof node->announced - len, "%.*s ", SLICE_FMT(content));
     return OK;
 }
 
@@ -362,9 +366,21 @@ void server_want_map(struct server *server, uint64_t epoch)
 
 void server_give_map(struct server *server, struct cluster_map *map)
 {
-    server_adopt_map(server, map); /* one thread here */
+    struct node *node = node_of(server);
+    cluster_map_unref(node->given);
+    node->given = cluster_map_ref(map);
+    if (!node->give.queued)
+        loop_post(server->loop, &node->give);
 }
 #endif
+
+static void on_given(void *arg)
+{
+    struct node *node = arg;
+    server_adopt_map(&node->server, node->given);
+    cluster_map_unref(node->given);
+    node->given = NULL;
+}
 
 /* ---- Maps ---- */
 
@@ -419,6 +435,7 @@ static void node_start(struct fixture *fixture, unsigned index, uint64_t incarna
     struct node *node = &fixture->nodes[index];
     struct server *server = &node->server;
     node->verdict = OK;
+    node->give = (struct loop_task){.on_run = on_given, .arg = node};
     for (unsigned i = 0; i < 1 + WORKERS; i++) {
         node->loops[i] = sim_loop_new(fixture->sim, node->machine);
         node->nets[i] = sim_net_new(fixture->sim, node->loops[i]);
@@ -468,6 +485,8 @@ static void node_stop(struct node *node)
         session_host_fini(&node->workers[i].host);
         peers_worker_fini(&node->workers[i]);
     }
+    cluster_map_unref(node->given);
+    node->given = NULL;
     cluster_map_unref(node->catalog.map);
     node->catalog.map = NULL;
     pthread_mutex_destroy(&node->server.lock);
