@@ -50,7 +50,7 @@
 #define LIMIT_PEER_MAIL_BYTES              (16u * 1024 * 1024) /* to one peer, not yet written */
 #define LIMIT_PROPOSALS                    65536u /* between two turns of the main loop */
 #define LIMIT_TICK_BUCKETS                 4096u  /* looked after in one tick of 50 ms */
-#define LIMIT_SLICE_US                     200u /* work over many entries then gives way */
+#define LIMIT_SLICE_US                     200u   /* work over many entries then gives way */
 #define LIMIT_HTTP_HEADER_BYTES            8192
 #define LIMIT_HTTP_IDLE_MS                 10000
 #define LIMIT_LOG_LINES                    5u /* of one kind, in LIMIT_LOG_WINDOW_MS */

@@ -32,9 +32,9 @@ enum error peer_send_message(struct net_conn *conn, const Pb__PeerMessage *messa
 
 /* The same for one member of PeerMessage; PEER_SEND(conn, BEACON, beacon, &beacon). */
 #define PEER_SEND(conn, kind, member, body)                                                        \
-    peer_send_message(                                                                             \
-        conn, &(const Pb__PeerMessage){.base = PROTOBUF_C_MESSAGE_INIT(&pb__peer_message__descriptor), \
-                                       .kind_case = PB__PEER_MESSAGE__KIND_##kind,                 \
-                                       .member = (body)})
+    peer_send_message(conn, &(const Pb__PeerMessage){                                              \
+                                .base = PROTOBUF_C_MESSAGE_INIT(&pb__peer_message__descriptor),    \
+                                .kind_case = PB__PEER_MESSAGE__KIND_##kind,                        \
+                                .member = (body)})
 
 #endif

@@ -10,7 +10,8 @@
 
 bool peer_lease_holds(const struct peer *peer, uint64_t now_us)
 {
-    /* The epoch is written before the time: whoever sees the time sees its epoch, or a newer one. */
+    /* The epoch is written before the time: whoever sees the time sees its epoch, or a newer one.
+     */
     uint64_t until_us = atomic_load_explicit(&peer->lease_until_us, memory_order_acquire);
     if (now_us >= until_us || atomic_load(&peer->server->leases_dropped))
         return false;
@@ -38,7 +39,8 @@ static bool except(struct peer *peer, const uint64_t *now_us, uint64_t *until_us
 
 uint64_t peer_except(struct peer *peer, struct bucket *bucket)
 {
-    (void)bucket; /* replica_write_exceptions() finds all that hold; it waits for the bucket's lock */
+    (void)
+        bucket; /* replica_write_exceptions() finds all that hold; it waits for the bucket's lock */
     uint64_t until_us;
     except(peer, NULL, &until_us);
     return until_us;
@@ -99,8 +101,8 @@ enum error lease_on_beacon(struct peer_conn *conn, const Pb__PeerBeacon *beacon)
     uint64_t until_us = loop_clock_us(conn->worker->loop) + PEER_PROMISE_US;
     pthread_mutex_lock(&peer->lock);
     /* On a connection that was replaced an exception would be told to nobody. */
-    bool counts = peer->in[peer_link_index(PEER_LINK_REPLICATION)] == conn &&
-                  !atomic_load(&peer->gone);
+    bool counts =
+        peer->in[peer_link_index(PEER_LINK_REPLICATION)] == conn && !atomic_load(&peer->gone);
     bool due = counts && peer->exceptions_due;
     if (counts) {
         atomic_store(&peer->promise_until_us, until_us);

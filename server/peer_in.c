@@ -126,8 +126,8 @@ static void decide(struct peer_conn *conn, uint64_t now_us)
         return;
     }
     peer_unref(peer);
-    bool newer = conn->hello_epoch > atomic_load(&server->announced_epoch) ||
-                 conn->worker->catalog == NULL;
+    bool newer =
+        conn->hello_epoch > atomic_load(&server->announced_epoch) || conn->worker->catalog == NULL;
     if (gone || !newer || conn->deadline_us <= now_us) {
         end_with(conn, PB__PEER_WELCOME__REFUSAL__NOT_READY,
                  gone ? "this server has seen proof that the one that asks is gone"
@@ -156,8 +156,8 @@ static enum error on_hello(struct peer_conn *conn, const Pb__PeerHello *hello)
         refuse_other_cluster(conn, hello->name);
         return OK;
     }
-    conn->kind = hello->link == PB__PEER_HELLO__LINK__REQUESTS ? PEER_LINK_REQUESTS
-                                                               : PEER_LINK_REPLICATION;
+    conn->kind =
+        hello->link == PB__PEER_HELLO__LINK__REQUESTS ? PEER_LINK_REQUESTS : PEER_LINK_REPLICATION;
     conn->hello_incarnation = hello->incarnation;
     conn->hello_epoch = hello->epoch;
     memcpy(conn->cluster_id, hello->cluster_id.data, CLUSTER_ID_BYTES);
@@ -175,8 +175,8 @@ static enum error greet(struct peer_conn *conn, struct slice *rest)
         conn->skipped_first = true;
         *rest = slice_of(rest->data + 1, rest->len - 1);
     }
-    enum error error = peer_next_frame(
-        rest, waits ? LIMIT_PEER_MESSAGE_BYTES : PEER_HELLO_BYTES_MAX, &frame);
+    enum error error =
+        peer_next_frame(rest, waits ? LIMIT_PEER_MESSAGE_BYTES : PEER_HELLO_BYTES_MAX, &frame);
     if (error != OK || frame.data == NULL)
         return error == OK ? ERROR_BUSY : error; /* busy: more bytes are needed */
     Pb__PeerMessage *message;

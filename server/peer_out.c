@@ -4,8 +4,8 @@
  *      ^                 |                     |                  |
  *      +-- 20 to 500 ms -+---------------------+    at once ------+
  *
- * When nothing connects the two any more and its host refuses a connection, or somebody else answers
- * there, that incarnation is gone. */
+ * When nothing connects the two any more and its host refuses a connection, or somebody else
+ * answers there, that incarnation is gone. */
 #include <stdio.h>
 
 #include "common/mem.h"
@@ -161,10 +161,10 @@ static void on_welcome(struct peer *peer, struct peer_conn *conn, const Pb__Peer
         refused(peer, conn->kind, welcome);
         return;
     }
-    bool known = welcome->incarnation == peer->incarnation &&
-                 welcome->cluster_id.len == CLUSTER_ID_BYTES &&
-                 (catalog == NULL || memcmp(welcome->cluster_id.data, catalog->map->cluster_id,
-                                            CLUSTER_ID_BYTES) == 0);
+    bool known =
+        welcome->incarnation == peer->incarnation && welcome->cluster_id.len == CLUSTER_ID_BYTES &&
+        (catalog == NULL ||
+         memcmp(welcome->cluster_id.data, catalog->map->cluster_id, CLUSTER_ID_BYTES) == 0);
     if (!known) {
         link_drop(peer, conn->kind, "what answers at its address is of another cluster");
         return;
@@ -450,8 +450,9 @@ static bool fill_one(struct peer *peer, struct peer_conn *conn)
         copy = NULL;
     }
     pthread_mutex_unlock(&peer->lock);
-    bool more = copy != NULL && replica_fill(copy, conn->conn);
-    if (more)
+    /* A copy that wants more and writes nothing has to be marked again by who knows when it can. */
+    size_t before = net_conn_unsent(conn->conn);
+    if (copy != NULL && replica_fill(copy, conn->conn) && net_conn_unsent(conn->conn) > before)
         peer_mark_dirty(peer, copy);
     bucket_unlock(bucket);
     region_unref(region);

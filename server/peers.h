@@ -6,13 +6,14 @@
  *     REQUESTS out     -- calls, feeds -------------->   in    (B answers)
  *     and the same two the other way round, opened by B
  *
- * Beacons go over A's own REPLICATION link: A sends number n at time s; B promises A until r + 2.5 s
- * and answers n with the epoch of its map; A then holds B's lease until s + 2.0 s. Rates of clocks
- * may differ by 1.25, nothing else about clocks is assumed. What B does not promise any more for
- * single buckets (it has sealed them, or wants A out) it says as an exception before it answers
+ * Beacons go over A's own REPLICATION link: A sends number n at time s; B promises A until r + 2.5
+ * s and answers n with the epoch of its map; A then holds B's lease until s + 2.0 s. Rates of
+ * clocks may differ by 1.25, nothing else about clocks is assumed. What B does not promise any more
+ * for single buckets (it has sealed them, or wants A out) it says as an exception before it answers
  * another beacon, and first thing on a new link.
  *
- * A struct peer is one incarnation. It lives as long as the map names it, or anybody refers to it. */
+ * A struct peer is one incarnation. It lives as long as the map names it, or anybody refers to it.
+ */
 #ifndef VUG_SERVER_PEERS_H
 #define VUG_SERVER_PEERS_H
 
@@ -30,10 +31,10 @@ struct bucket;
 struct call;
 struct replica_copy;
 
-#define PEER_LEASE_US       2000000u /* from the moment the beacon was sent */
-#define PEER_PROMISE_US     2500000u /* from the moment it was received */
-#define PEER_LOST_US        1000000u /* without any sign: reported to a locator */
-#define PEER_UNACKED_MAX    (64u * 1024 * 1024) /* bytes of records; then no new changes */
+#define PEER_LEASE_US    2000000u            /* from the moment the beacon was sent */
+#define PEER_PROMISE_US  2500000u            /* from the moment it was received */
+#define PEER_LOST_US     1000000u            /* without any sign: reported to a locator */
+#define PEER_UNACKED_MAX (64u * 1024 * 1024) /* bytes of records; then no new changes */
 
 enum peer_link_kind { PEER_LINK_REQUESTS = 1, PEER_LINK_REPLICATION = 2 };
 
@@ -46,28 +47,28 @@ struct peer {
     uint16_t port;
 
     /* Any thread. Times are of this server's boot clock, in microseconds. */
-    _Atomic uint64_t lease_until_us;   /* what this peer granted to us */
-    _Atomic uint64_t lease_epoch;      /* of its map when it granted that */
-    _Atomic uint64_t promise_until_us; /* what we promised to it */
-    _Atomic uint64_t epoch;            /* newest map that it is known to have */
-    _Atomic uint64_t heard_us;         /* any sign of it */
+    _Atomic uint64_t lease_until_us;          /* what this peer granted to us */
+    _Atomic uint64_t lease_epoch;             /* of its map when it granted that */
+    _Atomic uint64_t promise_until_us;        /* what we promised to it */
+    _Atomic uint64_t epoch;                   /* newest map that it is known to have */
+    _Atomic uint64_t heard_us;                /* any sign of it */
     _Atomic bool replication_up, requests_up; /* our own links to it */
-    _Atomic bool gone;     /* provably: never true again for a living process */
-    _Atomic bool out_of_map; /* the newest map does not name it */
-    _Atomic uint64_t unacked_bytes;    /* of records, all buckets together */
+    _Atomic bool gone;                        /* provably: never true again for a living process */
+    _Atomic bool out_of_map;                  /* the newest map does not name it */
+    _Atomic uint64_t unacked_bytes;           /* of records, all buckets together */
 
-    _Atomic bool is_down;              /* the map says so: it is not connected to */
-    _Atomic uint32_t conn_count;       /* greeted and open, of both directions */
-    _Atomic bool recheck;              /* its last connection to us is gone: is it alive? */
+    _Atomic bool is_down;        /* the map says so: it is not connected to */
+    _Atomic uint32_t conn_count; /* greeted and open, of both directions */
+    _Atomic bool recheck;        /* its last connection to us is gone: is it alive? */
 
     pthread_mutex_t lock; /* a leaf: guards the mailboxes below, and promises against exceptions */
-    struct replica_copy *dirty, **dirty_end; /* copies with something to send */
-    struct call *calls, **calls_end;         /* to be sent over REQUESTS */
+    struct replica_copy *dirty, **dirty_end;  /* copies with something to send */
+    struct call *calls, **calls_end;          /* to be sent over REQUESTS */
     struct peer_mail *mail[2], **mail_end[2]; /* frames, REQUESTS first */
     size_t mail_bytes;
-    bool exceptions_due;      /* told before the next beacon is answered */
-    bool flush_posted;        /* the task has a reference */
-    struct peer_conn *in[2];  /* the newest connections of its own; REQUESTS first */
+    bool exceptions_due;     /* told before the next beacon is answered */
+    bool flush_posted;       /* the task has a reference */
+    struct peer_conn *in[2]; /* the newest connections of its own; REQUESTS first */
     struct loop_task flush;
     struct peer_out *out;  /* peers_impl.h: the connections out, of the worker's loop */
     struct peer *next;     /* in server->peers, guarded by server->lock */
@@ -91,8 +92,8 @@ struct peer_conn {
     _Atomic uint32_t refs;  /* conn is NULL when the connection is gone, the struct may live on */
 
     /* Of peers.c alone. */
-    uint8_t stage;         /* enum peer_stage */
-    bool skipped_first;    /* the byte that says what kind of connection it is */
+    uint8_t stage;      /* enum peer_stage */
+    bool skipped_first; /* the byte that says what kind of connection it is */
     uint64_t opened_us;
     uint64_t deadline_us;  /* of the greeting */
     uint64_t wanted_epoch; /* of a map that we want of it; 0: none */
@@ -125,7 +126,8 @@ void peers_worker_fini(struct worker *worker);
 /* Somebody with proof (a locator) says that it is gone. Any thread. */
 void peers_declare_gone(struct server *server, uint64_t incarnation);
 
-/* Longest delay of a loop's own timer since the last call with `reset`: how long it did not turn. */
+/* Longest delay of a loop's own timer since the last call with `reset`: how long it did not turn.
+ */
 uint64_t peers_stall_us(struct server *server, bool reset);
 
 /* ---- Leases and promises (any thread) ---- */

@@ -2,8 +2,8 @@
  * else; worker.c pokes.
  *
  * Each worker has one timer and one task, whose turn (peers.c) looks at everything of its
- * connections that is due: connecting, greetings, beacons, silence. Whoever changes what is due from
- * another thread only pokes it. */
+ * connections that is due: connecting, greetings, beacons, silence. Whoever changes what is due
+ * from another thread only pokes it. */
 #ifndef VUG_SERVER_PEERS_IMPL_H
 #define VUG_SERVER_PEERS_IMPL_H
 
@@ -18,10 +18,10 @@ enum peer_stage {
 };
 
 enum {
-    PEER_MAP_PATIENCE_US = 50000,  /* for the locator's answer; then a peer is asked for the map */
-    PEER_MAP_AGAIN_US = 200000,    /* and asked again */
-    PEER_MAP_WAIT_US = 5000000,    /* of a connection whose server our map does not name */
-    PEER_BEACONS = 32,             /* whose times are known */
+    PEER_MAP_PATIENCE_US = 50000, /* for the locator's answer; then a peer is asked for the map */
+    PEER_MAP_AGAIN_US = 200000,   /* and asked again */
+    PEER_MAP_WAIT_US = 5000000,   /* of a connection whose server our map does not name */
+    PEER_BEACONS = 32,            /* whose times are known */
 };
 
 struct peer_mail {

@@ -8,6 +8,7 @@
 #include "server/server.h"
 
 #define HAND_OVER_AGAIN_US 500000
+#define RECENT             512u /* proposals among which an older one of a bucket is looked for */
 
 /* ---- The outbox ---- */
 
@@ -34,8 +35,8 @@ static void on_outbox(void *arg)
     cluster_map_unref(map);
     if (server->link != NULL) {
         for (uint32_t i = 0; i < report_count; i++)
-            link_report(server->link, reports[i].incarnation, reports[i].gone,
-                        reports[i].silent_ms, reports[i].evidence);
+            link_report(server->link, reports[i].incarnation, reports[i].gone, reports[i].silent_ms,
+                        reports[i].evidence);
         link_propose(server->link, proposals, count);
         if (wanted_epoch > atomic_load(&server->announced_epoch))
             link_fetch_map(server->link, wanted_epoch);
@@ -68,7 +69,8 @@ static void post_and_unlock(struct server *server)
 
 static struct proposal *room_locked(struct outbox *outbox, const struct proposal *proposal)
 {
-    for (uint32_t i = 0; i < outbox->proposal_count; i++) {
+    uint32_t count = outbox->proposal_count;
+    for (uint32_t i = count > RECENT ? count - RECENT : 0; i < count; i++) {
         struct proposal *old = &outbox->proposals[i];
         if (old->region_id == proposal->region_id && old->bucket == proposal->bucket)
             return old;

@@ -157,11 +157,11 @@ struct server {
     struct peer *peers;                              /* guarded by `lock` */
     _Atomic uint64_t announced_epoch, adopted_epoch; /* of the map: before the first, and after the
                                                         last bucket has adopted it */
-    struct catalog *catalog;     /* the main loop's reference */
-    struct loop_task taken_task; /* a worker has taken a catalog */
-    bool taken_posted;           /* guarded by `lock` */
+    struct catalog *catalog;                         /* the main loop's reference */
+    struct loop_task taken_task;                     /* a worker has taken a catalog */
+    bool taken_posted;                               /* guarded by `lock` */
     struct loop_timer upkeep;
-    struct loop_timer tick; /* 50 ms: what waits for time to pass in buckets */
+    struct loop_timer tick;            /* 50 ms: what waits for time to pass in buckets */
     uint32_t tick_region, tick_bucket; /* where the next one goes on */
     uint64_t tick_due_us;
     _Atomic uint64_t stall_us; /* longest delay of that timer */
@@ -169,7 +169,7 @@ struct server {
     struct outbox outbox;
     struct cluster_map *map_waiting; /* could not be taken for want of memory; a reference */
     enum drain_phase drain_phase;
-    uint64_t handed_over_us; /* the last time that buckets were handed over */
+    uint64_t handed_over_us;  /* the last time that buckets were handed over */
     struct server_load *load; /* what beacons tell, made anew each second */
     uint64_t drain_deadline_us;
     void (*on_drained)(void *arg);

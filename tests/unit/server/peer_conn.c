@@ -33,14 +33,14 @@ static void what_makes_no_sense_ends_the_connection(void **state)
         size_t len;
     } rows[] = {
         {PEER_LINK_REPLICATION, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 11},
-        {PEER_LINK_REPLICATION, "\xff\xff\xff\xff\x7f", 5},    /* too long */
-        {PEER_LINK_REPLICATION, "\x04\x82\x02\x05x", 5},       /* content longer than its frame */
-        {PEER_LINK_REPLICATION, "\x05\x82\x02\x01xx", 6},      /* and shorter */
-        {PEER_LINK_REPLICATION, "\x03\x80\x02\x01", 4},        /* of another wire type */
-        {PEER_LINK_REPLICATION, "\x03\x8a\x02\x00", 4},        /* acknowledgements the wrong way */
-        {PEER_LINK_REQUESTS, "\x03\x82\x02\x00", 4},           /* records on the wrong link */
-        {PEER_LINK_REQUESTS, "\x04\x32\x02\x08\x01", 5},       /* a beacon there */
-        {PEER_LINK_REPLICATION, "\x04\x32\x05\x08\x01", 5},    /* a beacon that is cut short */
+        {PEER_LINK_REPLICATION, "\xff\xff\xff\xff\x7f", 5}, /* too long */
+        {PEER_LINK_REPLICATION, "\x04\x82\x02\x05x", 5},    /* content longer than its frame */
+        {PEER_LINK_REPLICATION, "\x05\x82\x02\x01xx", 6},   /* and shorter */
+        {PEER_LINK_REPLICATION, "\x03\x80\x02\x01", 4},     /* of another wire type */
+        {PEER_LINK_REPLICATION, "\x03\x8a\x02\x00", 4},     /* acknowledgements the wrong way */
+        {PEER_LINK_REQUESTS, "\x03\x82\x02\x00", 4},        /* records on the wrong link */
+        {PEER_LINK_REQUESTS, "\x04\x32\x02\x08\x01", 5},    /* a beacon there */
+        {PEER_LINK_REPLICATION, "\x04\x32\x05\x08\x01", 5}, /* a beacon that is cut short */
         {PEER_LINK_REPLICATION, "\x08\x22\x06\x08\x09\x12\x02zz", 9}, /* a map that is none */
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -111,9 +111,9 @@ static void a_map_of_another_cluster_is_not_taken(void **state)
 static void frames_arrive_whole_however_they_are_split(void **state)
 {
     struct fixture *fixture = *state;
-    sim_set_faults(fixture->sim, &(struct sim_faults){.latency_min_us = 50,
-                                                      .latency_max_us = 300,
-                                                      .split_bytes = 3});
+    sim_set_faults(
+        fixture->sim,
+        &(struct sim_faults){.latency_min_us = 50, .latency_max_us = 300, .split_bytes = 3});
     for (unsigned i = 0; i < 2; i++)
         give_map(fixture, i, 1, 2, 0);
     run(fixture, 2 * SEC);
@@ -141,8 +141,7 @@ static void links_survive_resets_at_any_byte(void **state)
         give_map(fixture, i, 1, 3, 0);
     run(fixture, 60 * SEC);
     assert_true(fixture->nodes[0].replication_downs > 10);
-    sim_set_faults(fixture->sim,
-                   &(struct sim_faults){.latency_min_us = 50, .latency_max_us = 300});
+    sim_set_faults(fixture->sim, &(struct sim_faults){.latency_min_us = 50, .latency_max_us = 300});
     run(fixture, 3 * SEC);
     for (unsigned i = 0; i < 3; i++)
         for (unsigned j = 0; j < 3; j++)

@@ -191,11 +191,11 @@ static void greetings_without_sense_are_cut(void **state)
         uint64_t wait_us;
     } rows[] = {
         {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 11, 500000}, /* no length */
-        {"\x80\x80\x02xxxx", 7, 500000},  /* longer than a hello may be */
-        {"\x02\x1a\x00", 3, 500000},      /* not a hello */
-        {"\x03\x0a\x02\x08", 4, 500000},  /* a hello that is cut short */
-        {"\x20\x0a", 2, 6000000},         /* the rest never comes */
-        {"", 0, 6000000},                 /* nothing comes */
+        {"\x80\x80\x02xxxx", 7, 500000}, /* longer than a hello may be */
+        {"\x02\x1a\x00", 3, 500000},     /* not a hello */
+        {"\x03\x0a\x02\x08", 4, 500000}, /* a hello that is cut short */
+        {"\x20\x0a", 2, 6000000},        /* the rest never comes */
+        {"", 0, 6000000},                /* nothing comes */
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct stranger stranger;

@@ -107,14 +107,14 @@ static void a_closed_listener_alone_proves_nothing(void **state)
     struct peer *peer = peer_of(fixture, 0, 1);
     for (unsigned i = 0; i < 2; i++)
         sim_conn_cut(peer->out->links[i].conn->conn, 1);
-    assert_int_equal(peer_send(peer, PEER_LINK_REQUESTS, PEER_FRAME_FEED_OPEN, slice_text("x")), OK);
+    assert_int_equal(peer_send(peer, PEER_LINK_REQUESTS, PEER_FRAME_FEED_OPEN, slice_text("x")),
+                     OK);
     run(fixture, 3 * SEC);
     assert_false(is_linked(fixture, 0, 1));
     assert_true(is_linked(fixture, 1, 0)); /* its own links stand, so it lives */
     assert_false(is_gone(fixture, 0, 1));
-    assert_int_equal(net_listen(fixture->nodes[1].nets[0],
-                                sim_node_host(fixture->nodes[1].machine), PORT, on_accept,
-                                &fixture->nodes[1], &fixture->nodes[1].listener),
+    assert_int_equal(net_listen(fixture->nodes[1].nets[0], sim_node_host(fixture->nodes[1].machine),
+                                PORT, on_accept, &fixture->nodes[1], &fixture->nodes[1].listener),
                      OK);
     run(fixture, 2 * SEC);
     assert_true(is_linked(fixture, 0, 1));

@@ -43,7 +43,7 @@ struct node {
     uint32_t exceptions;
     char last[64]; /* content of the last frame */
     char announced[64];
-    bool ack_back; /* a record is acknowledged */
+    bool ack_back;      /* a record is acknowledged */
     enum error verdict; /* of records */
     unsigned fail_exceptions;
     uint64_t fill_left; /* frames that replica_fill() has to write */
@@ -148,8 +148,8 @@ bool replica_fill(struct replica_copy *copy, struct net_conn *conn)
     if (node->fill_left > 0) {
         static const uint8_t block[64 * 1024];
         node->fill_left--;
-        assert_int_equal(
-            peer_frame_send(conn, PEER_FRAME_RECORDS, slice_of(block, sizeof block)), OK);
+        assert_int_equal(peer_frame_send(conn, PEER_FRAME_RECORDS, slice_of(block, sizeof block)),
+                         OK);
     } else {
         assert_int_equal(peer_frame_send(conn, PEER_FRAME_RECORDS, slice_text("filled")), OK);
     }
@@ -401,7 +401,8 @@ static struct cluster_map *make_map(struct fixture *fixture, uint64_t epoch, uns
         snprintf(name, sizeof name, "server%u", i);
         struct cluster_member member = {.name = slice_text(name),
                                         .incarnation = incarnation_of(i),
-                                        .host = slice_text(sim_node_host(fixture->nodes[i].machine)),
+                                        .host =
+                                            slice_text(sim_node_host(fixture->nodes[i].machine)),
                                         .port = PORT,
                                         .role = CLUSTER_SERVER};
         uint32_t index;
@@ -458,13 +459,14 @@ static void node_start(struct fixture *fixture, unsigned index, uint64_t incarna
         worker->index = i;
         worker->loop = node->loops[1 + i];
         worker->net = node->nets[1 + i];
-        worker->host = (struct session_host){.role = SESSION_SERVER,
-                                             .loop = worker->loop,
-                                             .operations = none,
-                                             .owner = worker,
-                                             .connections_max = 100,
-                                             .connection_count = (_Atomic uint32_t *)&node->connections,
-                                             .on_peer = peers_on_peer};
+        worker->host =
+            (struct session_host){.role = SESSION_SERVER,
+                                  .loop = worker->loop,
+                                  .operations = none,
+                                  .owner = worker,
+                                  .connections_max = 100,
+                                  .connection_count = (_Atomic uint32_t *)&node->connections,
+                                  .on_peer = peers_on_peer};
         assert_int_equal(peers_worker_init(worker), OK);
         assert_int_equal(session_host_init(&worker->host), OK);
     }
@@ -555,15 +557,13 @@ static bool is_linked(struct fixture *fixture, unsigned index, unsigned other)
 static bool has_lease(struct fixture *fixture, unsigned index, unsigned other)
 {
     struct peer *peer = peer_of(fixture, index, other);
-    return peer != NULL &&
-           peer_lease_holds(peer, loop_clock_us(fixture->nodes[index].loops[0]));
+    return peer != NULL && peer_lease_holds(peer, loop_clock_us(fixture->nodes[index].loops[0]));
 }
 
 static bool has_promised(struct fixture *fixture, unsigned index, unsigned other)
 {
     struct peer *peer = peer_of(fixture, index, other);
-    return peer != NULL &&
-           peer_promise_runs(peer, loop_clock_us(fixture->nodes[index].loops[0]));
+    return peer != NULL && peer_promise_runs(peer, loop_clock_us(fixture->nodes[index].loops[0]));
 }
 
 /* Everybody has the same map and is connected. */
