@@ -124,6 +124,8 @@ static void a_seal_is_asked_again_when_memory_failed(void **state)
     struct fixture *fixture = *state;
     struct fake_locator *locator = join(fixture);
     static Pb__PeerBucketPlace places[400];
+    push_map(locator, 1, true); /* it has joined, so it does not give up */
+    run(fixture, SEC);
     for (unsigned n = 1; n < 30; n++) {
         ask_to_seal(locator, places, 400);
         mem_fault_fail_at(n);

@@ -156,6 +156,24 @@ static void copies_wait_while_the_link_is_down(void **state)
     copies_fini(&copies);
 }
 
+static void a_copy_that_can_send_nothing_now_waits_for_its_next_mark(void **state)
+{
+    struct fixture *fixture = *state;
+    struct copies copies;
+    link_all(fixture, 2);
+    struct peer *peer = peer_of(fixture, 0, 1);
+    copies_init(&copies, peer);
+    fixture->nodes[0].fill_nothing = true;
+    peer_mark_dirty(peer, &copies.copies[0]);
+    run(fixture, 50 * MS);
+    assert_int_equal(fixture->nodes[0].filled, 1);
+    fixture->nodes[0].fill_nothing = false;
+    peer_mark_dirty(peer, &copies.copies[0]);
+    run(fixture, 50 * MS);
+    assert_int_equal(fixture->nodes[1].records, 1);
+    copies_fini(&copies);
+}
+
 static void many_records_leave_in_bounded_portions(void **state)
 {
     struct fixture *fixture = *state;
@@ -264,6 +282,7 @@ int main(void)
         TEST(dirty_copies_are_filled_once_with_their_buckets_lock),
         TEST(a_copy_that_is_forgotten_is_not_filled),
         TEST(copies_wait_while_the_link_is_down),
+        TEST(a_copy_that_can_send_nothing_now_waits_for_its_next_mark),
         TEST(many_records_leave_in_bounded_portions),
         TEST(frames_and_calls_go_in_order_and_end_with_the_link),
         TEST(mail_to_a_peer_is_bounded),

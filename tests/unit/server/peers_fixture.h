@@ -46,6 +46,7 @@ struct node {
     bool ack_back;      /* a record is acknowledged */
     enum error verdict; /* of records */
     unsigned fail_exceptions;
+    bool fill_nothing;
     uint64_t fill_left; /* frames that replica_fill() has to write */
     struct {
         uint64_t incarnation, at_us;
@@ -145,6 +146,8 @@ bool replica_fill(struct replica_copy *copy, struct net_conn *conn)
     struct node *node = node_of(copy->peer->server);
     assert_int_equal(pthread_mutex_trylock(&copy->bucket->lock), EBUSY); /* its caller has it */
     node->filled++;
+    if (node->fill_nothing)
+        return true;
     if (node->fill_left > 0) {
         static const uint8_t block[64 * 1024];
         node->fill_left--;
