@@ -113,6 +113,10 @@ WEAK bool replica_fill(struct replica_copy *copy, struct net_conn *conn)
 {
     return (bool)0;
 }
+WEAK bool replica_fill_locked(struct replica_copy *copy, struct net_conn *conn)
+{
+    return (bool)0;
+}
 WEAK enum error replica_on_records(struct peer_conn *from, struct slice content)
 {
     return ERROR_UNSUPPORTED;

@@ -452,7 +452,8 @@ static bool fill_one(struct peer *peer, struct peer_conn *conn)
     pthread_mutex_unlock(&peer->lock);
     /* A copy that wants more and writes nothing has to be marked again by who knows when it can. */
     size_t before = net_conn_unsent(conn->conn);
-    if (copy != NULL && replica_fill(copy, conn->conn) && net_conn_unsent(conn->conn) > before)
+    if (copy != NULL && replica_fill_locked(copy, conn->conn) &&
+        net_conn_unsent(conn->conn) > before)
         peer_mark_dirty(peer, copy);
     bucket_unlock(bucket);
     region_unref(region);

@@ -116,10 +116,12 @@ uint64_t replica_record_time_locked(const struct bucket *bucket, uint64_t wall_m
 enum error replica_reserve_locked(struct bucket *bucket, const struct record *record);
 void replica_send_locked(struct bucket *bucket, const struct record *record);
 
-/* Peer's loop, with the bucket's lock held (the caller took it and saw that the copy is still there:
- * peer_forget_copy() needs the lock too): writes RECORDS frames of this copy's bucket, at most 64 KiB
- * or 256 records. True if more is left. */
+/* Peer's loop: writes RECORDS frames of this copy's bucket, at most 64 KiB or 256 records. True if
+ * more is left. Takes the bucket's lock. */
 bool replica_fill(struct replica_copy *copy, struct net_conn *conn);
+/* The same with the lock held: peers.c takes it first, because only under it a copy of a mailbox is
+ * sure to be there still (peer_forget_copy() is called with it). */
+bool replica_fill_locked(struct replica_copy *copy, struct net_conn *conn);
 
 /* Frames of protocol/peer_frame.h, on the loop of their connection. ERROR_MALFORMED: the connection
  * is dropped. */

@@ -47,7 +47,7 @@ struct node {
     enum error verdict; /* of records */
     unsigned fail_exceptions;
     bool fill_nothing;
-    uint64_t fill_left; /* frames that replica_fill() has to write */
+    uint64_t fill_left; /* frames that replica_fill_locked() has to write */
     struct {
         uint64_t incarnation, at_us;
         bool gone;
@@ -141,7 +141,7 @@ enum error replica_write_exceptions(struct peer_conn *to)
     return peer_frame_send(to->conn, PEER_FRAME_EXCEPTIONS, slice_text("x"));
 }
 
-bool replica_fill(struct replica_copy *copy, struct net_conn *conn)
+bool replica_fill_locked(struct replica_copy *copy, struct net_conn *conn)
 {
     struct node *node = node_of(copy->peer->server);
     assert_int_equal(pthread_mutex_trylock(&copy->bucket->lock), EBUSY); /* its caller has it */
