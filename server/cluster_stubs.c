@@ -113,6 +113,10 @@ WEAK bool replica_fill(struct replica_copy *copy, struct net_conn *conn)
 {
     return (bool)0;
 }
+WEAK bool replica_fill_locked(struct replica_copy *copy, struct net_conn *conn)
+{
+    return (bool)0;
+}
 WEAK enum error replica_on_records(struct peer_conn *from, struct slice content)
 {
     return ERROR_UNSUPPORTED;
@@ -137,9 +141,9 @@ WEAK void replica_on_link(struct peer *peer, bool up)
 {
     
 }
-WEAK void replica_write_exceptions(struct peer_conn *to)
+WEAK enum error replica_write_exceptions(struct peer_conn *to)
 {
-    
+    return OK;
 }
 WEAK void replica_seal(struct bucket *bucket, uint32_t generation, uint32_t term, struct seal_answer *answer)
 {
@@ -401,5 +405,8 @@ WEAK void rows_tick(struct server *server, uint64_t now_us)
 {
 }
 WEAK void rows_free(struct server *server)
+{
+}
+WEAK void region_adopt(struct region *region, const struct cluster_map *map)
 {
 }

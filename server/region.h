@@ -55,6 +55,10 @@ enum error catalog_new(struct catalog *old, struct cluster_map *map, struct serv
 struct catalog *catalog_ref(struct catalog *catalog);
 void catalog_unref(struct catalog *catalog);
 
+/* Every bucket takes what a newer map says of it (replica_adopt_locked()). Main loop; after
+ * peers_adopt(). */
+void region_adopt(struct region *region, const struct cluster_map *map);
+
 /* By plain name; borrowed; NULL if there is none. */
 struct region *catalog_region(const struct catalog *catalog, struct slice name);
 

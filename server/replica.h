@@ -119,6 +119,9 @@ void replica_send_locked(struct bucket *bucket, const struct record *record);
 /* Peer's loop: writes RECORDS frames of this copy's bucket, at most 64 KiB or 256 records. True if
  * more is left. Takes the bucket's lock. */
 bool replica_fill(struct replica_copy *copy, struct net_conn *conn);
+/* The same with the lock held: peers.c takes it first, because only under it a copy of a mailbox is
+ * sure to be there still (peer_forget_copy() is called with it). */
+bool replica_fill_locked(struct replica_copy *copy, struct net_conn *conn);
 
 /* Frames of protocol/peer_frame.h, on the loop of their connection. ERROR_MALFORMED: the connection
  * is dropped. */
@@ -131,7 +134,7 @@ enum error replica_on_announced(struct peer_conn *from, struct slice content);
 /* Our REPLICATION link to the peer is up (positions are asked for anew), or broke. Its loop. */
 void replica_on_link(struct peer *peer, bool up);
 /* The peer's own REPLICATION link to us came up: writes the exceptions that hold for it. */
-void replica_write_exceptions(struct peer_conn *to);
+enum error replica_write_exceptions(struct peer_conn *to); /* an error: not all; it is dropped */
 
 /* ---- Locators' words (main loop; take the bucket's lock) ---- */
 
