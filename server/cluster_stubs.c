@@ -77,90 +77,6 @@ WEAK void server_propose(struct server *server, const struct proposal *proposal)
 {
     
 }
-WEAK void replica_init(struct replica *replica)
-{
-    
-}
-WEAK void replica_fini(struct bucket *bucket)
-{
-    
-}
-WEAK enum error replica_adopt_locked(struct bucket *bucket, const struct replica_place *place)
-{
-    return ERROR_UNSUPPORTED;
-}
-WEAK bool replica_may_write_locked(const struct bucket *bucket)
-{
-    return (bool)0;
-}
-WEAK bool replica_may_read_locked(const struct bucket *bucket, uint64_t now_us)
-{
-    return (bool)0;
-}
-WEAK uint64_t replica_record_time_locked(const struct bucket *bucket, uint64_t wall_ms, uint64_t now_us)
-{
-    return (uint64_t)0;
-}
-WEAK enum error replica_reserve_locked(struct bucket *bucket, const struct record *record)
-{
-    return OK;
-}
-WEAK void replica_send_locked(struct bucket *bucket, const struct record *record)
-{
-    
-}
-WEAK bool replica_fill(struct replica_copy *copy, struct net_conn *conn)
-{
-    return (bool)0;
-}
-WEAK enum error replica_on_records(struct peer_conn *from, struct slice content)
-{
-    return ERROR_UNSUPPORTED;
-}
-WEAK enum error replica_on_acks(struct peer_conn *from, struct slice content)
-{
-    return ERROR_UNSUPPORTED;
-}
-WEAK enum error replica_on_exceptions(struct peer_conn *from, struct slice content)
-{
-    return ERROR_UNSUPPORTED;
-}
-WEAK enum error replica_on_announce(struct peer_conn *from, struct slice content)
-{
-    return ERROR_UNSUPPORTED;
-}
-WEAK enum error replica_on_announced(struct peer_conn *from, struct slice content)
-{
-    return ERROR_UNSUPPORTED;
-}
-WEAK void replica_on_link(struct peer *peer, bool up)
-{
-    
-}
-WEAK void replica_write_exceptions(struct peer_conn *to)
-{
-    
-}
-WEAK void replica_seal(struct bucket *bucket, uint32_t generation, uint32_t term, struct seal_answer *answer)
-{
-    
-}
-WEAK void replica_place(struct bucket *bucket, uint32_t generation, enum place_action action, struct peer *peer)
-{
-    
-}
-WEAK void replica_tick(struct bucket *bucket, uint64_t now_us)
-{
-    
-}
-WEAK void replica_image_done_locked(struct bucket *bucket, struct replica_copy *copy, uint64_t seq)
-{
-    
-}
-WEAK void replica_image_failed_locked(struct bucket *bucket, struct replica_copy *copy)
-{
-    
-}
 WEAK enum error call_start(const struct call_options *options)
 {
     return ERROR_UNSUPPORTED;
@@ -317,18 +233,6 @@ WEAK uint64_t streams_hash(const struct streams *streams)
 {
     return (uint64_t)0;
 }
-WEAK size_t record_packed_size(const struct record *record)
-{
-    return (size_t)0;
-}
-WEAK uint8_t *record_pack(const struct record *record, uint8_t *out)
-{
-    return NULL;
-}
-WEAK enum error record_unpack(struct slice packed, struct record *record, struct writer_mark *mark)
-{
-    return ERROR_UNSUPPORTED;
-}
 WEAK enum error peer_frame_open(struct slice frame, uint32_t *kind, struct slice *content)
 {
     return ERROR_UNSUPPORTED;
@@ -394,5 +298,8 @@ WEAK void rows_tick(struct server *server, uint64_t now_us)
 {
 }
 WEAK void rows_free(struct server *server)
+{
+}
+WEAK void cq_on_commit_locked(struct bucket *bucket)
 {
 }
