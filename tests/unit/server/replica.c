@@ -114,7 +114,7 @@ static void seal_one(int node)
 /* R6: a copy may be left out when one that sealed has no promise to it. */
 static bool may_leave_out(int node)
 {
-    if (!world->nodes[node].alive)
+    if (!world->nodes[node].alive || PLANTED(PLANT_SWAP_WITHOUT_WAIT))
         return true;
     for (int a = 0; a < NODES; a++)
         if (attempt.sealed >> a & 1 && !(attempt.promised[a] >> node & 1))
@@ -158,81 +158,95 @@ static void hand_over_to(int node)
 }
 
 static unsigned crashes;
+static int isolated; /* a server that hears of nothing, or -1 */
 
-static void any_event(void)
+static void isolate_any(void)
 {
-    int a = (int)any(NODES), b = (a + 1 + (int)any(NODES - 1)) % NODES;
-    switch (any(40)) {
+    isolated = isolated >= 0 ? -1 : any(2) ? (int)stored()->primary : (int)any(NODES);
+    for (int a = 0; a < NODES && isolated >= 0; a++)
+        if (a != isolated)
+            cut(a, isolated);
+}
+
+static void any_fault(int a, int b)
+{
+    switch (any(10)) {
     case 0:
         cut(a, b);
         break;
     case 1:
-        begin_attempt();
-        break;
-    case 2:
-        swap();
-        break;
-    case 3:
         if (world->proposal_count > 0)
             world->proposals[0] = world->proposals[--world->proposal_count];
         break;
-    case 4:
-        if (crashes == 0 && any(20) == 0) {
+    case 2:
+        if (crashes == 0 && any(10) == 0) {
             crashes++;
             crash(a);
         }
         break;
-    case 5:
-        if (any(4) == 0)
-            hand_over_to(a);
+    case 3:
+        hand_over_to(a);
         break;
-    case 6:
-        if (any(4) == 0 && world->nodes[a].alive)
+    case 4:
+        if (world->nodes[a].alive)
             replica_place(bucket_of(a), 1, PLACE_DROP, &world->nodes[a].peers[b]);
         break;
-    case 7:
+    case 5:
+        isolate_any();
+        break;
+    default:
+        if (!attempt.on || attempt.set_version != stored()->set_version || any(8) == 0)
+            begin_attempt();
+        break;
+    }
+}
+
+static void any_of_the_map(int a)
+{
+    switch (any(6)) {
+    case 0:
         order_copies();
         break;
-    case 8:
-    case 9:
-        tick_all(any(8) == 0 ? 900000 : 50000);
+    case 1:
+        if (a != isolated)
+            adopt(a);
         break;
-    case 10:
-    case 11:
-        adopt(a);
-        break;
-    case 12:
-    case 13:
+    case 2:
         if (world->proposal_count > 0)
             store(any((uint32_t)world->proposal_count));
         break;
-    case 14:
-    case 15:
-    case 16:
-        link_up(a, b);
-        break;
-    case 17:
-    case 18:
-    case 19:
-        if (world->operations < HISTORY / 2)
-            append(a);
-        break;
-    case 20:
-    case 21:
-    case 22:
-        beacon(a, b);
-        break;
-    case 23:
-        seal_one(a);
+    case 3:
+        swap();
         break;
     default:
-        if (any(3) == 0)
-            fill(a, b);
-        else if (any(2))
-            deliver(a, b);
-        else
-            deliver_back(a, b);
+        if (a != isolated)
+            seal_one(a);
+        break;
     }
+}
+
+static void any_event(void)
+{
+    int a = (int)any(NODES), b = (a + 1 + (int)any(NODES - 1)) % NODES;
+    uint32_t dice = any(100);
+    if (dice < 3)
+        any_fault(a, b);
+    else if (dice < 20)
+        any_of_the_map(a);
+    else if (dice < 26)
+        tick_all(any(6) == 0 ? 700000 : 50000);
+    else if (dice < 32 && a != isolated && b != isolated)
+        link_up(a, b);
+    else if (dice < 36 && world->operations < HISTORY / 2)
+        append(a);
+    else if (dice < 44)
+        beacon(a, b);
+    else if (dice < 62)
+        fill(a, b);
+    else if (dice < 80)
+        deliver(a, b);
+    else
+        deliver_back(a, b);
 }
 
 /* No more faults: all that live have the bucket at last, and the same of it. */
@@ -281,6 +295,7 @@ static void walk(enum cluster_region_type type, uint64_t seed, unsigned steps)
     memset(&ghost, 0, sizeof ghost);
     memset(&attempt, 0, sizeof attempt);
     crashes = 0;
+    isolated = -1;
     random_state = seed * 2654435761u + 12345;
     world_begin(type, seed % 3 == 0 ? 3 : 7);
     for (unsigned i = 0; i < steps && !lost_all(); i++) {
@@ -302,14 +317,14 @@ static void test_random_walks_of_a_partition(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 150; seed++)
-        walk(CLUSTER_PARTITION_REDUNDANT, seed, 600);
+        walk(CLUSTER_PARTITION_REDUNDANT, seed, 1500);
 }
 
 static void test_random_walks_of_a_replicate(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 150; seed++)
-        walk(CLUSTER_REPLICATE, seed, 600);
+        walk(CLUSTER_REPLICATE, seed, 1500);
 }
 
 int main(void)
