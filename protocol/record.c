@@ -47,8 +47,8 @@ size_t record_packed_size(const struct record *record)
     size_t size = 2 + codec_varint_size(record->term) + codec_varint_size(record->seq) +
                   codec_varint_size(record->time_ms);
     if (flags & HAS_ORIGIN)
-        size += 9 + codec_varint_size(record->counter) +
-                codec_varint_size(record->answered_through);
+        size +=
+            9 + codec_varint_size(record->counter) + codec_varint_size(record->answered_through);
     if (flags & HAS_WRITER)
         size += sizeof record->writer->id + codec_varint_size(record->writer->sequence) +
                 codec_varint_size(record->writer->completed_through);

@@ -33,8 +33,7 @@ static struct cluster_bucket place_of(const struct cluster_region *region, uint3
 }
 
 static enum error region_new(const struct cluster_region *from, struct server *server,
-                             uint64_t hash_seed,
-                             struct region **region)
+                             uint64_t hash_seed, struct region **region)
 {
     struct region *made = mem_zalloc(sizeof *made);
     if (made == NULL)
@@ -218,8 +217,7 @@ static enum error load_table(struct slice ddl, struct query_table **table)
 }
 
 enum error catalog_new(struct catalog *old, struct cluster_map *map, struct server *server,
-                       uint64_t hash_seed,
-                       struct log *log, struct catalog **catalog)
+                       uint64_t hash_seed, struct log *log, struct catalog **catalog)
 {
     enum error error = ERROR_MEMORY;
     struct catalog *made = mem_zalloc(sizeof *made);

@@ -47,16 +47,15 @@ struct catalog {
 };
 
 /* The catalog of a newer map. Regions that `old` has (same id) are carried over with all they hold;
- * region_adopt() then looks after their buckets. `old` may be NULL. ERROR_MEMORY; ERROR_MALFORMED if a stored table does not
- * parse. */
+ * region_adopt() then looks after their buckets. `old` may be NULL. ERROR_MEMORY; ERROR_MALFORMED
+ * if a stored table does not parse. */
 enum error catalog_new(struct catalog *old, struct cluster_map *map, struct server *server,
-                       uint64_t hash_seed,
-                       struct log *log, struct catalog **catalog);
+                       uint64_t hash_seed, struct log *log, struct catalog **catalog);
 struct catalog *catalog_ref(struct catalog *catalog);
 void catalog_unref(struct catalog *catalog);
 
-/* What the map says of a bucket, with incarnations; `in_sync` is where they lie. A bucket of a LOCAL
- * region has no place. ERROR_LIMIT: more copies than this server keeps account of. */
+/* What the map says of a bucket, with incarnations; `in_sync` is where they lie. A bucket of a
+ * LOCAL region has no place. ERROR_LIMIT: more copies than this server keeps account of. */
 struct region_place {
     struct replica_place place;
     uint64_t in_sync[REPLICA_COPIES_MAX];

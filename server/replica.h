@@ -53,8 +53,8 @@ struct replica_copy {
     uint64_t acked_seq;
     uint64_t sent_seq;
     uint64_t told_committed;
-    uint64_t unacked_bytes;    /* of records behind acked_seq */
-    uint64_t peer_bytes;       /* how many of them peer->unacked_bytes knows of */
+    uint64_t unacked_bytes; /* of records behind acked_seq */
+    uint64_t peer_bytes;    /* how many of them peer->unacked_bytes knows of */
     uint64_t probed_us;
     uint64_t held_until_us;    /* it fetches a map first; 0: it does not */
     uint64_t waiting_since_us; /* something is unacknowledged since; 0: nothing is */
@@ -84,21 +84,22 @@ struct replica_exception {
 
 struct replica {
     enum replica_role role;
-    uint32_t set_version; /* of the map that this bucket has adopted; the bucket has term, generation */
-    uint32_t led;         /* the term that this server leads; 0: none */
-    uint32_t current;     /* highest term accepted or sealed for; >= bucket->term */
-    bool is_sealed;       /* current > bucket->term: it refuses records of lower terms, grants nothing */
-    bool is_stalled;      /* a newer map could not be adopted for want of memory: no reads */
+    uint32_t
+        set_version;  /* of the map that this bucket has adopted; the bucket has term, generation */
+    uint32_t led;     /* the term that this server leads; 0: none */
+    uint32_t current; /* highest term accepted or sealed for; >= bucket->term */
+    bool is_sealed;  /* current > bucket->term: it refuses records of lower terms, grants nothing */
+    bool is_stalled; /* a newer map could not be adopted for want of memory: no reads */
     uint64_t sealed_us;
-    uint64_t primary;     /* incarnation that the map names; 0: none */
-    struct peer *primary_peer; /* a reference; NULL if it is this server, or unknown */
-    bool in_set;          /* the map's in-sync set has this server */
+    uint64_t primary;                     /* incarnation that the map names; 0: none */
+    struct peer *primary_peer;            /* a reference; NULL if it is this server, or unknown */
+    bool in_set;                          /* the map's in-sync set has this server */
     uint64_t in_sync[REPLICA_COPIES_MAX]; /* the map's set: incarnations */
     uint32_t in_sync_count;
-    uint64_t image_from;  /* COPY that the map does not name: whose image it is */
+    uint64_t image_from;    /* COPY that the map does not name: whose image it is */
     struct image_in *image; /* arriving */
-    bool handing_over;    /* takes no new operations; proposed with another primary */
-    bool hand_over_ends;  /* given up: the unchanged set is proposed until the set version moves */
+    bool handing_over;      /* takes no new operations; proposed with another primary */
+    bool hand_over_ends; /* given up: the unchanged set is proposed until the set version moves */
     uint64_t hand_over_to;
     uint64_t handing_since_us;
     uint64_t proposed_us; /* last proposal about the bucket itself */
@@ -111,10 +112,10 @@ struct replica {
     bool readers_known; /* false: no memory for them, reads go to the primary */
     struct replica_exception exceptions[REPLICA_COPIES_MAX];
     uint32_t exception_count;
-    struct ring backlog;  /* packed records: what copies still need, and more within the budget */
+    struct ring backlog;    /* packed records: what copies still need, and more within the budget */
     uint64_t counted_bytes; /* of it, in the server's budget */
-    uint64_t heard_us;    /* when last_time_ms was taken: record times go on from there */
-    bool led_by_others;   /* record times go on from base_ms at base_us */
+    uint64_t heard_us;      /* when last_time_ms was taken: record times go on from there */
+    bool led_by_others;     /* record times go on from base_ms at base_us */
     uint64_t base_ms, base_us;
 };
 
@@ -137,7 +138,8 @@ void replica_fini(struct bucket *bucket);
 enum error replica_adopt_locked(struct bucket *bucket, const struct replica_place *place);
 /* A LOCAL region: this server leads the bucket alone, always. */
 void replica_lead_alone_locked(struct bucket *bucket);
-/* The region is destroyed: the bucket has no place any more, and nothing of it lies in a mailbox. */
+/* The region is destroyed: the bucket has no place any more, and nothing of it lies in a mailbox.
+ */
 void replica_on_destroyed(struct bucket *bucket);
 
 /* ---- Questions (bucket's lock held) ---- */
@@ -170,7 +172,8 @@ bool replica_fill_locked(struct replica_copy *copy, struct net_conn *conn);
 
 /* Frames of protocol/peer_frame.h, on the loop of their connection. ERROR_MALFORMED: the connection
  * is dropped. */
-enum error replica_on_records(struct peer_conn *from, struct slice content); /* appends from->acks */
+enum error replica_on_records(struct peer_conn *from,
+                              struct slice content); /* appends from->acks */
 enum error replica_on_acks(struct peer_conn *from, struct slice content);
 enum error replica_on_exceptions(struct peer_conn *from, struct slice content);
 enum error replica_on_announce(struct peer_conn *from, struct slice content);
@@ -189,7 +192,7 @@ enum seal_verdict { SEAL_DONE, SEAL_PROMISED, SEAL_REFUSED };
 struct seal_answer {
     enum seal_verdict verdict; /* PROMISED: ask again in `wait_ms` */
     uint32_t wait_ms;
-    uint32_t current;     /* highest term accepted or sealed */
+    uint32_t current; /* highest term accepted or sealed */
     uint64_t last_seq;
     uint64_t promised[16]; /* other copies to which promises for this bucket still run (R6) */
     uint32_t promised_count;

@@ -15,8 +15,8 @@ static bool is_behind(const struct bucket *bucket, const struct wire_records *he
  * told, and *answered whether it is told anything. A frame of a higher term waits for the map that
  * has it: until then nothing of that term is applied, so `current` passes the map's term only by a
  * seal. */
-static bool is_ours(const struct bucket *bucket, const struct wire_records *header,
-                    uint32_t *flags, bool *answered)
+static bool is_ours(const struct bucket *bucket, const struct wire_records *header, uint32_t *flags,
+                    bool *answered)
 {
     const struct replica *replica = &bucket->replica;
     *answered = true;

@@ -153,8 +153,7 @@ void replica_write_exceptions(struct peer_conn *to)
         for (uint32_t k = 0; k < region->bucket_count; k++) {
             struct bucket *bucket = &region->buckets[k];
             bucket_lock(bucket);
-            struct wire_exception said = {replica_wire_bucket(bucket),
-                                          bucket->replica.set_version};
+            struct wire_exception said = {replica_wire_bucket(bucket), bucket->replica.set_version};
             if (is_excepted(&bucket->replica, to->peer))
                 wire_append_exception(&said, &out);
             bucket_unlock(bucket);

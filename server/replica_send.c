@@ -218,8 +218,8 @@ static bool write_frame(struct replica_copy *copy, struct net_conn *conn, uint32
     uint8_t *out = wire_put_records(&header, content);
     struct ring_event event;
     for (uint32_t i = 0; i < batch->count; i++) {
-        bool found = ring_next(&replica->backlog, at_seq(copy->sent_seq), UINT64_MAX, &copy->hint,
-                               &event);
+        bool found =
+            ring_next(&replica->backlog, at_seq(copy->sent_seq), UINT64_MAX, &copy->hint, &event);
         INVARIANT(found);
         out = codec_put_varint(out, event.encoded.len);
         memcpy(out, event.encoded.data, event.encoded.len);
@@ -284,8 +284,7 @@ static void on_position(struct replica_copy *copy, const struct wire_ack *ack, u
     struct bucket *bucket = copy->bucket;
     bool rewind = !copy->position_known || (ack->flags & ACK_REWIND);
     if (ack->last_seq > copy->acked_seq) {
-        uint64_t bytes =
-            bytes_between(&bucket->replica.backlog, copy->acked_seq, ack->last_seq);
+        uint64_t bytes = bytes_between(&bucket->replica.backlog, copy->acked_seq, ack->last_seq);
         copy->acked_seq = ack->last_seq;
         copy->unacked_bytes = bytes < copy->unacked_bytes && copy->acked_seq < bucket->last_seq
                                   ? copy->unacked_bytes - bytes
@@ -341,8 +340,7 @@ enum error replica_on_acks(struct peer_conn *from, struct slice content)
     while (content.len > 0) {
         if (wire_take_ack(&content, &ack) != OK)
             return ERROR_MALFORMED;
-        struct region *region =
-            catalog_region_by_id(from->worker->catalog, ack.of.region_id);
+        struct region *region = catalog_region_by_id(from->worker->catalog, ack.of.region_id);
         if (region == NULL || ack.of.bucket >= region->bucket_count)
             continue;
         struct bucket *bucket = &region->buckets[ack.of.bucket];
@@ -381,7 +379,8 @@ static void on_link_of_copy(struct replica_copy *copy)
 
 void replica_on_link(struct peer *peer, bool up)
 {
-    (void)up; /* both ways the position is not known any more; only a link that is up is written to */
+    (void)
+        up; /* both ways the position is not known any more; only a link that is up is written to */
     each_copy(peer, on_link_of_copy);
 }
 

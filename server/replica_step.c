@@ -55,8 +55,7 @@ static bool is_silent(const struct replica_copy *copy, uint64_t now_us)
     uint64_t quiet_us = age(now_us, atomic_load(&copy->peer->heard_us));
     if (!atomic_load(&copy->peer->replication_up) && quiet_us > PEER_LOST_US)
         return true;
-    uint64_t waited_us =
-        copy->waiting_since_us == 0 ? 0 : age(now_us, copy->waiting_since_us);
+    uint64_t waited_us = copy->waiting_since_us == 0 ? 0 : age(now_us, copy->waiting_since_us);
     return (waited_us > REPLICA_SILENT_US && quiet_us > REPLICA_SILENT_US) ||
            waited_us > REPLICA_STUCK_US;
 }
@@ -171,8 +170,7 @@ static void step_joining(struct bucket *bucket, struct replica_copy *copy, uint6
     if (!lost) {
         uint64_t committed = atomic_load(&bucket->gate.committed);
         bool has_all = copy->position_known && copy->acked_seq >= committed;
-        if (!(has_all || PLANTED(PLANT_PROPOSE_UNCHECKED)) ||
-            !all_announced(bucket, copy, now_us))
+        if (!(has_all || PLANTED(PLANT_PROPOSE_UNCHECKED)) || !all_announced(bucket, copy, now_us))
             return;
         set.members[set.count++] = copy->peer->incarnation;
     }
@@ -193,8 +191,8 @@ static void propose_removals(struct bucket *bucket, uint64_t now_us)
         for (uint32_t k = 0; k < replica->copy_count; k++)
             if (replica->copies[k]->peer->incarnation == replica->in_sync[i])
                 copy = replica->copies[k];
-        bool goes = copy != NULL && copy->removing &&
-                    (is_gone(copy) || now_us >= copy->removable_us);
+        bool goes =
+            copy != NULL && copy->removing && (is_gone(copy) || now_us >= copy->removable_us);
         if (goes)
             due |= is_due(&copy->proposed_us, now_us);
         else
@@ -239,8 +237,8 @@ static void step_hand_over(struct bucket *bucket, uint64_t now_us)
 {
     struct replica *replica = &bucket->replica;
     struct set set = set_of_map(replica);
-    bool given_up = !can_take_over(replica) ||
-                    age(now_us, replica->handing_since_us) > REPLICA_HAND_OVER_US;
+    bool given_up =
+        !can_take_over(replica) || age(now_us, replica->handing_since_us) > REPLICA_HAND_OVER_US;
     if (given_up && replica->proposed_us == 0) {
         replica->handing_over = false;
         call_on_role_locked(bucket);
@@ -311,8 +309,8 @@ static void add(struct bucket *bucket, struct peer *peer)
     if (replica->copy_count + 1 >= REPLICA_COPIES_MAX)
         return;
     if (replica->copy_count == replica->copy_cap) {
-        struct replica_copy **grown = mem_realloc(
-            replica->copies, (replica->copy_cap + 4) * sizeof(struct replica_copy *));
+        struct replica_copy **grown =
+            mem_realloc(replica->copies, (replica->copy_cap + 4) * sizeof(struct replica_copy *));
         if (grown == NULL)
             return; /* the order comes again */
         replica->copies = grown;

@@ -1,5 +1,6 @@
 /* The coding of what goes over a REPLICATION link about buckets: frames RECORDS, ACKS, EXCEPTIONS,
- * ANNOUNCE and ANNOUNCED (protocol/peer_frame.h). All numbers are varints, incarnations eight bytes.
+ * ANNOUNCE and ANNOUNCED (protocol/peer_frame.h). All numbers are varints, incarnations eight
+ * bytes.
  *
  *   RECORDS     bucket, term, epoch, committed, flags, then records, each behind its length
  *   ACKS        one entry after the other: bucket, term, current, last seq, flags
@@ -22,8 +23,8 @@ enum { RECORDS_PROBE = 1 }; /* the copy is asked for its position */
 
 struct wire_records {
     struct wire_bucket of;
-    uint32_t term;      /* that the sender leads */
-    uint64_t epoch;     /* of the map that it has adopted */
+    uint32_t term;  /* that the sender leads */
+    uint64_t epoch; /* of the map that it has adopted */
     uint64_t committed;
     uint32_t flags;
 };

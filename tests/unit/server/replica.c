@@ -131,8 +131,7 @@ static void swap(void)
         if (attempt.set >> a & 1 && !(attempt.sealed >> a & 1) && a != attempt.primary &&
             !may_leave_out(a))
             return;
-        if (attempt.sealed >> a & 1 &&
-            (best < 0 || attempt.last_seq[a] > attempt.last_seq[best]))
+        if (attempt.sealed >> a & 1 && (best < 0 || attempt.last_seq[a] > attempt.last_seq[best]))
             best = a;
     }
     attempt.on = false;
@@ -146,8 +145,7 @@ static void order_copies(void)
     for (int a = 0; a < NODES; a++)
         if (world->nodes[a].alive && world->nodes[primary].alive && !in_stored_set(a) &&
             replica_leads(replica_of(primary)))
-            replica_place(bucket_of(primary), 1, PLACE_ADD,
-                          &world->nodes[primary].peers[a]);
+            replica_place(bucket_of(primary), 1, PLACE_ADD, &world->nodes[primary].peers[a]);
 }
 
 static void hand_over_to(int node)
@@ -327,9 +325,125 @@ static void test_random_walks_of_a_replicate(void **state)
         walk(CLUSTER_REPLICATE, seed, 1500);
 }
 
+/* ---- Roles ---- */
+
+static void test_a_fresh_region_begins_in_its_first_set(void **state)
+{
+    (void)state;
+    world_begin(CLUSTER_PARTITION_REDUNDANT, 6);
+    assert_int_equal(replica_of(1)->role, REPLICA_PRIMARY);
+    assert_int_equal(replica_of(1)->led, 1);
+    assert_int_equal(replica_of(2)->role, REPLICA_COPY);
+    assert_int_equal(replica_of(0)->role, REPLICA_NONE);
+    assert_int_equal(append(0), ERROR_ELSEWHERE);
+    assert_int_equal(append(1), OK);
+    world_end();
+}
+
+static void test_another_generation_begins_empty(void **state)
+{
+    (void)state;
+    world_begin(CLUSTER_PARTITION_REDUNDANT, 3);
+    append(0);
+    settle();
+    store_set(2, 2, 1, 2);
+    adopt_all();
+    assert_int_equal(replica_of(1)->role, REPLICA_PRIMARY);
+    assert_int_equal(bucket_of(1)->generation, 2);
+    assert_int_equal(bucket_of(1)->last_seq, 0);
+    assert_int_equal(bucket_of(1)->table.entry_count, 0);
+    assert_int_equal(replica_of(0)->role, REPLICA_NONE);
+    assert_int_equal(append(1), OK);
+    assert_int_equal(committed_of(1), 1);
+    world_end();
+}
+
+static void test_a_promoted_copy_commits_its_suffix_after_acknowledgement(void **state)
+{
+    (void)state;
+    world_begin(CLUSTER_PARTITION_REDUNDANT, 7);
+    append(0);
+    fill(0, 1);
+    deliver(0, 1); /* 2 never gets it */
+    crash(0);
+    store_set(1, 2, 1, 6);
+    adopt(1);
+    assert_int_equal(bucket_of(1)->last_seq, 1);
+    assert_int_equal(committed_of(1), 0);
+    settle();
+    assert_int_equal(committed_of(1), 0);
+    adopt(2);
+    tick_all(50000);
+    settle();
+    assert_int_equal(committed_of(1), 1);
+    assert_int_equal(bucket_of(2)->last_seq, 1);
+    world_end();
+}
+
+static void test_without_memory_a_map_is_adopted_later(void **state)
+{
+    (void)state;
+    world_begin(CLUSTER_REPLICATE, 7);
+    beat_all();
+    append(0);
+    settle();
+    store_set(1, 2, 1, 6);
+    adopt(2);
+    struct region_place place;
+    const struct cluster_region *region = cluster_map_region_by_id(world->map, world->region_id);
+    assert_int_equal(region_bucket_place(world->map, region, 0, &place), OK);
+    unsigned failed = 0;
+    for (unsigned long n = 1;; n++) {
+        mem_fault_fail_at(n);
+        enum error error = replica_adopt_locked(bucket_of(1), &place.place);
+        mem_fault_fail_at(0);
+        if (error == OK)
+            break;
+        assert_int_equal(error, ERROR_MEMORY);
+        assert_int_equal(replica_of(1)->set_version, 1);
+        assert_int_equal(replica_of(1)->role, REPLICA_COPY);
+        failed++;
+    }
+    assert_true(failed >= 2);
+    adopt(1);
+    settle();
+    assert_int_equal(replica_of(1)->led, 2);
+    world_end();
+}
+
+static void test_a_stalled_bucket_reads_nothing_until_it_could_adopt(void **state)
+{
+    (void)state;
+    world_begin(CLUSTER_REPLICATE, 3);
+    beat_all();
+    replica_of(0)->is_stalled = true;
+    assert_false(replica_may_read_locked(bucket_of(0), world->now_us));
+    tick_all(1000);
+    assert_true(replica_may_read_locked(bucket_of(0), world->now_us));
+    world_end();
+}
+
+static void test_a_destroyed_region_has_no_place(void **state)
+{
+    (void)state;
+    world_begin(CLUSTER_PARTITION_REDUNDANT, 3);
+    append(0);
+    region_destroy(bucket_of(0)->region);
+    assert_int_equal(replica_of(0)->copy_count, 0);
+    assert_false(replica_may_write_locked(bucket_of(0)));
+    assert_int_equal(atomic_load(&world->nodes[0].peers[1].unacked_bytes), 0);
+    world_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_fresh_region_begins_in_its_first_set),
+        cmocka_unit_test(test_another_generation_begins_empty),
+        cmocka_unit_test(test_a_promoted_copy_commits_its_suffix_after_acknowledgement),
+        cmocka_unit_test(test_without_memory_a_map_is_adopted_later),
+        cmocka_unit_test(test_a_stalled_bucket_reads_nothing_until_it_could_adopt),
+        cmocka_unit_test(test_a_destroyed_region_has_no_place),
         cmocka_unit_test(test_random_walks_of_a_partition),
         cmocka_unit_test(test_random_walks_of_a_replicate),
     };

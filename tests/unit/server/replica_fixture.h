@@ -268,7 +268,8 @@ static bool install(int node, const struct image_out *image)
     struct replica *replica = &bucket->replica;
     bool old_map = atomic_load(&world->nodes[node].server.adopted_epoch) < image->epoch &&
                    !PLANTED(PLANT_IMAGE_OLD_MAP);
-    if (old_map || replica->current > image->term || replica->in_set || replica->primary != image->sender)
+    if (old_map || replica->current > image->term || replica->in_set ||
+        replica->primary != image->sender)
         return false;
     replica_drop_locked(bucket);
     for (size_t i = 0; i < image->count; i++) {
@@ -439,9 +440,8 @@ static bool adopt(int node)
         (server->catalog != NULL && server->catalog->map == world->map))
         return false;
     struct catalog *catalog;
-    assert_int_equal(catalog_new(server->catalog, world->map, server, 7 + (uint64_t)node, NULL,
-                                 &catalog),
-                     OK);
+    assert_int_equal(
+        catalog_new(server->catalog, world->map, server, 7 + (uint64_t)node, NULL, &catalog), OK);
     atomic_store(&server->announced_epoch, world->map->epoch);
     region_adopt(catalog_region_by_id(catalog, world->region_id), world->map);
     atomic_store(&server->adopted_epoch, world->map->epoch);
@@ -468,7 +468,7 @@ static void store_set(uint32_t generation, uint32_t term, int primary, unsigned 
         if (set >> i & 1)
             members[count++] = i;
     assert_int_equal(cluster_map_edit(world->map, &map), OK);
-    struct cluster_bucket bucket = {generation, term, stored()->set_version + 1,
+    struct cluster_bucket bucket = {generation,        term,  stored()->set_version + 1,
                                     (uint32_t)primary, count, members};
     assert_int_equal(cluster_map_set_bucket(map, world->region_id, 0, &bucket), OK);
     assert_int_equal(cluster_map_seal(map), OK);
