@@ -46,6 +46,7 @@
 #define LIMIT_CREDIT_EVENTS_DEFAULT        65536u
 #define LIMIT_CREDIT_BYTES_DEFAULT         (16u * 1024 * 1024)
 #define LIMIT_PEER_MESSAGE_BYTES           (64u * 1024 * 1024)
+#define LIMIT_BACKLOG_BYTES                (64u * 1024 * 1024) /* records kept, of a server */
 #define LIMIT_SLICE_US                     200u /* work over many entries then gives way */
 #define LIMIT_IMAGES_AT_ONCE               4u   /* being sent to one peer; others wait */
 #define LIMIT_IMAGE_HEAD_BYTES             (1024u * 1024 * 1024) /* all but the entries */

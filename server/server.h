@@ -160,6 +160,7 @@ struct server {
     struct peer *peers;                              /* guarded by `lock` */
     _Atomic uint64_t announced_epoch, adopted_epoch; /* of the map: before the first, and after the
                                                         last bucket has adopted it */
+    _Atomic uint64_t backlog_bytes; /* of all buckets: LIMIT_BACKLOG_BYTES */
     struct catalog *catalog;                         /* the main loop's reference */
     struct loop_task taken_task;                     /* a worker has taken a catalog */
     bool taken_posted;                               /* guarded by `lock` */
