@@ -77,9 +77,11 @@ WEAK void server_propose(struct server *server, const struct proposal *proposal)
 {
     
 }
+/* Until there are copies, whoever has a bucket leads it, alone. */
 WEAK void replica_init(struct replica *replica)
 {
-    
+    replica->role = REPLICA_PRIMARY;
+    replica->led = 1;
 }
 WEAK void replica_fini(struct bucket *bucket)
 {
@@ -91,15 +93,15 @@ WEAK enum error replica_adopt_locked(struct bucket *bucket, const struct replica
 }
 WEAK bool replica_may_write_locked(const struct bucket *bucket)
 {
-    return (bool)0;
+    return replica_is_alone(&bucket->replica);
 }
 WEAK bool replica_may_read_locked(const struct bucket *bucket, uint64_t now_us)
 {
-    return (bool)0;
+    return replica_is_alone(&bucket->replica);
 }
 WEAK uint64_t replica_record_time_locked(const struct bucket *bucket, uint64_t wall_ms, uint64_t now_us)
 {
-    return (uint64_t)0;
+    return wall_ms > bucket->last_time_ms ? wall_ms : bucket->last_time_ms;
 }
 WEAK enum error replica_reserve_locked(struct bucket *bucket, const struct record *record)
 {
@@ -107,7 +109,7 @@ WEAK enum error replica_reserve_locked(struct bucket *bucket, const struct recor
 }
 WEAK void replica_send_locked(struct bucket *bucket, const struct record *record)
 {
-    
+    atomic_store_explicit(&bucket->gate.committed, record->seq, memory_order_release);
 }
 WEAK bool replica_fill(struct replica_copy *copy, struct net_conn *conn)
 {
@@ -395,4 +397,17 @@ WEAK void rows_tick(struct server *server, uint64_t now_us)
 }
 WEAK void rows_free(struct server *server)
 {
+}
+
+WEAK enum error cq_on_ready_locked(struct bucket *bucket, const struct record *record)
+{
+    return OK;
+}
+WEAK enum error cq_on_trim_locked(struct bucket *bucket, const struct record *record)
+{
+    return OK;
+}
+WEAK struct cq_instance *cq_instance_find(struct region *region, uint64_t query_id)
+{
+    return NULL;
 }

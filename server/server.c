@@ -241,6 +241,7 @@ void server_free(struct server *server)
     if (server->listener != NULL)
         net_listener_close(server->listener);
     loop_timer_fini(&server->upkeep);
+    call_free_server(server);
     for (uint32_t i = 0; i < server->worker_count; i++)
         worker_fini(&server->workers[i]);
     registry_free(server);

@@ -100,6 +100,7 @@ struct worker {
     struct call *mail, **mail_end; /* their on_result() runs on this loop */
     bool mail_posted;
     struct loop_task mail_task;
+    struct call_worker *calls; /* what else call.c keeps here */
     struct peer_conn *peer_conns; /* that peers opened to this worker */
     _Atomic uint64_t turned_us;   /* a sign of life: beacons stop when a worker has none for 1 s */
 };

@@ -90,11 +90,13 @@ enum error worker_init(struct worker *worker, struct server *server, uint32_t in
         return ERROR_MEMORY;
     arena_init(&worker->arena, LIMIT_ARENA_BYTES);
     buf_init(&worker->batch);
-    return session_host_init(&worker->host);
+    enum error error = call_worker_init(worker);
+    return error != OK ? error : session_host_init(&worker->host);
 }
 
 void worker_fini(struct worker *worker)
 {
+    call_worker_fini(worker);
     session_host_fini(&worker->host);
     subscription_free_reaped(worker);
     while (worker->sockets != NULL) {
