@@ -105,20 +105,22 @@ void gather_fail(struct gather *gather, const struct call_result *result)
 /* Gives what is complete to the operation, in order. */
 static void take(struct gather *gather)
 {
-    for (struct gather_part *part = gather->next_take; part != NULL && part->is_done;
-         part = part->next) {
+    for (struct gather_part *part = gather->next_take;
+         part != gather->next_start && part->is_done; part = part->next) {
         if (!gather->failed)
             gather->on_part(gather, part);
         call_result_fini(&part->result);
         gather->next_take = part->next;
+        gather->untaken--;
     }
 }
 
 static void start(struct gather *gather)
 {
-    while (gather->next_start != NULL && gather->in_flight < gather->window && !gather->failed) {
+    while (gather->next_start != NULL && gather->untaken < gather->window && !gather->failed) {
         struct gather_part *part = gather->next_start;
         gather->next_start = part->next;
+        gather->untaken++;
         if (part->is_done)
             continue;
         part->result.error = call_start(&part->options);

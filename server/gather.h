@@ -34,13 +34,13 @@ struct gather {
 
     struct arena arena;
     struct gather_part *first, *next_start, *next_take, **end;
-    uint32_t window, in_flight;
+    uint32_t window, untaken, in_flight; /* started and not taken; of these: not answered */
     /* Parts in order, each with its result, which is freed afterwards. */
     void (*on_part)(struct gather *gather, struct gather_part *part);
     void (*on_end)(struct gather *gather); /* once; frees it */
 };
 
-/* `window`: calls that are on their way at a time. NULL without memory. */
+/* `window`: calls whose results are on their way, or wait for earlier ones. NULL without memory. */
 struct gather *gather_new(struct worker *worker, struct region *region, uint32_t window,
                           void (*on_part)(struct gather *gather, struct gather_part *part),
                           void (*on_end)(struct gather *gather));

@@ -207,7 +207,7 @@ static enum error write_elsewhere(struct session *session, struct region *region
     if (operation->type == PB__WRITE_OPERATION__TYPE__REMOVE)
         options.kind = CALL_WRITE_REMOVE;
     if (*gather == NULL) {
-        *gather = op_gather(session, region, OP_WINDOW_KEYS, on_part, on_end);
+        *gather = op_gather(session, region, LIMIT_WRITER_WINDOW, on_part, on_end);
         if (*gather == NULL)
             return ERROR_MEMORY;
         Pb__WriteBatchResponse *response = arena_alloc(&(*gather)->arena, sizeof *response);

@@ -37,7 +37,7 @@ struct kept { /* a record that was sent */
 };
 
 static struct node nodes[NODES];
-static struct kept kept[1024];
+static struct kept kept[4096];
 static uint32_t kept_count, kept_applied;
 static int leader;
 static bool commits_at_once, may_read_here;
@@ -112,7 +112,7 @@ void replica_send_locked(struct bucket *bucket, const struct record *record)
         call_on_commit_locked(bucket);
         return;
     }
-    assert_true(kept_count < 1024);
+    assert_true(kept_count < 4096);
     struct kept *row = &kept[kept_count++];
     uint8_t *at = row->bytes;
     row->record = *record;
@@ -760,6 +760,7 @@ static void without_memory_nothing_is_started(void **state)
     /* At the primary: whatever fails, the origin is told something, and nothing is lost. */
     for (unsigned n = 1; n < 12; n++) {
         uint64_t seq = nodes[0].bucket->last_seq;
+        commits_at_once = false; /* the copy has its memory */
         put(b, "k", (int32_t)n);
         call_fill(&b->other, &b->requests.conn);
         mem_fault_fail_at(n);
@@ -767,10 +768,132 @@ static void without_memory_nothing_is_started(void **state)
         mem_fault_fail_at(0);
         turn();
         advance(5000); /* who was told "busy" asks again */
+        commit();
         uint32_t number = answer(b);
         assert_true(number == 3 || number == 1);
         assert_int_equal(nodes[0].bucket->last_seq, seq + (number == 3));
     }
+    end();
+}
+
+static void operations_over_many_keys_gather_their_answers(void **state)
+{
+    (void)state;
+    enum { KEYS = 1200 }; /* more than are asked for at a time */
+    static Pb__EncodedValue keys[KEYS], values[KEYS];
+    static Pb__Entry entries[KEYS], *entry_list[KEYS];
+    static Pb__EncodedValue *key_list[KEYS];
+    begin();
+    struct node *b = &nodes[1];
+    commits_at_once = false;
+    struct slice region = slice_text("R");
+    for (int32_t i = 0; i < KEYS; i++) {
+        keys[i] = fixture_int(i);
+        values[i] = fixture_int(i * 2);
+        entries[i] = (Pb__Entry)PB__ENTRY__INIT;
+        entries[i].key = &keys[i];
+        entries[i].value = i == 7 ? &keys[0] : &values[i];
+        entry_list[i] = &entries[i];
+        key_list[i] = &keys[i];
+    }
+    Pb__EncodedValue none = fixture_null();
+    entries[7].value = &none; /* cannot be put */
+    Pb__PutAllRequest put_all = PB__PUT_ALL_REQUEST__INIT;
+    put_all.region_name = message_bytes(region);
+    put_all.entry = entry_list;
+    put_all.n_entry = KEYS;
+    ProtobufCMessage *body;
+    fixture_client_send(&b->client, 6, &put_all.base);
+    for (int i = 0; i < 4; i++) {
+        turn();
+        commit();
+    }
+    assert_int_equal(fixture_client_receive(&b->client, &body), 7);
+    assert_int_equal(((Pb__PutAllResponse *)body)->n_failed_keys, 1);
+    assert_int_equal(nodes[0].bucket->table.entry_count, KEYS - 1);
+    Pb__GetAllRequest get_all = PB__GET_ALL_REQUEST__INIT;
+    get_all.region_name = put_all.region_name;
+    get_all.key = key_list;
+    get_all.n_key = KEYS;
+    key_list[3] = &none;
+    fixture_client_send(&b->client, 8, &get_all.base);
+    turn();
+    assert_int_equal(fixture_client_receive(&b->client, &body), 9);
+    const Pb__GetAllResponse *got = (Pb__GetAllResponse *)body;
+    assert_int_equal(got->n_entries, KEYS - 1);
+    assert_int_equal(got->n_failures, 1);
+    for (int32_t i = 0; i < KEYS - 1; i++) {
+        int32_t key = i < 3 ? i : i + 1; /* in the order of the request */
+        assert_int_equal(got->entries[i]->key->int_result, key);
+        if (key != 7)
+            assert_int_equal(got->entries[i]->value->int_result, key * 2);
+    }
+    Pb__RegionClearRequest clear = PB__REGION_CLEAR_REQUEST__INIT;
+    clear.name = put_all.region_name;
+    fixture_client_send(&b->client, 1030, &clear.base);
+    turn();
+    commit();
+    assert_int_equal(fixture_client_receive(&b->client, &body), 1031);
+    assert_int_equal(((Pb__RegionClearResponse *)body)->entries, KEYS - 1);
+    assert_int_equal(nodes[0].bucket->table.entry_count, 0);
+    end();
+}
+
+static void an_idempotent_batch_is_applied_once_from_anywhere(void **state)
+{
+    (void)state;
+    begin();
+    uint8_t id[16] = "0123456789abcde";
+    Pb__EncodedValue key = fixture_string("k"), value = fixture_int(4);
+    Pb__WriteOperation operation = PB__WRITE_OPERATION__INIT, *operations[3];
+    operation.key = &key;
+    operation.value = &value;
+    operations[0] = operations[1] = operations[2] = &operation;
+    Pb__WriteBatchRequest batch = PB__WRITE_BATCH_REQUEST__INIT;
+    batch.region = message_bytes(slice_text("R"));
+    batch.writer_id = (ProtobufCBinaryData){sizeof id, id};
+    batch.sequence = 1;
+    batch.operation = operations;
+    batch.n_operation = 3;
+    ProtobufCMessage *body;
+    for (int round = 0; round < 4; round++) {
+        struct node *node = &nodes[round % 2];
+        fixture_client_send(&node->client, 1016, &batch.base);
+        turn();
+        assert_int_equal(fixture_client_receive(&node->client, &body), 1017);
+        const Pb__WriteBatchResponse *response = (Pb__WriteBatchResponse *)body;
+        assert_int_equal(response->applied, round == 0 ? 3 : 0);
+        assert_int_equal(response->repeated_count, round == 0 ? 0 : 3);
+    }
+    batch.sequence = 1 + LIMIT_WRITER_WINDOW;
+    fixture_client_send(&nodes[1].client, 1016, &batch.base);
+    turn();
+    check_failure(&nodes[1], "above");
+    end();
+}
+
+static void a_select_reads_what_is_elsewhere(void **state)
+{
+    (void)state;
+    begin();
+    struct node *b = &nodes[1];
+    for (int i = 0; i < NODES; i++) {
+        server_fixture_table(&nodes[i].fixture, "T", "R",
+                             "CREATE TABLE T (id INT) WITH "
+                             "('connector'='geode-region','region'='R')");
+        nodes[i].client.fixture = &nodes[i].fixture;
+    }
+    fixture_client_put(&nodes[0].client, "R", "a", "{\"id\":5}");
+    turn();
+    assert_int_equal(answer(&nodes[0]), 3);
+    Pb__SqlExecuteRequest request = PB__SQL_EXECUTE_REQUEST__INIT;
+    request.statement = message_bytes(slice_text("SELECT id FROM T"));
+    fixture_client_send(&b->client, 1012, &request.base);
+    turn();
+    ProtobufCMessage *body;
+    uint32_t number = fixture_client_receive(&b->client, &body);
+    assert_int_equal(number, 1013);
+    assert_int_equal(((Pb__SqlExecuteResponse *)body)->n_row, 1);
     end();
 }
 
@@ -808,6 +931,9 @@ int main(void)
         cmocka_unit_test(a_destroyed_region_ends_its_calls),
         cmocka_unit_test(no_more_than_the_limit_wait),
         cmocka_unit_test(without_memory_nothing_is_started),
+        cmocka_unit_test(operations_over_many_keys_gather_their_answers),
+        cmocka_unit_test(an_idempotent_batch_is_applied_once_from_anywhere),
+        cmocka_unit_test(a_select_reads_what_is_elsewhere),
         cmocka_unit_test(the_stream_of_who_is_gone_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
