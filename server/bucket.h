@@ -44,14 +44,14 @@ struct bucket {
     struct table table;
     struct writers writers;
     struct streams streams;
-    struct replica replica; /* whose it is, and what other copies have */
+    struct replica replica;         /* whose it is, and what other copies have */
     struct call *calls, *last_call; /* the operations that wait, oldest first (call.h) */
     uint32_t call_count;
-    uint64_t next_counter;     /* of this server's own stream of changes, in this generation */
-    uint64_t next_call_id;     /* of attempts to have a call done elsewhere */
-    uint64_t calls_retry_us;   /* what was refused is not asked again before; 0: at any time */
-    uint64_t stream_missed_us; /* since when a stream's origin is in no map; 0: none is */
-    struct image_out *images; /* being cut (image.h) */
+    uint64_t next_counter;       /* of this server's own stream of changes, in this generation */
+    uint64_t next_call_id;       /* of attempts to have a call done elsewhere */
+    uint64_t calls_retry_us;     /* what was refused is not asked again before; 0: at any time */
+    uint64_t stream_missed_us;   /* since when a stream's origin is in no map; 0: none is */
+    struct image_out *images;    /* being cut (image.h) */
     struct cq_bucket *cqs;       /* the continuous queries here, oldest first */
     struct cq_partial *outgoing; /* rows for groups in other buckets, oldest first */
     struct cq_partial **outgoing_end;
@@ -112,7 +112,7 @@ enum error bucket_get(struct bucket *bucket, const struct bucket_key *key, struc
 enum error bucket_entry_count(struct bucket *bucket, struct loop *loop, uint64_t *count,
                               uint64_t *bytes);
 
-/* The seq whose commit an answer waits for that depends on absence, or on many entries. */
+/* Rule R2: an answer that depends on the record `seq` may leave. */
 static inline bool bucket_has_committed(struct bucket *bucket, uint64_t seq)
 {
     return atomic_load_explicit(&bucket->gate.committed, memory_order_relaxed) >= seq;

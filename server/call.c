@@ -355,8 +355,8 @@ static void drop_streams(struct bucket *bucket, uint64_t now_us)
 {
     struct server *server = bucket->region->server;
     struct origins origins = {.server = server};
-    origins.drops_missed = bucket->stream_missed_us != 0 &&
-                           now_us - bucket->stream_missed_us > STREAM_MISSED_US;
+    origins.drops_missed =
+        bucket->stream_missed_us != 0 && now_us - bucket->stream_missed_us > STREAM_MISSED_US;
     streams_each(&bucket->streams, look_at_origin, &origins);
     if (!origins.is_missed)
         bucket->stream_missed_us = 0;

@@ -146,8 +146,8 @@ static const char *advice(const struct call *call)
 static uint64_t last_copy(const struct bucket *bucket)
 {
     const struct replica *replica = &bucket->replica;
-    bool is_elsewhere = replica->in_sync_count == 1 &&
-                        replica->in_sync[0] != bucket->region->server->incarnation;
+    bool is_elsewhere =
+        replica->in_sync_count == 1 && replica->in_sync[0] != bucket->region->server->incarnation;
     return is_elsewhere ? replica->in_sync[0] : 0;
 }
 

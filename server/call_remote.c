@@ -396,8 +396,7 @@ bool call_release_held(struct worker *worker)
         bool is_gone = held->from->conn == NULL;
         held->next = NULL;
         INVARIANT(call_request_unpack(slice_of(held->content, held->len), &request) == OK);
-        if (is_gone ||
-            (!is_holding(calls, held->from) && accept_request(held->from, &request))) {
+        if (is_gone || (!is_holding(calls, held->from) && accept_request(held->from, &request))) {
             held_free(held);
         } else {
             *calls->held_end = held;

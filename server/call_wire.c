@@ -22,8 +22,7 @@ static uint64_t get(struct reader *reader, uint64_t max)
 {
     uint64_t value = 0;
     const uint8_t *end = reader->rest.data + reader->rest.len;
-    const uint8_t *at =
-        reader->failed ? NULL : codec_get_varint(reader->rest.data, end, &value);
+    const uint8_t *at = reader->failed ? NULL : codec_get_varint(reader->rest.data, end, &value);
     if (at == NULL || value > max) {
         reader->failed = true;
         return 0;
@@ -55,9 +54,9 @@ static enum error finish(const struct reader *reader)
 
 bool call_wire_is_stored(struct slice stored)
 {
-    static const uint8_t lengths[] = {[VALUE_INT] = 4,     [VALUE_LONG] = 8,   [VALUE_SHORT] = 2,
-                                      [VALUE_BYTE] = 1,    [VALUE_BOOLEAN] = 1, [VALUE_DOUBLE] = 8,
-                                      [VALUE_FLOAT] = 4,   [VALUE_NULL] = 0};
+    static const uint8_t lengths[] = {
+        [VALUE_INT] = 4,     [VALUE_LONG] = 8,   [VALUE_SHORT] = 2, [VALUE_BYTE] = 1,
+        [VALUE_BOOLEAN] = 1, [VALUE_DOUBLE] = 8, [VALUE_FLOAT] = 4, [VALUE_NULL] = 0};
     if (stored.len == 0 || stored.data[0] == VALUE_NOT_SET || stored.data[0] > VALUE_NULL)
         return false;
     enum value_type type = (enum value_type)stored.data[0];

@@ -17,8 +17,8 @@ struct call_request {
 
 enum call_status {
     CALL_STATUS_DONE = 0,
-    CALL_STATUS_MORE = 1, /* a part of `content`; others follow */
-    CALL_STATUS_MOVED = 2, /* the receiver does not lead the bucket */
+    CALL_STATUS_MORE = 1,     /* a part of `content`; others follow */
+    CALL_STATUS_MOVED = 2,    /* the receiver does not lead the bucket */
     CALL_STATUS_DISORDER = 3, /* one before it is missing */
     CALL_STATUS_BUSY = 4,     /* too many wait */
 };

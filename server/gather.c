@@ -105,8 +105,8 @@ void gather_fail(struct gather *gather, const struct call_result *result)
 /* Gives what is complete to the operation, in order. */
 static void take(struct gather *gather)
 {
-    for (struct gather_part *part = gather->next_take;
-         part != gather->next_start && part->is_done; part = part->next) {
+    for (struct gather_part *part = gather->next_take; part != gather->next_start && part->is_done;
+         part = part->next) {
         if (!gather->failed)
             gather->on_part(gather, part);
         call_result_fini(&part->result);

@@ -1,7 +1,8 @@
 /* An operation over several buckets whose answers come later: starts a call for each, not too many
  * at a time, takes their results in the order in which they were added, and ends when all are in.
  *
- *   gather_new() -> gather_add() ... -> gather_run() -> on_part() ... -> on_end(): reply, gather_free()
+ *   gather_new() -> gather_add() ... -> gather_run() -> on_part() ... -> on_end(): reply,
+ * gather_free()
  *
  * Of one worker's loop. */
 #ifndef VUG_SERVER_GATHER_H
@@ -24,7 +25,7 @@ struct gather_part {
 
 struct gather {
     struct worker *worker;
-    struct region *region; /* a reference */
+    struct region *region;     /* a reference */
     struct session_slot *slot; /* the operation's own affair; NULL if it has none */
     void *arg;
     struct buf reply; /* at the operation's disposal, as is `total` */

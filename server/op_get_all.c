@@ -161,7 +161,8 @@ enum error op_get_all(struct session *session, struct slice body)
     } else if (error == ERROR_ELSEWHERE) {
         error = get_elsewhere(session, region, body);
     } else {
-        uint8_t *at = reply.failed || error != OK ? NULL : session_reply_begin(session, 9, reply.len);
+        uint8_t *at =
+            reply.failed || error != OK ? NULL : session_reply_begin(session, 9, reply.len);
         if (at != NULL) {
             if (reply.len > 0)
                 memcpy(at, reply.data, reply.len);

@@ -31,8 +31,8 @@ enum error op_put(struct session *session, struct slice body)
     else if (ahead->bucket == NULL)
         error = op_locate(session, region, &request->key, &ahead->bucket, &ahead->key);
     if (error == OK)
-        error = bucket_put(ahead->bucket, &ahead->key, value,
-                           loop_wall_ms(op_worker(session)->loop));
+        error =
+            bucket_put(ahead->bucket, &ahead->key, value, loop_wall_ms(op_worker(session)->loop));
     if (error == ERROR_ELSEWHERE)
         return op_call(session, CALL_PUT, ahead->bucket, &ahead->key, value);
     if (error != OK) {

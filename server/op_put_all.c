@@ -23,11 +23,8 @@ static enum error put_elsewhere(struct session *session, struct region *region,
                                 struct bucket *bucket, const struct bucket_key *key,
                                 struct slice value, struct gather **gather)
 {
-    struct call_options options = {.kind = CALL_PUT,
-                                   .bucket = bucket,
-                                   .key = key->stored,
-                                   .value = value,
-                                   .hash = key->hash};
+    struct call_options options = {
+        .kind = CALL_PUT, .bucket = bucket, .key = key->stored, .value = value, .hash = key->hash};
     if (*gather == NULL)
         *gather = op_gather(session, region, OP_WINDOW_KEYS, on_part, on_end);
     return *gather == NULL ? ERROR_MEMORY : gather_add(*gather, &options);

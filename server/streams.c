@@ -85,8 +85,8 @@ enum stream_verdict streams_check(const struct streams *streams, uint64_t origin
         return STREAM_NEW;
     /* Without a result it was answered, or given up: nobody waits for this answer. */
     if (stored != NULL)
-        *result = (struct stream_result){
-            stored->result, slice_of(stored->value, stored->len), stored->seq};
+        *result = (struct stream_result){stored->result, slice_of(stored->value, stored->len),
+                                         stored->seq};
     return STREAM_REPEATED;
 }
 

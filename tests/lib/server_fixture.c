@@ -16,8 +16,8 @@ static void take_map(struct server_fixture *fixture, struct cluster_map *map)
 {
     struct catalog *catalog;
     INVARIANT(cluster_map_seal(map) == OK);
-    INVARIANT(
-        catalog_new(fixture->server.catalog, map, &fixture->server, fixture->server.hash_seed, NULL, &catalog) == OK);
+    INVARIANT(catalog_new(fixture->server.catalog, map, &fixture->server, fixture->server.hash_seed,
+                          NULL, &catalog) == OK);
     for (uint32_t i = 0; i < catalog->region_count; i++)
         region_lead_alone_for_tests(catalog->regions[i]);
     cluster_map_unref(fixture->map);

@@ -25,7 +25,7 @@ struct node {
     struct fixture_client client;
     struct region *region;
     struct bucket *bucket;
-    struct peer other;           /* how it sees the other one */
+    struct peer other;             /* how it sees the other one */
     struct wire requests, answers; /* what it writes on its own link, and on the other's */
     struct peer_conn out, in;
 };
@@ -558,8 +558,8 @@ static void a_broken_link_costs_no_change_and_doubles_none(void **state)
             call_fill(&b->other, &b->requests.conn);
             b->requests.count -= 3;
             for (int i = 0; i < 3; i++)
-                free(b->requests.frames[(b->requests.first + b->requests.count + (uint32_t)i) %
-                                        FRAMES]
+                free(b->requests
+                         .frames[(b->requests.first + b->requests.count + (uint32_t)i) % FRAMES]
                          .content);
             carry_requests(b);
             set_link(1, false);

@@ -29,8 +29,8 @@ static struct call_request request_of(enum call_kind kind)
     if (kind == CALL_PUT || kind == CALL_PUT_IF_ABSENT || kind == CALL_WRITE_PUT)
         request.value = slice_of(stored_value, sizeof stored_value);
     if (kind == CALL_WRITE_PUT || kind == CALL_WRITE_REMOVE)
-        request.mark = (struct writer_mark){
-            .id = "0123456789abcde", .sequence = 8, .completed_through = 6};
+        request.mark =
+            (struct writer_mark){.id = "0123456789abcde", .sequence = 8, .completed_through = 6};
     return request;
 }
 
@@ -151,7 +151,7 @@ static void only_whole_stored_forms_are_taken(void **state)
     static const struct {
         uint8_t type;
         size_t len;
-    } rows[] = {{VALUE_INT, 4},     {VALUE_LONG, 8},  {VALUE_SHORT, 2}, {VALUE_BYTE, 1},
+    } rows[] = {{VALUE_INT, 4},     {VALUE_LONG, 8},   {VALUE_SHORT, 2}, {VALUE_BYTE, 1},
                 {VALUE_BOOLEAN, 1}, {VALUE_DOUBLE, 8}, {VALUE_FLOAT, 4}, {VALUE_NULL, 0}};
     uint8_t bytes[16] = {0};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
