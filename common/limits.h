@@ -42,6 +42,8 @@
 #define LIMIT_GROUPS_PER_BUCKET            (4u * 1024 * 1024) /* operator state of one query */
 #define LIMIT_WRITER_WINDOW                1024u /* unanswered, of one idempotent writer */
 #define LIMIT_WRITERS_PER_BUCKET           10000u
+#define LIMIT_CALLS                        4096u /* that wait in one bucket; held of one peer */
+#define LIMIT_CALL_MS                      10000u /* then a call ends with an error */
 #define LIMIT_WRITER_IDLE_MS               (15u * 60 * 1000) /* of the bucket's record times */
 #define LIMIT_CREDIT_EVENTS_DEFAULT        65536u
 #define LIMIT_CREDIT_BYTES_DEFAULT         (16u * 1024 * 1024)

@@ -1,9 +1,15 @@
 #include "server/bucket.h"
 
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "common/mem.h"
+#include "common/plant.h"
+#include "server/call.h"
 #include "server/cq.h"
+#include "server/cq_image.h"
+#include "server/image.h"
+#include "server/server.h"
 
 enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id,
                        uint32_t generation, uint32_t term)
@@ -15,6 +21,8 @@ enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id
     pthread_mutex_init(&bucket->lock, NULL);
     pthread_mutex_init(&bucket->shuffle, NULL);
     writers_init(&bucket->writers);
+    streams_init(&bucket->streams);
+    replica_init(&bucket->replica);
     arena_init(&bucket->scratch, LIMIT_ARENA_BYTES);
     bucket->region = region;
     bucket->id = id;
@@ -28,7 +36,10 @@ void bucket_fini(struct bucket *bucket)
 {
     if (bucket->region == NULL)
         return;
+    PRE(bucket->calls == NULL);
     cq_bucket_free_all(bucket);
+    replica_fini(bucket);
+    streams_fini(&bucket->streams);
     arena_fini(&bucket->scratch);
     buf_fini(&bucket->encoded);
     writers_fini(&bucket->writers);
@@ -48,11 +59,23 @@ void bucket_unlock(struct bucket *bucket)
     pthread_mutex_unlock(&bucket->lock);
 }
 
+/* ---- Records ---- */
+
+/* An image that is being cut ships what it had not come to yet. */
+static void keep_for_images(struct bucket *bucket, const struct record *record)
+{
+    struct entry *old = table_find(&bucket->table, record->key, record->hash);
+    if (old != NULL)
+        image_before_change_locked(bucket, old);
+}
+
 static enum error apply_put(struct bucket *bucket, const struct record *record)
 {
     struct entry *entry = entry_new(record->key, record->value, record->hash, record->seq);
     if (entry == NULL)
         return ERROR_MEMORY;
+    if (bucket->images != NULL)
+        keep_for_images(bucket, record);
     struct entry *old;
     enum error error = table_put(&bucket->table, entry, &old);
     if (error != OK) {
@@ -64,58 +87,136 @@ static enum error apply_put(struct bucket *bucket, const struct record *record)
     return OK;
 }
 
+static enum error apply_to_queries(struct bucket *bucket, const struct record *record)
+{
+    if (record->instance == NULL) {
+        struct record found = *record;
+        found.instance = cq_instance_find(bucket->region, record->query_id);
+        if (found.instance != NULL)
+            return apply_to_queries(bucket, &found);
+        /* A query that is gone leaves only the numbers of its records. */
+        return record->type == RECORD_CQ_ADD ? ERROR_BUSY : OK;
+    }
+    switch (record->type) {
+    case RECORD_CQ_ADD:
+        return cq_add_locked(bucket, record);
+    case RECORD_CQ_DROP:
+        cq_drop_locked(bucket, record);
+        return OK;
+    case RECORD_PARTIAL:
+        cq_on_partial_locked(bucket, record);
+        return OK;
+    case RECORD_CQ_READY:
+        return cq_on_ready_locked(bucket, record);
+    default:
+        return cq_on_trim_locked(bucket, record);
+    }
+}
+
+static enum error apply(struct bucket *bucket, const struct record *record)
+{
+    switch (record->type) {
+    case RECORD_PUT:
+        return apply_put(bucket, record);
+    case RECORD_REMOVE:
+        if (bucket->images != NULL)
+            keep_for_images(bucket, record);
+        entry_unref(table_remove(&bucket->table, record->key, record->hash));
+        return OK;
+    case RECORD_CLEAR:
+        if (bucket->images != NULL)
+            image_before_clear_locked(bucket);
+        table_clear(&bucket->table);
+        return OK;
+    case RECORD_NOTE:
+        return OK;
+    case RECORD_STREAM_DROP:
+        streams_drop(&bucket->streams, record->origin);
+        return OK;
+    case RECORD_CQ_ADD:
+    case RECORD_CQ_DROP:
+    case RECORD_CQ_READY:
+    case RECORD_PARTIAL:
+    case RECORD_CQ_TRIM:
+        return apply_to_queries(bucket, record);
+    }
+    return ERROR_UNSUPPORTED;
+}
+
+static bool changes_data(enum record_type type)
+{
+    return type <= RECORD_CLEAR || type == RECORD_PARTIAL || type == RECORD_CQ_READY;
+}
+
 enum error bucket_apply_locked(struct bucket *bucket, const struct record *record)
 {
     PRE(record->seq == bucket->last_seq + 1);
+    bool is_of_stream = record->origin != 0 && record->type != RECORD_STREAM_DROP;
     enum error error = OK;
     bool repeated = false;
     if (record->writer != NULL)
         error = writers_check(&bucket->writers, record->writer, record->time_ms, &repeated);
+    if (error == OK && is_of_stream)
+        error = streams_reserve(&bucket->streams, record);
     if (error != OK)
         return error;
     INVARIANT(!repeated);
-    switch (record->type) {
-    case RECORD_PUT:
-        error = apply_put(bucket, record);
-        break;
-    case RECORD_REMOVE:
-        entry_unref(table_remove(&bucket->table, record->key, record->hash));
-        break;
-    case RECORD_CLEAR:
-        table_clear(&bucket->table);
-        break;
-    case RECORD_CQ_ADD:
-        error = cq_add_locked(bucket, record);
-        break;
-    case RECORD_CQ_DROP:
-        cq_drop_locked(bucket, record);
-        break;
-    case RECORD_PARTIAL:
-        cq_on_partial_locked(bucket, record);
-        break;
-    }
+    error = apply(bucket, record);
     if (error != OK)
         return error;
     if (record->writer != NULL)
         writers_note(&bucket->writers, record->writer, record->time_ms);
+    if (is_of_stream)
+        streams_note(&bucket->streams, record);
     bucket->last_seq = record->seq;
-    if (record->type != RECORD_CQ_ADD && record->type != RECORD_CQ_DROP)
+    if (changes_data(record->type))
         bucket->data_seq = record->seq;
     bucket->last_time_ms = record->time_ms;
     return OK;
 }
 
+/* Where another server led before, its times go on with the time elapsed. In the first term there
+ * was none, and the clock need not be read. */
+static uint64_t record_time_locked(struct bucket *bucket, uint64_t wall_ms)
+{
+    uint64_t now_us = 0;
+    if (bucket->replica.led != 1 && bucket->region->server != NULL)
+        now_us = loop_clock_us(bucket->region->server->loop);
+    return replica_record_time_locked(bucket, wall_ms, now_us);
+}
+
 enum error bucket_append_locked(struct bucket *bucket, struct record *record, uint64_t wall_ms)
 {
+    PRE(bucket->replica.role == REPLICA_PRIMARY && bucket->replica.led != 0);
     record->seq = bucket->last_seq + 1;
-    record->time_ms = wall_ms > bucket->last_time_ms ? wall_ms : bucket->last_time_ms;
-    enum error error = bucket_apply_locked(bucket, record);
-    if (error != OK)
-        return error;
-    /* The send set of rule R1 is empty: this server is the only copy, so what is applied is
-     * committed. */
-    atomic_store_explicit(&bucket->gate.committed, bucket->last_seq, memory_order_release);
-    return OK;
+    record->term = bucket->replica.led;
+    record->time_ms = record_time_locked(bucket, wall_ms);
+    if (record->instance != NULL)
+        record->query_id = record->instance->id;
+    enum error error = replica_reserve_locked(bucket, record);
+    if (error == OK)
+        error = bucket_apply_locked(bucket, record);
+    if (error == OK)
+        replica_send_locked(bucket, record);
+    return error;
+}
+
+static void add_entry_hash(void *arg, struct entry *entry)
+{
+    uint64_t *sum = arg;
+    uint64_t lengths[3] = {entry->seq, entry->key_len, entry->value_len};
+    *sum += XXH3_64bits_withSeed(entry->data, (size_t)entry->key_len + entry->value_len,
+                                 XXH3_64bits(lengths, sizeof lengths));
+}
+
+uint64_t bucket_hash_locked(struct bucket *bucket)
+{
+    uint64_t sum = 0;
+    table_each(&bucket->table, add_entry_hash, &sum);
+    uint64_t words[5] = {sum, writers_hash(&bucket->writers, bucket->last_time_ms),
+                         streams_hash(&bucket->streams), cq_image_hash_locked(bucket),
+                         bucket->last_seq};
+    return XXH3_64bits(words, sizeof words);
 }
 
 void bucket_prefetch(struct bucket *bucket, uint64_t hash)
@@ -130,11 +231,35 @@ void bucket_prefetch_entry(struct bucket *bucket, uint64_t hash)
     bucket_unlock(bucket);
 }
 
-/* The answer to a change waits for the change itself; one that depends on absence waits for all
- * there is. */
-static struct session_wait wait_locked(struct bucket *bucket, uint64_t seq)
+/* ---- Operations that are answered at once ---- */
+
+/* Nothing would have to wait for the answer to a change: this server is alone. */
+static bool may_change_locked(const struct bucket *bucket)
 {
-    return (struct session_wait){.gate = &bucket->gate, .seq = seq};
+    return replica_is_alone(&bucket->replica) && bucket->calls == NULL &&
+           replica_may_write_locked(bucket);
+}
+
+/* Calls that were applied are in the table, and what they changed waits by itself. Others are ahead
+ * of this read on its connection, perhaps. */
+static bool may_read_locked(const struct bucket *bucket, struct loop *loop)
+{
+    if (bucket->calls != NULL && bucket->last_call->state != CALL_APPLIED)
+        return false;
+    if (replica_is_alone(&bucket->replica))
+        return true;
+    return replica_may_read_locked(bucket, PLANTED(PLANT_CLOCK_BEFORE_READ) ? loop_now_us(loop)
+                                                                            : loop_clock_us(loop));
+}
+
+/* Rules R2 and R5. */
+static bool is_settled_locked(struct bucket *bucket, const struct entry *entry)
+{
+    if (entry == NULL && PLANTED(PLANT_READ_IGNORES_REMOVAL))
+        return true;
+    if (bucket->replica.role == REPLICA_COPY && PLANTED(PLANT_COPY_READS_UNCOMMITTED))
+        return true;
+    return bucket_has_committed(bucket, entry != NULL ? entry->seq : bucket->last_seq);
 }
 
 /* Unlocks, then carries the rows of this change to the buckets of their groups, before the change
@@ -147,98 +272,112 @@ static void unlock_and_shuffle(struct bucket *bucket, uint64_t wall_ms)
         cq_shuffle(bucket, wall_ms);
 }
 
-static enum error append_and_unlock(struct bucket *bucket, struct record *record, uint64_t wall_ms,
-                                    struct session_wait *wait)
+static enum error append_and_unlock(struct bucket *bucket, struct record *record, uint64_t wall_ms)
 {
     enum error error = bucket_append_locked(bucket, record, wall_ms);
-    *wait = wait_locked(bucket, bucket->last_seq);
     unlock_and_shuffle(bucket, wall_ms);
     return error;
 }
 
-enum error bucket_put(struct bucket *bucket, const struct bucket_key *key, struct slice value,
-                      uint64_t wall_ms, struct session_wait *wait)
+static enum error unlock_with(struct bucket *bucket, enum error error)
 {
+    bucket_unlock(bucket);
+    return error;
+}
+
+enum error bucket_put(struct bucket *bucket, const struct bucket_key *key, struct slice value,
+                      uint64_t wall_ms)
+{
+    bucket_lock(bucket);
+    if (!may_change_locked(bucket))
+        return unlock_with(bucket, ERROR_ELSEWHERE);
     struct record record = {
         .type = RECORD_PUT, .key = key->stored, .value = value, .hash = key->hash};
-    bucket_lock(bucket);
-    return append_and_unlock(bucket, &record, wall_ms, wait);
+    return append_and_unlock(bucket, &record, wall_ms);
 }
 
 enum error bucket_put_if_absent(struct bucket *bucket, const struct bucket_key *key,
-                                struct slice value, uint64_t wall_ms, struct entry **present,
-                                struct session_wait *wait)
+                                struct slice value, uint64_t wall_ms, struct entry **present)
 {
+    *present = NULL;
+    bucket_lock(bucket);
+    if (!may_change_locked(bucket))
+        return unlock_with(bucket, ERROR_ELSEWHERE);
+    struct entry *entry = table_find(&bucket->table, key->stored, key->hash);
+    if (entry != NULL) {
+        *present = entry_ref(entry);
+        return unlock_with(bucket, OK);
+    }
     struct record record = {
         .type = RECORD_PUT, .key = key->stored, .value = value, .hash = key->hash};
-    bucket_lock(bucket);
-    struct entry *entry = table_find(&bucket->table, key->stored, key->hash);
-    *present = entry == NULL ? NULL : entry_ref(entry);
-    if (entry == NULL)
-        return append_and_unlock(bucket, &record, wall_ms, wait);
-    *wait = wait_locked(bucket, bucket->last_seq);
-    bucket_unlock(bucket);
-    return OK;
+    return append_and_unlock(bucket, &record, wall_ms);
 }
 
-enum error bucket_remove(struct bucket *bucket, const struct bucket_key *key, uint64_t wall_ms,
-                         struct session_wait *wait)
+enum error bucket_remove(struct bucket *bucket, const struct bucket_key *key, uint64_t wall_ms)
 {
+    bucket_lock(bucket);
+    if (!may_change_locked(bucket))
+        return unlock_with(bucket, ERROR_ELSEWHERE);
+    if (table_find(&bucket->table, key->stored, key->hash) == NULL)
+        return unlock_with(bucket, OK);
     struct record record = {.type = RECORD_REMOVE, .key = key->stored, .hash = key->hash};
-    bucket_lock(bucket);
-    if (table_find(&bucket->table, key->stored, key->hash) != NULL)
-        return append_and_unlock(bucket, &record, wall_ms, wait);
-    *wait = wait_locked(bucket, bucket->last_seq);
-    bucket_unlock(bucket);
-    return OK;
+    return append_and_unlock(bucket, &record, wall_ms);
 }
 
-struct entry *bucket_get(struct bucket *bucket, const struct bucket_key *key,
-                         struct session_wait *wait)
+enum error bucket_clear(struct bucket *bucket, uint64_t wall_ms)
 {
     bucket_lock(bucket);
-    struct entry *entry = table_find(&bucket->table, key->stored, key->hash);
-    if (entry != NULL)
-        entry_ref(entry);
-    *wait = wait_locked(bucket, entry != NULL ? entry->seq : bucket->last_seq);
-    bucket_unlock(bucket);
-    return entry;
-}
-
-enum error bucket_clear(struct bucket *bucket, uint64_t wall_ms, struct session_wait *wait)
-{
+    if (!may_change_locked(bucket))
+        return unlock_with(bucket, ERROR_ELSEWHERE);
     struct record record = {.type = RECORD_CLEAR};
-    bucket_lock(bucket);
-    return append_and_unlock(bucket, &record, wall_ms, wait);
+    return append_and_unlock(bucket, &record, wall_ms);
 }
 
 enum error bucket_write(struct bucket *bucket, const struct bucket_key *key, bool remove,
                         struct slice value, const struct writer_mark *mark, uint64_t wall_ms,
-                        bool *repeated, struct session_wait *wait)
+                        bool *repeated)
 {
+    *repeated = false;
+    bucket_lock(bucket);
+    if (!may_change_locked(bucket))
+        return unlock_with(bucket, ERROR_ELSEWHERE);
+    uint64_t time_ms = wall_ms > bucket->last_time_ms ? wall_ms : bucket->last_time_ms;
+    enum error error = writers_check(&bucket->writers, mark, time_ms, repeated);
+    if (error != OK || *repeated)
+        return unlock_with(bucket, error);
     struct record record = {.type = remove ? RECORD_REMOVE : RECORD_PUT,
                             .key = key->stored,
                             .value = value,
                             .hash = key->hash,
                             .writer = mark};
-    bucket_lock(bucket);
-    uint64_t time_ms = wall_ms > bucket->last_time_ms ? wall_ms : bucket->last_time_ms;
-    enum error error = writers_check(&bucket->writers, mark, time_ms, repeated);
-    if (error == OK && !*repeated)
-        return append_and_unlock(bucket, &record, wall_ms, wait);
-    *wait = wait_locked(bucket, bucket->last_seq);
-    bucket_unlock(bucket);
-    return error;
+    return append_and_unlock(bucket, &record, wall_ms);
 }
 
-uint64_t bucket_entry_count(struct bucket *bucket, uint64_t *bytes, struct session_wait *wait)
+enum error bucket_get(struct bucket *bucket, const struct bucket_key *key, struct loop *loop,
+                      struct entry **entry)
 {
+    *entry = NULL;
     bucket_lock(bucket);
-    uint64_t count = bucket->table.entry_count;
+    if (!may_read_locked(bucket, loop))
+        return unlock_with(bucket, ERROR_ELSEWHERE);
+    struct entry *found = table_find(&bucket->table, key->stored, key->hash);
+    if (!is_settled_locked(bucket, found))
+        return unlock_with(bucket, ERROR_ELSEWHERE);
+    if (found != NULL)
+        *entry = entry_ref(found);
+    return unlock_with(bucket, OK);
+}
+
+enum error bucket_entry_count(struct bucket *bucket, struct loop *loop, uint64_t *count,
+                              uint64_t *bytes)
+{
+    *count = *bytes = 0;
+    bucket_lock(bucket);
+    if (!may_read_locked(bucket, loop) || !is_settled_locked(bucket, NULL))
+        return unlock_with(bucket, ERROR_ELSEWHERE);
+    *count = bucket->table.entry_count;
     *bytes = bucket->table.bytes;
-    *wait = wait_locked(bucket, bucket->last_seq);
-    bucket_unlock(bucket);
-    return count;
+    return unlock_with(bucket, OK);
 }
 
 struct collection {

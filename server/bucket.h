@@ -4,7 +4,10 @@
  * and nothing else: a redundant copy applies the very same records in the same order.
  *
  *   bucket_put() -> lock -> record -> apply: writers, table, continuous queries -> unlock -> answer
- * waits for {gate, seq}
+ *
+ * The operations here answer at once or not at all: ERROR_ELSEWHERE means that the answer has to
+ * wait, for copies or for another server, and that nothing was changed; the caller then makes it a
+ * call (call.h).
  *
  * Lock order, whole: shuffle > bucket > instance > (mailbox of a loop). Never two buckets. Under a
  * bucket's lock no I/O, no log line, no callback into a session. */
@@ -24,6 +27,8 @@
 struct region;
 struct cq_bucket;
 struct cq_instance;
+struct call;
+struct loop;
 
 struct bucket {
     pthread_mutex_t lock;
@@ -39,12 +44,14 @@ struct bucket {
     struct table table;
     struct writers writers;
     struct streams streams;
-    struct replica replica; /* whose it is, and what other copies have */
-    struct call *calls;     /* the operations that wait, oldest first (call.h) */
-    struct call **calls_end;
+    struct replica replica;         /* whose it is, and what other copies have */
+    struct call *calls, *last_call; /* the operations that wait, oldest first (call.h) */
     uint32_t call_count;
-    uint64_t next_counter; /* of this server's own stream of changes */
-    struct image_out *images; /* being cut (image.h) */
+    uint64_t next_counter;       /* of this server's own stream of changes, in this generation */
+    uint64_t next_call_id;       /* of attempts to have a call done elsewhere */
+    uint64_t calls_retry_us;     /* what was refused is not asked again before; 0: at any time */
+    uint64_t stream_missed_us;   /* since when a stream's origin is in no map; 0: none is */
+    struct image_out *images;    /* being cut (image.h) */
     struct cq_bucket *cqs;       /* the continuous queries here, oldest first */
     struct cq_partial *outgoing; /* rows for groups in other buckets, oldest first */
     struct cq_partial **outgoing_end;
@@ -60,12 +67,13 @@ void bucket_fini(struct bucket *bucket);
 void bucket_lock(struct bucket *bucket);
 void bucket_unlock(struct bucket *bucket);
 
-/* Gives the record its number and time and applies it: all of it, or nothing and an error
- * (ERROR_MEMORY). `wall_ms` is the loop's. */
+/* Gives the record its number, term and time, applies it and has it sent to the copies: all of it,
+ * or nothing and an error (ERROR_MEMORY; those of writers_check()). This server leads. `wall_ms` is
+ * the loop's. */
 enum error bucket_append_locked(struct bucket *bucket, struct record *record, uint64_t wall_ms);
 
 /* Applies a record that has its number: on the primary from bucket_append_locked(), on a copy as it
- * arrives. */
+ * arrives. ERROR_BUSY: a continuous query begins that this server does not know yet. */
 enum error bucket_apply_locked(struct bucket *bucket, const struct record *record);
 
 /* What an operation needs of the key: its stored form and its hash. */
@@ -79,28 +87,39 @@ struct bucket_key {
 void bucket_prefetch(struct bucket *bucket, uint64_t hash);
 void bucket_prefetch_entry(struct bucket *bucket, uint64_t hash);
 
-/* The operations. Each takes the lock; *wait is what its answer waits for (rule R2). */
+/* ---- The operations, where they can be answered at once: else ERROR_ELSEWHERE ---- */
+
+/* Changes: this server leads, alone, and no call waits. */
 enum error bucket_put(struct bucket *bucket, const struct bucket_key *key, struct slice value,
-                      uint64_t wall_ms, struct session_wait *wait);
+                      uint64_t wall_ms);
 /* *present: the entry that was there (a reference for the caller) and nothing changed; NULL:
  * stored. */
 enum error bucket_put_if_absent(struct bucket *bucket, const struct bucket_key *key,
-                                struct slice value, uint64_t wall_ms, struct entry **present,
-                                struct session_wait *wait);
-enum error bucket_remove(struct bucket *bucket, const struct bucket_key *key, uint64_t wall_ms,
-                         struct session_wait *wait);
-/* A reference for the caller, or NULL if absent. */
-struct entry *bucket_get(struct bucket *bucket, const struct bucket_key *key,
-                         struct session_wait *wait);
-enum error bucket_clear(struct bucket *bucket, uint64_t wall_ms, struct session_wait *wait);
-
+                                struct slice value, uint64_t wall_ms, struct entry **present);
+enum error bucket_remove(struct bucket *bucket, const struct bucket_key *key, uint64_t wall_ms);
+enum error bucket_clear(struct bucket *bucket, uint64_t wall_ms);
 /* One operation of an idempotent writer: `value` empty removes. *repeated: it was applied before.
  * Errors as writers_check(). */
 enum error bucket_write(struct bucket *bucket, const struct bucket_key *key, bool remove,
                         struct slice value, const struct writer_mark *mark, uint64_t wall_ms,
-                        bool *repeated, struct session_wait *wait);
+                        bool *repeated);
 
-uint64_t bucket_entry_count(struct bucket *bucket, uint64_t *bytes, struct session_wait *wait);
+/* Reads: rules R4 and R5 allow it, what they depend on is committed (R2), and no change waits that
+ * has not been applied here. `loop` is for the clock. */
+/* *entry: a reference for the caller, or NULL if absent. */
+enum error bucket_get(struct bucket *bucket, const struct bucket_key *key, struct loop *loop,
+                      struct entry **entry);
+enum error bucket_entry_count(struct bucket *bucket, struct loop *loop, uint64_t *count,
+                              uint64_t *bytes);
+
+/* Rule R2: an answer that depends on the record `seq` may leave. */
+static inline bool bucket_has_committed(struct bucket *bucket, uint64_t seq)
+{
+    return atomic_load_explicit(&bucket->gate.committed, memory_order_relaxed) >= seq;
+}
+
+/* Equal for buckets of equal contents at equal seq: entries, writers, streams, queries. */
+uint64_t bucket_hash_locked(struct bucket *bucket);
 
 /* References to all entries, ordered by the seq of their record: arrival order. The array is the
  * caller's, entries and all (bucket_entries_free()). ERROR_MEMORY. */

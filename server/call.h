@@ -2,9 +2,10 @@
  * copies that have to acknowledge (rule R2), because another server leads it (R7), or because
  * nobody does at the moment.
  *
- *   call_start() -> [the bucket's FIFO] -> executed here, done at `committed` >= wait_seq -----.
- *                        ^   `-> sent to the primary's server, whose answer ends it -----------+-> on_result()
- *                        `-- the primary changed, the link broke: again, in order                  on the worker's loop
+ *   call_start() -> the bucket's FIFO
+ *     -> executed here, done at `committed` >= wait_seq ----------.
+ *     -> sent to the primary's server, whose answer ends it ------+-> on_result(), worker's loop
+ *     (the primary changed, the link broke: again, in order)
  *
  * Calls of one bucket keep their order. Changes among them are an origin stream: numbered by this
  * server, applied at most once whoever leads, in the order of their numbers. A call that another
@@ -22,7 +23,7 @@ enum call_kind {
     CALL_PUT = 2,
     CALL_PUT_IF_ABSENT = 3,
     CALL_REMOVE = 4,
-    CALL_WRITE_PUT = 5,    /* of an idempotent writer */
+    CALL_WRITE_PUT = 5, /* of an idempotent writer */
     CALL_WRITE_REMOVE = 6,
     CALL_CLEAR = 7,
     CALL_COUNT = 8,   /* entries and bytes */
@@ -35,44 +36,52 @@ static inline bool call_changes(enum call_kind kind)
 }
 
 enum call_state {
-    CALL_QUEUED,   /* nobody has it */
-    CALL_SENT,     /* the primary's server has it */
-    CALL_APPLIED,  /* executed here: waits for `committed` */
+    CALL_QUEUED,  /* nobody has it */
+    CALL_SENT,    /* the primary's server has it */
+    CALL_APPLIED, /* executed here: waits for `committed` */
     CALL_DONE,
 };
 
-/* What became of it. `failure` is for what clients are told as an error; error is OK then. */
+/* What became of it. `failure`, beside an error, is what clients are told of it. */
 struct call_result {
-    enum error error; /* OK; ERROR_TIMEOUT, ERROR_IN_DOUBT, ERROR_LIMIT, ERROR_BUSY, ERROR_MEMORY ... */
+    enum error error; /* OK, TIMEOUT, IN_DOUBT, NOT_FOUND, LIMIT, BUSY, MEMORY, CLOSED ... */
     enum record_result result;
     struct entry *entry; /* GET: found; PUT_IF_ABSENT: was there. Of the call; NULL: absent */
     uint64_t count, bytes;
-    struct buf content;  /* KEYS, ENTRIES */
+    struct buf content;      /* KEYS, ENTRIES */
     struct failure *failure; /* heap; NULL: none */
 };
 
 struct call {
-    struct call *next;      /* in its bucket's FIFO */
-    struct call *next_mail; /* in a worker's or a peer's mailbox */
+    struct call *next, *prev; /* in its bucket's FIFO; NULL when it is done */
+    struct call *next_mail;   /* in the mailbox of the peer that it is sent to */
+    struct call *next_done;   /* in the mailbox of its worker */
+    struct call *next_retry;  /* in its worker's list of what is tried again */
+    struct peer *mailbox; /* a reference; whose mailbox it is in. Guarded by the bucket's lock */
     _Atomic uint32_t refs;
     enum call_kind kind;
     enum call_state state;
     struct bucket *bucket;
-    struct region *region; /* a reference */
-    struct worker *worker; /* on whose loop on_result() runs */
+    struct region *region;                           /* a reference */
+    struct worker *worker;                           /* on whose loop on_result() runs */
     void (*on_result)(struct call *call, void *arg); /* once; call->result may be taken from */
     void *arg;
     struct slice key, value; /* stored forms, of the call */
     uint64_t hash;
     struct writer_mark mark;
-    uint64_t wait_seq;  /* APPLIED */
-    uint64_t origin, counter, after, answered_through; /* of a change */
-    uint32_t generation; /* in which its counter was given */
+    uint64_t wait_seq;                                 /* APPLIED */
+    uint64_t origin, counter, after, answered_through; /* of a change; counter 0: none given yet */
+    uint32_t generation;  /* in which its counter was given, or it was sent */
+    bool is_attempted;    /* it may have happened: it was sent, or applied, once */
+    bool was_attempted;   /* ... before the attempt that is on its way */
     uint64_t deadline_us; /* then it ends with an error that names bucket and server */
     /* Of a call that another server sent: where the answer goes. */
     struct peer_conn *from; /* a reference */
     uint64_t remote_id;
+    bool is_refused; /* its answer is MOVED or DISORDER: ask again */
+    bool is_disorder;
     uint64_t sent_to; /* incarnation, SENT */
+    uint64_t sent_id; /* of this attempt: what an earlier one answers is not looked at */
     struct call_result result;
 };
 
@@ -94,9 +103,20 @@ enum error call_start(const struct call_options *options);
 struct call *call_ref(struct call *call);
 void call_unref(struct call *call);
 
+void call_result_fini(struct call_result *result);
+/* Takes the next pair off the content of an ENTRIES result; key and value are stored forms.
+ * ERROR_MALFORMED. */
+enum error call_next_entry(struct slice *rest, uint64_t *seq, struct slice *key,
+                           struct slice *value);
+
+/* What a worker keeps for calls: its mailbox, what is tried again, what peers sent under a newer
+ * map. In worker_init(), and before the sessions of worker_fini() end. ERROR_MEMORY. */
+enum error call_worker_init(struct worker *worker);
+void call_worker_fini(struct worker *worker);
+
 /* ---- From replica.c, with the bucket's lock ---- */
 void call_on_commit_locked(struct bucket *bucket); /* `committed` moved */
-void call_on_role_locked(struct bucket *bucket);   /* the map, a lease or a bound moved: look again */
+void call_on_role_locked(struct bucket *bucket); /* the map, a lease or a bound moved: look again */
 /* The generation is over: changes that were unanswered are in doubt. */
 void call_on_generation_locked(struct bucket *bucket);
 /* The region is destroyed: all end with "region not found". */
@@ -113,5 +133,7 @@ void call_tick(struct bucket *bucket, uint64_t now_us);
 
 /* The server ends: what waits ends with ERROR_CLOSED. */
 void call_free_all(struct bucket *bucket);
+/* The same for every bucket of the server's catalog: before its workers end. */
+void call_free_server(struct server *server);
 
 #endif

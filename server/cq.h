@@ -129,10 +129,15 @@ enum error cq_add_locked(struct bucket *bucket, const struct record *record);
 void cq_drop_locked(struct bucket *bucket, const struct record *record);
 void cq_on_put_locked(struct bucket *bucket, const struct record *record, struct entry *entry);
 void cq_on_partial_locked(struct bucket *bucket, const struct record *record);
+enum error cq_on_ready_locked(struct bucket *bucket, const struct record *record);
+enum error cq_on_trim_locked(struct bucket *bucket, const struct record *record);
 void cq_bucket_free_all(struct bucket *bucket);
 
 /* `committed` of the bucket moved: wakes subscribers. Bucket's lock held: only posts. */
 void cq_on_commit_locked(struct bucket *bucket);
+/* The server's own object for a query of the map; borrowed; NULL if it knows none. Under a bucket's
+ * lock. */
+struct cq_instance *cq_instance_find(struct region *region, uint64_t query_id);
 
 /* Drops what waits. */
 void cq_clear_inputs_locked(struct cq_bucket *cqb);

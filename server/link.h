@@ -37,7 +37,7 @@ struct link_load { /* what a beacon tells of the member */
 struct link_seal {
     uint64_t deposed;
     bool gone; /* the locator has proof */
-    uint32_t region_id, bucket, generation, term;
+    uint32_t region_id, bucket, generation, set_version, term;
 };
 
 /* What a locator wants of one bucket that this server leads. */

@@ -84,6 +84,7 @@ static enum error seal_one(struct link *link, const Pb__PeerSeal *from, size_t i
                              .region_id = place->region_id,
                              .bucket = place->bucket,
                              .generation = place->generation,
+                             .set_version = place->set_version,
                              .term = place->term};
     struct seal_answer answer = {.verdict = SEAL_REFUSED};
     /* Room for the answer first: a seal that nobody hears of helps nobody. */

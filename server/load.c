@@ -4,7 +4,7 @@
 
 #include "common/mem.h"
 #include "protocol/message.h"
-#include "server/server.h"
+#include "server/ops.h"
 
 #define LOAD_FRESH_US 200000
 
@@ -32,14 +32,25 @@ static void measure_links(struct server *server, struct server_load *load)
     load->total.linked_count = at;
 }
 
-static uint64_t moving_to(struct bucket *bucket)
+/* A region's load is that of the buckets led here; the server's own is all that it holds. */
+static void measure_bucket(struct bucket *bucket, struct link_load *total,
+                           struct link_region_load *region)
 {
-    uint64_t moving = 0;
     bucket_lock(bucket);
+    bool leads = bucket->replica.role == REPLICA_PRIMARY;
+    bool holds = bucket->replica.role != REPLICA_NONE;
+    uint64_t moving = 0;
     for (uint32_t i = 0; i < bucket->replica.copy_count; i++)
         moving += bucket->replica.copies[i]->state != COPY_IN_SYNC;
+    uint64_t entries = bucket->table.entry_count, bytes = bucket->table.bytes;
     bucket_unlock(bucket);
-    return moving;
+    region->entries += leads ? entries : 0;
+    region->bytes += leads ? bytes : 0;
+    total->entries += entries;
+    total->bytes += bytes;
+    total->primaries += leads;
+    total->buckets += holds;
+    total->moving += moving;
 }
 
 static void measure(struct server *server, struct server_load *load)
@@ -62,17 +73,8 @@ static void measure(struct server *server, struct server_load *load)
     for (uint32_t i = 0; i < catalog->region_count; i++) {
         struct region *region = catalog->regions[i];
         regions[i] = (struct link_region_load){.region_id = region->id};
-        for (uint32_t b = 0; b < region->bucket_count; b++) {
-            uint64_t bytes;
-            struct session_wait wait;
-            regions[i].entries += bucket_entry_count(&region->buckets[b], &bytes, &wait);
-            regions[i].bytes += bytes;
-            load->total.moving += moving_to(&region->buckets[b]);
-        }
-        load->total.entries += regions[i].entries;
-        load->total.bytes += regions[i].bytes;
-        load->total.primaries += region->bucket_count;
-        load->total.buckets += region->bucket_count;
+        for (uint32_t b = 0; b < region->bucket_count; b++)
+            measure_bucket(&region->buckets[b], &load->total, &regions[i]);
     }
     load->total.regions = regions;
     load->total.region_count = catalog->region_count;
@@ -104,6 +106,75 @@ void server_load_free(struct server *server)
     server->load = NULL;
 }
 
+/* ---- A region is cleared for a locator ---- */
+
+/* main loop -> worker: a gather over all buckets -> main loop: the answer */
+struct clear_job {
+    struct server *server;
+    struct region *region; /* a reference */
+    uint64_t id, entries;
+    bool failed;
+    struct failure failure;
+    struct loop_task task;
+};
+
+static void on_clear_done(void *arg)
+{
+    struct clear_job *job = arg;
+    Pb__RegionClearResponse response = PB__REGION_CLEAR_RESPONSE__INIT;
+    uint8_t packed[16];
+    response.entries = job->entries;
+    size_t len = protobuf_c_message_pack(&response.base, packed);
+    if (job->server->link != NULL)
+        link_answer(job->server->link, job->id, job->failed ? &job->failure : NULL, 1031,
+                    slice_of(packed, job->failed ? 0 : len));
+    region_unref(job->region);
+    mem_free(job);
+}
+
+static void end_clear(struct clear_job *job, const struct failure *failure)
+{
+    job->failed = failure != NULL;
+    if (failure != NULL)
+        job->failure = *failure;
+    job->task.on_run = on_clear_done;
+    loop_post(job->server->loop, &job->task);
+}
+
+static void on_part(struct gather *gather, struct gather_part *part)
+{
+    if (part->result.error != OK)
+        gather_fail(gather, &part->result);
+    if (part->options.kind == CALL_COUNT)
+        gather->total += part->result.count;
+}
+
+static void on_end(struct gather *gather)
+{
+    struct clear_job *job = gather->arg;
+    job->entries = gather->total;
+    end_clear(job, gather->failed ? &gather->failure : NULL);
+    gather_free(gather);
+}
+
+static void on_clear_start(void *arg)
+{
+    struct clear_job *job = arg;
+    struct failure failure;
+    struct gather *gather =
+        gather_new(&job->server->workers[0], job->region, OP_WINDOW_KEYS, on_part, on_end);
+    enum error error = gather == NULL ? ERROR_MEMORY : op_clear_add(gather);
+    if (error == OK) {
+        gather->arg = job;
+        gather_run(gather);
+        return;
+    }
+    if (gather != NULL)
+        gather_free(gather);
+    failure_of_error(&failure, error);
+    end_clear(job, &failure);
+}
+
 void server_on_call(void *arg, uint64_t id, uint32_t number, struct slice body)
 {
     struct server *server = arg;
@@ -122,17 +193,16 @@ void server_on_call(void *arg, uint64_t id, uint32_t number, struct slice body)
     } else {
         failure_of_error(&failure, error);
     }
-    Pb__RegionClearResponse response = PB__REGION_CLEAR_RESPONSE__INIT;
-    uint64_t wall_ms = loop_wall_ms(server->loop);
-    for (uint32_t i = 0; region != NULL && i < region->bucket_count; i++) {
-        uint64_t bytes;
-        struct session_wait wait;
-        response.entries += bucket_entry_count(&region->buckets[i], &bytes, &wait);
-        INVARIANT(bucket_clear(&region->buckets[i], wall_ms, &wait) == OK);
+    struct clear_job *job = region == NULL ? NULL : mem_zalloc(sizeof *job);
+    if (region != NULL && job == NULL)
+        failure_of_error(&failure, ERROR_MEMORY);
+    if (job == NULL) {
+        link_answer(server->link, id, &failure, 1031, slice_of(NULL, 0));
+    } else {
+        *job = (struct clear_job){.server = server, .region = region_ref(region), .id = id};
+        job->task = (struct loop_task){.on_run = on_clear_start, .arg = job};
+        loop_post(server->workers[0].loop, &job->task);
     }
-    uint8_t packed[16];
-    size_t len = region == NULL ? 0 : protobuf_c_message_pack(&response.base, packed);
-    link_answer(server->link, id, region == NULL ? &failure : NULL, 1031, slice_of(packed, len));
     arena_fini(&arena);
 }
 

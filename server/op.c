@@ -123,6 +123,12 @@ void op_failure_of_put(enum error error, struct failure *failure)
     else if (error == ERROR_LIMIT)
         failure_set(failure, FAILURE_INVALID_REQUEST,
                     "The key has more than %u bytes, the limit of a key.", LIMIT_KEY_BYTES);
+    else if (error == ERROR_BUSY)
+        failure_set(
+            failure, FAILURE_SERVER_ERROR,
+            "%u operations wait for an answer in the bucket of this key, the limit; nothing "
+            "was changed. Wait for answers, then try again.",
+            LIMIT_CALLS);
     else
         failure_of_error(failure, error);
 }

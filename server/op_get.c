@@ -5,7 +5,6 @@
 enum error op_get(struct session *session, struct slice body)
 {
     struct failure failure UNINITIALIZED;
-    struct session_wait wait;
     struct ahead *ahead = ahead_take(session, body, false);
     struct value *key = &ahead->request.key;
     if (ahead->error != OK)
@@ -22,12 +21,15 @@ enum error op_get(struct session *session, struct slice body)
     enum error error = OK;
     if (ahead->bucket == NULL)
         error = op_locate(session, region, key, &ahead->bucket, &ahead->key);
+    struct entry *entry = NULL;
+    if (error == OK)
+        error = bucket_get(ahead->bucket, &ahead->key, op_worker(session)->loop, &entry);
+    if (error == ERROR_ELSEWHERE)
+        return op_call(session, CALL_GET, ahead->bucket, &ahead->key, slice_of(NULL, 0));
     if (error != OK) {
         op_failure_of_put(error, &failure);
         return session_fail(session, &failure, SESSION_NO_WAIT);
     }
-
-    struct entry *entry = bucket_get(ahead->bucket, &ahead->key, &wait);
     struct value value = {.type = VALUE_NULL};
     if (entry != NULL)
         value = value_load(entry_value(entry));
@@ -35,7 +37,7 @@ enum error op_get(struct session *session, struct slice body)
     uint8_t *at = session_reply_begin(session, 5, codec_bytes_field_size(1, len));
     if (at != NULL) {
         value_encode(&value, codec_put_bytes_header(at, 1, len));
-        session_reply_end(session, wait);
+        session_reply_end(session, SESSION_NO_WAIT);
     }
     entry_unref(entry);
     return at == NULL ? ERROR_MEMORY : OK;

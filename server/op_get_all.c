@@ -24,28 +24,111 @@ static void add_failure(struct buf *reply, const struct value *key, struct failu
     op_add_keyed_error(reply, REPLY_FAILURE, key, failure);
 }
 
+/* What can be answered at once. ERROR_ELSEWHERE: not all of it can. */
 static enum error get_one(struct session *session, struct region *region, const struct value *key,
                           struct buf *reply)
 {
     struct bucket *bucket;
     struct bucket_key stored;
-    struct session_wait wait;
     struct failure failure;
+    struct entry *entry = NULL;
     enum error error = op_locate(session, region, key, &bucket, &stored);
     if (error == ERROR_LIMIT) {
         op_failure_of_put(error, &failure);
         add_failure(reply, key, &failure);
         return OK;
     }
+    if (error == OK)
+        error = bucket_get(bucket, &stored, op_worker(session)->loop, &entry);
     if (error != OK)
         return error;
-    struct entry *entry = bucket_get(bucket, &stored, &wait);
     struct value value = {.type = VALUE_NULL};
     if (entry != NULL)
         value = value_load(entry_value(entry));
     add_entry(reply, key, &value);
     entry_unref(entry);
-    return session_await(session, wait);
+    return OK;
+}
+
+/* Why the key cannot be asked for at all. */
+static bool check_key(const struct region *region, struct value *key, struct failure *failure)
+{
+    if (key->type == VALUE_NULL) {
+        failure_set(failure, FAILURE_SERVER_ERROR, "%s", FAILURE_JAVA_NULL_KEY);
+        return false;
+    }
+    return op_check_value(key, failure) && op_check_key_constraint(region, key, failure);
+}
+
+static void fail_too_large(struct failure *failure)
+{
+    failure_set(failure, FAILURE_INVALID_REQUEST,
+                "The values of these keys are more than %u MiB together. Ask for fewer keys at "
+                "once.",
+                LIMIT_MESSAGE_BYTES >> 20);
+}
+
+/* ---- Elsewhere ---- */
+
+static void on_part(struct gather *gather, struct gather_part *part)
+{
+    struct call_result *result = &part->result;
+    if (part->options.bucket == NULL) {
+        buf_append_slice(&gather->reply, buf_slice(&result->content));
+    } else {
+        struct value key = value_load(part->options.key), value = {.type = VALUE_NULL};
+        if (result->entry != NULL)
+            value = value_load(entry_value(result->entry));
+        if (result->error != OK) {
+            struct failure failure;
+            op_failure_of_call(result, &failure);
+            add_failure(&gather->reply, &key, &failure);
+        } else {
+            add_entry(&gather->reply, &key, &value);
+        }
+    }
+    if (gather->reply.len > LIMIT_MESSAGE_BYTES) {
+        gather->failed = true;
+        fail_too_large(&gather->failure);
+    }
+}
+
+static void on_end(struct gather *gather)
+{
+    op_gather_reply(gather, 9);
+}
+
+static enum error get_elsewhere(struct session *session, struct region *region, struct slice body)
+{
+    struct value key;
+    struct failure failure;
+    enum error error = OK;
+    struct gather *gather = op_gather(session, region, OP_WINDOW_KEYS, on_part, on_end);
+    if (gather == NULL)
+        return ERROR_MEMORY;
+    while (error == OK && codec_next_key(&body, &key)) {
+        struct call_options options = {.kind = CALL_GET};
+        struct bucket_key stored;
+        struct buf *known;
+        bool is_right = check_key(region, &key, &failure);
+        if (is_right)
+            error = op_locate(session, region, &key, &options.bucket, &stored);
+        if (error == ERROR_LIMIT) {
+            op_failure_of_put(error, &failure);
+            is_right = false;
+            error = OK;
+        }
+        if (!is_right) {
+            error = gather_add_known(gather, &known);
+            if (error == OK)
+                add_failure(known, &key, &failure);
+        } else if (error == OK) {
+            options.key = stored.stored;
+            options.hash = stored.hash;
+            error = gather_add(gather, &options);
+        }
+    }
+    return op_gather_run(gather, error);
 }
 
 enum error op_get_all(struct session *session, struct slice body)
@@ -66,30 +149,27 @@ enum error op_get_all(struct session *session, struct slice body)
     struct buf reply;
     buf_init(&reply);
     walk = body;
-    while (error == OK && codec_next_key(&walk, &key)) {
-        if (key.type == VALUE_NULL) {
-            failure_set(&failure, FAILURE_SERVER_ERROR, "%s", FAILURE_JAVA_NULL_KEY);
-            add_failure(&reply, &key, &failure);
-        } else if (!op_check_value(&key, &failure) ||
-                   !op_check_key_constraint(region, &key, &failure)) {
-            add_failure(&reply, &key, &failure);
-        } else {
+    while (error == OK && reply.len <= LIMIT_MESSAGE_BYTES && codec_next_key(&walk, &key)) {
+        if (check_key(region, &key, &failure))
             error = get_one(session, region, &key, &reply);
-        }
-        if (reply.len > LIMIT_MESSAGE_BYTES) {
-            buf_fini(&reply);
-            return session_failf(session, FAILURE_INVALID_REQUEST,
-                                 "The values of these keys are more than %u MiB together. Ask for "
-                                 "fewer keys at once.",
-                                 LIMIT_MESSAGE_BYTES >> 20);
-        }
+        else
+            add_failure(&reply, &key, &failure);
     }
-    uint8_t *at = reply.failed || error != OK ? NULL : session_reply_begin(session, 9, reply.len);
-    if (at != NULL) {
-        if (reply.len > 0)
-            memcpy(at, reply.data, reply.len);
-        session_reply_end(session, SESSION_NO_WAIT);
+    if (error == OK && reply.len > LIMIT_MESSAGE_BYTES) {
+        fail_too_large(&failure);
+        error = session_fail(session, &failure, SESSION_NO_WAIT);
+    } else if (error == ERROR_ELSEWHERE) {
+        error = get_elsewhere(session, region, body);
+    } else {
+        uint8_t *at =
+            reply.failed || error != OK ? NULL : session_reply_begin(session, 9, reply.len);
+        if (at != NULL) {
+            if (reply.len > 0)
+                memcpy(at, reply.data, reply.len);
+            session_reply_end(session, SESSION_NO_WAIT);
+        }
+        error = at == NULL ? ERROR_MEMORY : OK;
     }
     buf_fini(&reply);
-    return at == NULL ? ERROR_MEMORY : OK;
+    return error;
 }

@@ -5,7 +5,6 @@
 enum error op_put(struct session *session, struct slice body)
 {
     struct failure failure UNINITIALIZED;
-    struct session_wait wait;
     struct ahead *ahead = ahead_take(session, body, true);
     struct codec_entry_request *request = &ahead->request;
     enum error error = ahead->error;
@@ -32,11 +31,13 @@ enum error op_put(struct session *session, struct slice body)
     else if (ahead->bucket == NULL)
         error = op_locate(session, region, &request->key, &ahead->bucket, &ahead->key);
     if (error == OK)
-        error = bucket_put(ahead->bucket, &ahead->key, value,
-                           loop_wall_ms(op_worker(session)->loop), &wait);
+        error =
+            bucket_put(ahead->bucket, &ahead->key, value, loop_wall_ms(op_worker(session)->loop));
+    if (error == ERROR_ELSEWHERE)
+        return op_call(session, CALL_PUT, ahead->bucket, &ahead->key, value);
     if (error != OK) {
         op_failure_of_put(error, &failure);
         return session_fail(session, &failure, SESSION_NO_WAIT);
     }
-    return op_reply_empty(session, 3, wait);
+    return op_reply_empty(session, 3, SESSION_NO_WAIT);
 }

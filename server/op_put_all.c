@@ -3,12 +3,38 @@
 /* PutAllResponse{1 repeated KeyedError}. */
 enum { REPLY_FAILED_KEY = 1 };
 
+static void on_part(struct gather *gather, struct gather_part *part)
+{
+    struct value key = value_load(part->options.key);
+    struct failure failure;
+    if (part->result.error == OK)
+        return;
+    op_failure_of_call(&part->result, &failure);
+    op_add_keyed_error(&gather->reply, REPLY_FAILED_KEY, &key, &failure);
+}
+
+static void on_end(struct gather *gather)
+{
+    op_gather_reply(gather, 7);
+}
+
+/* The entry will be stored by a call. */
+static enum error put_elsewhere(struct session *session, struct region *region,
+                                struct bucket *bucket, const struct bucket_key *key,
+                                struct slice value, struct gather **gather)
+{
+    struct call_options options = {
+        .kind = CALL_PUT, .bucket = bucket, .key = key->stored, .value = value, .hash = key->hash};
+    if (*gather == NULL)
+        *gather = op_gather(session, region, OP_WINDOW_KEYS, on_part, on_end);
+    return *gather == NULL ? ERROR_MEMORY : gather_add(*gather, &options);
+}
+
 static bool put_one(struct session *session, struct region *region, const struct value *key,
-                    const struct value *value, struct failure *failure)
+                    const struct value *value, struct gather **gather, struct failure *failure)
 {
     struct bucket *bucket;
     struct bucket_key stored;
-    struct session_wait wait;
     if (key->type == VALUE_NULL || value->type == VALUE_NULL) {
         failure_set(failure, FAILURE_SERVER_ERROR, "%s",
                     key->type == VALUE_NULL ? FAILURE_JAVA_NULL_KEY : FAILURE_JAVA_NULL_VALUE);
@@ -22,10 +48,9 @@ static bool put_one(struct session *session, struct region *region, const struct
                            ? ERROR_MEMORY
                            : op_locate(session, region, key, &bucket, &stored);
     if (error == OK)
-        error = bucket_put(bucket, &stored, value_stored, loop_wall_ms(op_worker(session)->loop),
-                           &wait);
-    if (error == OK)
-        error = session_await(session, wait);
+        error = bucket_put(bucket, &stored, value_stored, loop_wall_ms(op_worker(session)->loop));
+    if (error == ERROR_ELSEWHERE)
+        error = put_elsewhere(session, region, bucket, &stored, value_stored, gather);
     if (error != OK)
         op_failure_of_put(error, failure);
     return error == OK;
@@ -105,11 +130,16 @@ enum error op_put_all(struct session *session, struct slice body)
     struct region *region = op_region(session, reference, &failure);
     if (region == NULL)
         return session_fail(session, &failure, SESSION_NO_WAIT);
+    struct gather *gather = NULL;
     struct buf reply;
     buf_init(&reply);
     for (uint32_t i = 0; i < all.count; i++)
-        if (!put_one(session, region, &all.pairs[i].key, &all.pairs[i].value, &failure))
+        if (!put_one(session, region, &all.pairs[i].key, &all.pairs[i].value, &gather, &failure))
             op_add_keyed_error(&reply, REPLY_FAILED_KEY, &all.pairs[i].key, &failure);
+    if (gather != NULL) {
+        gather->reply = reply;
+        return op_gather_run(gather, OK);
+    }
     uint8_t *at = reply.failed ? NULL : session_reply_begin(session, 7, reply.len);
     if (at != NULL) {
         if (reply.len > 0)

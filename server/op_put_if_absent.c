@@ -8,7 +8,6 @@ enum error op_put_if_absent(struct session *session, struct slice body)
     struct failure failure;
     struct bucket *bucket;
     struct bucket_key key;
-    struct session_wait wait;
     struct entry *present = NULL;
     enum error error = codec_entry_request(body, &request);
     if (error != OK)
@@ -30,7 +29,9 @@ enum error op_put_if_absent(struct session *session, struct slice body)
         value.data == NULL ? ERROR_MEMORY : op_locate(session, region, &request.key, &bucket, &key);
     if (error == OK)
         error = bucket_put_if_absent(bucket, &key, value, loop_wall_ms(op_worker(session)->loop),
-                                     &present, &wait);
+                                     &present);
+    if (error == ERROR_ELSEWHERE)
+        return op_call(session, CALL_PUT_IF_ABSENT, bucket, &key, value);
     if (error != OK) {
         op_failure_of_put(error, &failure);
         return session_fail(session, &failure, SESSION_NO_WAIT);
@@ -42,7 +43,7 @@ enum error op_put_if_absent(struct session *session, struct slice body)
     uint8_t *at = session_reply_begin(session, 35, codec_bytes_field_size(1, len));
     if (at != NULL) {
         value_encode(&old, codec_put_bytes_header(at, 1, len));
-        session_reply_end(session, wait);
+        session_reply_end(session, SESSION_NO_WAIT);
     }
     entry_unref(present);
     return at == NULL ? ERROR_MEMORY : OK;

@@ -6,7 +6,6 @@ enum error op_remove(struct session *session, struct slice body)
     struct failure failure;
     struct bucket *bucket;
     struct bucket_key key;
-    struct session_wait wait;
     enum error error = codec_key_request(body, &request);
     if (error != OK)
         return error;
@@ -20,10 +19,12 @@ enum error op_remove(struct session *session, struct slice body)
         return session_fail(session, &failure, SESSION_NO_WAIT);
     error = op_locate(session, region, &request.key, &bucket, &key);
     if (error == OK)
-        error = bucket_remove(bucket, &key, loop_wall_ms(op_worker(session)->loop), &wait);
+        error = bucket_remove(bucket, &key, loop_wall_ms(op_worker(session)->loop));
+    if (error == ERROR_ELSEWHERE)
+        return op_call(session, CALL_REMOVE, bucket, &key, slice_of(NULL, 0));
     if (error != OK) {
         op_failure_of_put(error, &failure);
         return session_fail(session, &failure, SESSION_NO_WAIT);
     }
-    return op_reply_empty(session, 11, wait);
+    return op_reply_empty(session, 11, SESSION_NO_WAIT);
 }

@@ -1,18 +1,14 @@
-/* A one-shot SELECT: the current entries of a region, once. One bucket for each step; each is read
- * at its own moment. */
+/* A one-shot SELECT: the current entries of a region, once. Each bucket is read at its own moment,
+ * in their order, and few of them at a time. */
 #include "common/mem.h"
 #include "server/ops.h"
 
 struct select {
     struct session_slot *slot;
-    struct worker *worker;
-    struct region *region;   /* a reference */
     struct query_plan *plan; /* a reference */
     struct query_state *state;
-    uint32_t next;
     struct buf rows; /* the row fields of SqlExecuteResponse */
     struct arena arena;
-    struct loop_task task;
     enum error error;
     struct query_error why;
 };
@@ -55,9 +51,8 @@ static enum error on_group(void *arg, enum query_kind kind, const struct query_r
     return add_row(arg, row);
 }
 
-static enum error evaluate(struct select *op, const struct entry *entry)
+static enum error evaluate(struct select *op, uint64_t seq, struct value key, struct value value)
 {
-    struct value key = value_load(entry_key(entry)), value = value_load(entry_value(entry));
     struct query_input input = {.key = &key, .value = &value};
     struct query_row row = {0};
     bool admitted = false;
@@ -69,22 +64,26 @@ static enum error evaluate(struct select *op, const struct entry *entry)
         return error;
     if (op->state == NULL)
         return add_row(op, &row);
-    row.mark = entry->seq;
+    row.mark = seq;
     return query_state_apply(op->state, &row, &op->arena, on_result, op, &op->why);
 }
 
-static enum error read_bucket(struct select *op, struct bucket *bucket, uint64_t *count)
+/* The entries of a bucket, as CALL_ENTRIES gives them. */
+static void on_part(struct gather *gather, struct gather_part *part)
 {
-    struct entry **entries;
-    size_t entry_count;
-    bucket_lock(bucket);
-    enum error error = bucket_entries_locked(bucket, &entries, &entry_count);
-    bucket_unlock(bucket);
-    for (size_t i = 0; i < entry_count && error == OK; i++)
-        error = evaluate(op, entries[i]);
-    bucket_entries_free(entries, entry_count);
-    *count += entry_count;
-    return error;
+    struct select *op = gather->arg;
+    struct slice rest = buf_slice(&part->result.content), key, value;
+    uint64_t seq;
+    if (part->result.error != OK) {
+        gather_fail(gather, &part->result);
+        return;
+    }
+    while (op->error == OK && rest.len > 0) {
+        op->error = call_next_entry(&rest, &seq, &key, &value);
+        if (op->error == OK)
+            op->error = evaluate(op, seq, value_load(key), value_load(value));
+    }
+    gather->failed = op->error != OK || !session_slot_alive(op->slot);
 }
 
 static void reply_rows(struct select *op)
@@ -117,67 +116,67 @@ static void reply_rows(struct select *op)
     buf_fini(&reply);
 }
 
-static void finish(struct select *op)
+static void failure_of_select(const struct select *op, struct failure *failure)
 {
-    struct failure failure;
-    if (op->error == OK && op->state != NULL && !query_plan_is_append_only(op->plan))
-        op->error = query_state_each(op->state, &op->arena, on_group, op);
-    if (op->error == OK) {
-        reply_rows(op);
-    } else {
-        if (op->error == ERROR_INVALID)
-            failure_set(&failure, FAILURE_INVALID_REQUEST, "%s", op->why.message);
-        else if (op->error == ERROR_LIMIT)
-            failure_set(&failure, FAILURE_INVALID_REQUEST,
-                        "The result is too large for one answer (%u MiB). Narrow it with WHERE, or "
-                        "subscribe to it (vug cq).",
-                        LIMIT_MESSAGE_BYTES >> 20);
-        else
-            failure_of_error(&failure, op->error);
-        session_slot_fail(op->slot, &failure);
-    }
+    if (op->error == ERROR_INVALID)
+        failure_set(failure, FAILURE_INVALID_REQUEST, "%s", op->why.message);
+    else if (op->error == ERROR_LIMIT)
+        failure_set(failure, FAILURE_INVALID_REQUEST,
+                    "The result is too large for one answer (%u MiB). Narrow it with WHERE, or "
+                    "subscribe to it (vug cq).",
+                    LIMIT_MESSAGE_BYTES >> 20);
+    else
+        failure_of_error(failure, op->error);
+}
+
+static void select_free(struct select *op)
+{
     query_state_free(op->state);
     query_plan_unref(op->plan);
-    region_unref(op->region);
     arena_fini(&op->arena);
     buf_fini(&op->rows);
     mem_free(op);
 }
 
-static void on_step(void *arg)
+static void on_end(struct gather *gather)
 {
-    struct select *op = arg;
-    uint64_t entries = 0;
-    while (op->next < op->region->bucket_count && entries < 200 && op->error == OK)
-        op->error = read_bucket(op, &op->region->buckets[op->next++], &entries);
-    if (op->next == op->region->bucket_count || op->error != OK || !session_slot_alive(op->slot))
-        finish(op);
+    struct select *op = gather->arg;
+    if (!gather->failed && op->state != NULL && !query_plan_is_append_only(op->plan))
+        op->error = query_state_each(op->state, &op->arena, on_group, op);
+    if (op->error != OK)
+        failure_of_select(op, &gather->failure);
+    if (gather->failed || op->error != OK)
+        session_slot_fail(op->slot, &gather->failure);
     else
-        loop_defer(op->worker->loop, &op->task);
+        reply_rows(op);
+    select_free(op);
+    gather_free(gather);
 }
 
 enum error op_select(struct session *session, struct query_plan *plan, struct region *region)
 {
     struct select *op = mem_zalloc(sizeof *op);
-    struct query_state *state = NULL;
-    enum error error = op == NULL ? ERROR_MEMORY : OK;
-    if (error == OK && query_plan_has_state(plan))
-        error = query_state_new(plan, &state);
-    struct session_slot *slot = error == OK ? session_slot_new(session) : NULL;
-    if (slot == NULL) {
-        query_state_free(state);
+    if (op == NULL) {
         query_plan_unref(plan);
-        mem_free(op);
         return ERROR_MEMORY;
     }
-    op->slot = slot;
-    op->worker = op_worker(session);
-    op->region = region_ref(region);
     op->plan = plan;
-    op->state = state;
-    op->task = (struct loop_task){.on_run = on_step, .arg = op};
     arena_init(&op->arena, LIMIT_ARENA_BYTES);
     buf_init(&op->rows);
-    on_step(op);
+    enum error error = query_plan_has_state(plan) ? query_state_new(plan, &op->state) : OK;
+    struct gather *gather =
+        gather_new(op_worker(session), region, OP_WINDOW_BUCKETS, on_part, on_end);
+    if (error == OK)
+        error = gather == NULL ? ERROR_MEMORY : gather_add_buckets(gather, CALL_ENTRIES);
+    op->slot = error == OK ? session_slot_new(session) : NULL;
+    if (op->slot == NULL) {
+        if (gather != NULL)
+            gather_free(gather);
+        select_free(op);
+        return ERROR_MEMORY;
+    }
+    gather->slot = op->slot;
+    gather->arg = op;
+    gather_run(gather);
     return OK;
 }

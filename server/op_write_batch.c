@@ -147,54 +147,122 @@ static enum error locate(struct session *session, struct region *region,
     return error;
 }
 
-static enum error write_one(struct session *session, const struct operation_read *operation,
-                            const struct writer_mark *mark, bool *repeated)
+static void failure_of_write(enum error error, uint64_t sequence, struct failure *failure)
 {
-    struct session_wait wait;
-    bool removes = operation->type == PB__WRITE_OPERATION__TYPE__REMOVE;
-    enum error error =
-        bucket_write(operation->bucket, &operation->located, removes, operation->stored, mark,
-                     loop_wall_ms(op_worker(session)->loop), repeated, &wait);
-    return error == OK ? session_await(session, wait) : error;
-}
-
-static enum error fail_write(struct session *session, enum error error, uint64_t sequence)
-{
-    struct failure failure;
     if (error == ERROR_LIMIT)
-        failure_set(&failure, FAILURE_INVALID_REQUEST,
+        failure_set(failure, FAILURE_INVALID_REQUEST,
                     "Operation %llu is more than %u above what this writer has completed. Wait for "
                     "answers before writing on.",
                     (unsigned long long)sequence, LIMIT_WRITER_WINDOW);
     else if (error == ERROR_BUSY)
-        failure_set(&failure, FAILURE_SERVER_ERROR,
+        failure_set(failure, FAILURE_SERVER_ERROR,
                     "This bucket keeps %u idempotent writers, its limit; a new one cannot begin "
                     "until one has been idle for "
                     "%u minutes. Reuse a writer.",
                     LIMIT_WRITERS_PER_BUCKET, LIMIT_WRITER_IDLE_MS / 60000);
     else
-        op_failure_of_put(error, &failure);
-    return session_fail(session, &failure, SESSION_NO_WAIT);
+        op_failure_of_put(error, failure);
 }
 
-/* Applies `count` operations. Stops at the first that fails, whose sequence is then in the mark. */
+/* ---- Elsewhere ---- */
+
+/* Operations of a batch go on side by side: one that failed is repeated with the rest, and what was
+ * applied meanwhile is known. */
+static void on_part(struct gather *gather, struct gather_part *part)
+{
+    Pb__WriteBatchResponse *response = gather->arg;
+    const struct call_result *result = &part->result;
+    if (result->error != OK && result->failure == NULL) {
+        gather->failed = true;
+        failure_of_write(result->error, part->mark.sequence, &gather->failure);
+    } else if (result->error != OK) {
+        gather_fail(gather, result);
+    } else if (result->result == RESULT_REPEATED) {
+        response->repeated_count++;
+    } else {
+        response->applied++;
+    }
+}
+
+static void on_end(struct gather *gather)
+{
+    Pb__WriteBatchResponse *response = gather->arg;
+    if (gather->failed)
+        session_slot_fail(gather->slot, &gather->failure);
+    else
+        session_slot_reply_message(gather->slot, 1017, &response->base, SESSION_NO_WAIT);
+    gather_free(gather);
+}
+
+static enum error write_elsewhere(struct session *session, struct region *region,
+                                  const struct operation_read *operation,
+                                  const struct writer_mark *mark, struct gather **gather)
+{
+    struct call_options options = {.kind = CALL_WRITE_PUT,
+                                   .bucket = operation->bucket,
+                                   .key = operation->located.stored,
+                                   .value = operation->stored,
+                                   .hash = operation->located.hash,
+                                   .mark = mark};
+    if (operation->type == PB__WRITE_OPERATION__TYPE__REMOVE)
+        options.kind = CALL_WRITE_REMOVE;
+    if (*gather == NULL) {
+        *gather = op_gather(session, region, LIMIT_WRITER_WINDOW, on_part, on_end);
+        if (*gather == NULL)
+            return ERROR_MEMORY;
+        Pb__WriteBatchResponse *response = arena_alloc(&(*gather)->arena, sizeof *response);
+        (*gather)->arg = response;
+        if (response == NULL)
+            return ERROR_MEMORY;
+        *response = (Pb__WriteBatchResponse)PB__WRITE_BATCH_RESPONSE__INIT;
+    }
+    return gather_add(*gather, &options);
+}
+
+static enum error finish_elsewhere(struct gather *gather, enum error error, uint64_t sequence,
+                                   const Pb__WriteBatchResponse *here)
+{
+    Pb__WriteBatchResponse *response = gather->arg;
+    if (response != NULL) {
+        response->applied += here->applied;
+        response->repeated_count += here->repeated_count;
+    }
+    if (error != OK) {
+        /* What was not started yet is not: the client repeats the batch. */
+        gather->failed = true;
+        failure_of_write(error, sequence, &gather->failure);
+    }
+    gather_run(gather);
+    return OK;
+}
+
+/* ---- Here ---- */
+
+/* Applies `count` operations. Stops at the first that fails, whose sequence is then in the mark.
+ * What has to wait is added to the gather. */
 static enum error write_some(struct session *session, struct region *region,
                              struct operation_read *operations, uint32_t count,
-                             struct writer_mark *mark, Pb__WriteBatchResponse *response)
+                             struct writer_mark *mark, Pb__WriteBatchResponse *response,
+                             struct gather **gather)
 {
+    uint64_t wall_ms = loop_wall_ms(op_worker(session)->loop);
     enum error error = OK;
     for (uint32_t i = 0; i < count && error == OK; i++)
         error = locate(session, region, &operations[i]);
     for (uint32_t i = 0; i < count && error == OK; i++)
         bucket_prefetch_entry(operations[i].bucket, operations[i].located.hash);
     for (uint32_t i = 0; i < count && error == OK; i++) {
-        bool repeated = false;
-        error = write_one(session, &operations[i], mark, &repeated);
-        if (error != OK)
-            break;
-        response->repeated_count += repeated;
-        response->applied += !repeated;
-        mark->sequence++;
+        const struct operation_read *operation = &operations[i];
+        bool repeated = false, removes = operation->type == PB__WRITE_OPERATION__TYPE__REMOVE;
+        error = bucket_write(operation->bucket, &operation->located, removes, operation->stored,
+                             mark, wall_ms, &repeated);
+        if (error == OK) {
+            response->repeated_count += repeated;
+            response->applied += !repeated;
+        } else if (error == ERROR_ELSEWHERE) {
+            error = write_elsewhere(session, region, operation, mark, gather);
+        }
+        mark->sequence += error == OK;
     }
     return error;
 }
@@ -238,12 +306,16 @@ enum error op_write_batch(struct session *session, struct slice body)
     struct writer_mark mark = {.sequence = batch.sequence,
                                .completed_through = batch.completed_through};
     memcpy(mark.id, batch.writer_id.data, sizeof mark.id);
-    for (uint32_t i = 0; i < batch.operations; i += BATCH_AHEAD) {
+    struct gather *gather = NULL;
+    for (uint32_t i = 0; i < batch.operations && error == OK; i += BATCH_AHEAD) {
         uint32_t left = batch.operations - i;
         error = write_some(session, region, operations + i, left < BATCH_AHEAD ? left : BATCH_AHEAD,
-                           &mark, &response);
-        if (error != OK)
-            return fail_write(session, error, mark.sequence);
+                           &mark, &response, &gather);
     }
-    return session_reply_message(session, 1017, &response.base, SESSION_NO_WAIT);
+    if (gather != NULL)
+        return finish_elsewhere(gather, error, mark.sequence, &response);
+    if (error == OK)
+        return session_reply_message(session, 1017, &response.base, SESSION_NO_WAIT);
+    failure_of_write(error, mark.sequence, &failure);
+    return session_fail(session, &failure, SESSION_NO_WAIT);
 }

@@ -4,8 +4,8 @@
 const struct operation server_operations[] = {
     {2, "put", 0, "DATA:WRITE:region:key", op_put},
     {4, "get", 0, "DATA:READ:region:key", op_get},
-    {6, "putAll", 0, "DATA:WRITE:region", op_put_all},
-    {8, "getAll", 0, "DATA:READ:region", op_get_all},
+    {6, "putAll", OPERATION_ALONE, "DATA:WRITE:region", op_put_all},
+    {8, "getAll", OPERATION_ALONE, "DATA:READ:region", op_get_all},
     {10, "remove", 0, "DATA:WRITE:region:key", op_remove},
     {14, "getRegionNames", 0, "DATA:READ", op_get_region_names},
     {16, "getSize", OPERATION_ALONE, "DATA:READ:region", op_get_size},

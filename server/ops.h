@@ -7,6 +7,7 @@
 
 #include "protocol/codec.h"
 #include "protocol/message.h"
+#include "server/gather.h"
 #include "server/server.h"
 
 extern const struct operation server_operations[];
@@ -64,6 +65,23 @@ enum error op_locate(struct session *session, struct region *region, const struc
 /* Answers with an empty member. */
 enum error op_reply_empty(struct session *session, uint32_t number, struct session_wait wait);
 
+/* ---- Answers that come later (op_call.c) ---- */
+
+/* GET, PUT, PUT_IF_ABSENT, REMOVE as a call whose result is the reply. */
+enum error op_call(struct session *session, enum call_kind kind, struct bucket *bucket,
+                   const struct bucket_key *key, struct slice value);
+/* What a call that failed is told as. */
+void op_failure_of_call(const struct call_result *result, struct failure *failure);
+/* A gather with a slot of the session. NULL without memory. */
+struct gather *op_gather(struct session *session, struct region *region, uint32_t window,
+                         void (*on_part)(struct gather *gather, struct gather_part *part),
+                         void (*on_end)(struct gather *gather));
+/* Runs it, or answers with the error that there was in building it. */
+enum error op_gather_run(struct gather *gather, enum error error);
+/* Ends it: with its failure, or `reply` as the member's content. */
+void op_gather_reply(struct gather *gather, uint32_t number);
+enum { OP_WINDOW_KEYS = 512, OP_WINDOW_BUCKETS = 8 }; /* calls of one operation at a time */
+
 /* The failure of one key or entry in PutAll and GetAll, with its text as clients know it. */
 void op_failure_of_put(enum error error, struct failure *failure);
 
@@ -82,6 +100,9 @@ enum error op_plan(struct session *session, struct slice sql,
 /* op_select.c: runs a one-shot SELECT in steps and answers SqlExecute. Takes the plan's reference.
  */
 enum error op_select(struct session *session, struct query_plan *plan, struct region *region);
+
+/* Counts and clears every bucket (op_clear.c). ERROR_MEMORY. */
+enum error op_clear_add(struct gather *gather);
 
 /* Appends KeyedError{1 key, 2 Error{1 code, 2 message}} as field `field` of a reply. */
 void op_add_keyed_error(struct buf *reply, uint32_t field, const struct value *key,

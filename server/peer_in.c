@@ -9,6 +9,7 @@
 #include "common/mem.h"
 #include "protocol/message.h"
 #include "server/feed.h"
+#include "server/image.h"
 #include "server/peers_impl.h"
 
 /* ---- Ending ---- */
@@ -30,6 +31,8 @@ static void forget(struct peer_conn *conn)
         pthread_mutex_unlock(&peer->lock);
         if (conn->kind == PEER_LINK_REQUESTS)
             feed_on_conn_gone(conn);
+        else
+            image_on_conn_gone(conn);
         peer_conn_uncount(conn);
     }
     peer_conn_unref(conn);

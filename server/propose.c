@@ -157,7 +157,7 @@ void server_on_seal(void *arg, const struct link_seal *seal, struct seal_answer 
         return;
     if (seal->gone && seal->deposed != server->incarnation)
         peers_declare_gone(server, seal->deposed);
-    replica_seal(bucket, seal->generation, seal->term, answer);
+    replica_seal(bucket, seal->generation, seal->set_version, seal->term, answer);
 }
 
 void server_on_place(void *arg, const struct link_place *place)

@@ -143,11 +143,15 @@ static bool is_excepted(const struct replica *replica, const struct peer *peer)
     return copy != NULL && copy->removing;
 }
 
-void replica_write_exceptions(struct peer_conn *to)
+enum error replica_write_exceptions(struct peer_conn *to)
 {
-    const struct catalog *catalog = to->worker->catalog;
+    struct server *server = to->worker->server;
     struct buf out;
     buf_init(&out);
+    /* The main loop's own: a worker may be behind, and its silence would be a grant. */
+    pthread_mutex_lock(&server->lock);
+    struct catalog *catalog = server->catalog == NULL ? NULL : catalog_ref(server->catalog);
+    pthread_mutex_unlock(&server->lock);
     for (uint32_t i = 0; catalog != NULL && i < catalog->region_count; i++) {
         struct region *region = catalog->regions[i];
         for (uint32_t k = 0; k < region->bucket_count; k++) {
@@ -163,9 +167,8 @@ void replica_write_exceptions(struct peer_conn *to)
     if (error == OK && out.len > 0)
         error = peer_frame_send(to->conn, PEER_FRAME_EXCEPTIONS, buf_slice(&out));
     buf_fini(&out);
-    /* Unsaid, an answered beacon would grant what must not be granted. */
-    if (error != OK)
-        net_conn_finish(to->conn);
+    catalog_unref(catalog);
+    return error;
 }
 
 /* ---- Announcements: a joining server whose lease is needed too (R5) ---- */

@@ -30,6 +30,8 @@ static void end_regions(struct server *server, const struct catalog *old, const 
         if (catalog_region(now, slice_text(region->name)) == region)
             continue;
         atomic_store(&region->destroyed, true);
+        region_destroy(region);
+        call_on_destroyed(region);
         ended = true;
     }
     if (ended)
@@ -49,7 +51,9 @@ static enum error take_map(struct server *server, struct cluster_map *map)
     struct catalog *old = server->catalog;
     for (uint32_t i = 0; i < catalog->region_count; i++)
         region_adopt(catalog->regions[i], map);
+    pthread_mutex_lock(&server->lock);
     server->catalog = catalog;
+    pthread_mutex_unlock(&server->lock);
     atomic_store(&server->adopted_epoch, map->epoch);
     end_regions(server, old, catalog);
     catalog_unref(old);
@@ -334,15 +338,6 @@ void server_drain(struct server *server, void (*on_drained)(void *arg), void *ar
     drain_turn(server, loop_now_us(server->loop));
 }
 
-/* Calls that wait end before the sessions that they belong to are gone. */
-static void end_calls(struct server *server)
-{
-    const struct catalog *catalog = server->catalog;
-    for (uint32_t r = 0; catalog != NULL && r < catalog->region_count; r++)
-        for (uint32_t b = 0; b < catalog->regions[r]->bucket_count; b++)
-            call_free_all(&catalog->regions[r]->buckets[b]);
-}
-
 void server_free(struct server *server)
 {
     if (server == NULL)
@@ -356,7 +351,7 @@ void server_free(struct server *server)
     loop_timer_fini(&server->tick);
     peers_free(server);
     rows_free(server);
-    end_calls(server);
+    call_free_server(server);
     for (uint32_t i = 0; i < server->worker_count; i++)
         worker_fini(&server->workers[i]);
     registry_free(server);

@@ -103,6 +103,7 @@ struct worker {
     struct image_in *image_trash; /* old contents that are freed in slices; guarded by mail_lock */
     bool image_trash_posted;
     struct loop_task image_trash_task;
+    struct call_worker *calls; /* what else call.c keeps here */
     struct peer_conn *peer_conns; /* that peers opened to this worker */
     _Atomic uint64_t turned_us;   /* a sign of life: beacons stop when a worker has none for 1 s */
     struct peer *peers_out;       /* whose connections out live here; references */
@@ -161,7 +162,7 @@ struct server {
     _Atomic uint64_t announced_epoch, adopted_epoch; /* of the map: before the first, and after the
                                                         last bucket has adopted it */
     _Atomic uint64_t backlog_bytes; /* of all buckets: LIMIT_BACKLOG_BYTES */
-    struct catalog *catalog;                         /* the main loop's reference */
+    struct catalog *catalog; /* the main loop's reference; changed under `lock` */
     struct loop_task taken_task;                     /* a worker has taken a catalog */
     bool taken_posted;                               /* guarded by `lock` */
     struct loop_timer upkeep;

@@ -1,6 +1,7 @@
 /* Origin streams of a bucket (rule R7, after RIFL): for each server that sends changes here, how
  * far its stream was applied and the results that it may still ask for. Bucket state: changed by
- * records alone, imaged with the bucket, guarded by its lock. A stream belongs to one generation. */
+ * records alone, imaged with the bucket, guarded by its lock. A stream belongs to one generation.
+ */
 #ifndef VUG_SERVER_STREAMS_H
 #define VUG_SERVER_STREAMS_H
 

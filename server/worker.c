@@ -1,6 +1,7 @@
 /* A worker: one loop, its connections, one mailbox for what the main loop gives it. */
 #include "common/mem.h"
 #include "server/ahead.h"
+#include "server/image.h"
 #include "server/ops.h"
 #include "server/peers_impl.h"
 #include "server/subscription.h"
@@ -94,12 +95,16 @@ enum error worker_init(struct worker *worker, struct server *server, uint32_t in
         return ERROR_MEMORY;
     arena_init(&worker->arena, LIMIT_ARENA_BYTES);
     buf_init(&worker->batch);
-    enum error error = peers_worker_init(worker);
+    enum error error = call_worker_init(worker);
+    if (error == OK)
+        error = peers_worker_init(worker);
     return error == OK ? session_host_init(&worker->host) : error;
 }
 
 void worker_fini(struct worker *worker)
 {
+    call_worker_fini(worker);
+    image_free_trash(worker);
     session_host_fini(&worker->host);
     peers_worker_fini(worker);
     subscription_free_reaped(worker);

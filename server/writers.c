@@ -1,6 +1,7 @@
 #include "server/writers.h"
 
 #include <string.h>
+#include <xxhash.h>
 
 #include "common/limits.h"
 #include "common/mem.h"
@@ -162,4 +163,110 @@ void writers_note(struct writers *writers, const struct writer_mark *mark, uint6
     uint64_t bit = mark->sequence % LIMIT_WRITER_WINDOW;
     writer->applied[bit / 64] |= 1ull << (bit % 64);
     writer->seen_ms = time_ms;
+}
+
+/* ---- Images ---- */
+
+/* writers_check() makes a writer before its record is applied, which may fail. Once one operation
+ * was applied, a bit is set for ever: that of the last one. */
+static bool has_written(const struct writer *writer)
+{
+    uint64_t any = 0;
+    for (uint32_t i = 0; i < WINDOW_WORDS; i++)
+        any |= writer->applied[i];
+    return any != 0;
+}
+
+static void put_fixed(struct buf *out, uint64_t value)
+{
+    uint8_t bytes[8];
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (uint8_t)(value >> (8 * i));
+    buf_append(out, bytes, sizeof bytes);
+}
+
+static uint64_t get_fixed(const uint8_t *at)
+{
+    uint64_t value = 0;
+    for (int i = 0; i < 8; i++)
+        value |= (uint64_t)at[i] << (8 * i);
+    return value;
+}
+
+/* count, then of each: id, completed_through, seen_ms, window; integers of 8 bytes, low first. */
+enum { PACKED_BYTES = 16 + 8 + 8 + 8 * WINDOW_WORDS };
+
+void writers_pack(const struct writers *writers, struct buf *out)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < writers->slot_count; i++)
+        count += writers->slots[i] != NULL && has_written(writers->slots[i]);
+    put_fixed(out, count);
+    for (uint32_t i = 0; i < writers->slot_count; i++) {
+        const struct writer *writer = writers->slots[i];
+        if (writer == NULL || !has_written(writer))
+            continue;
+        buf_append(out, writer->id, sizeof writer->id);
+        put_fixed(out, writer->completed_through);
+        put_fixed(out, writer->seen_ms);
+        for (uint32_t w = 0; w < WINDOW_WORDS; w++)
+            put_fixed(out, writer->applied[w]);
+    }
+}
+
+static enum error unpack_writer(const uint8_t *at, struct writers *writers)
+{
+    if (find(writers, at) != NULL)
+        return ERROR_MALFORMED;
+    struct writer *writer = mem_zalloc(sizeof *writer);
+    if (writer == NULL)
+        return ERROR_MEMORY;
+    memcpy(writer->id, at, sizeof writer->id);
+    writer->completed_through = get_fixed(at + 16);
+    writer->seen_ms = get_fixed(at + 24);
+    for (uint32_t w = 0; w < WINDOW_WORDS; w++)
+        writer->applied[w] = get_fixed(at + 32 + (size_t)8 * w);
+    if (writers->count == 0 || writer->seen_ms < writers->oldest_ms)
+        writers->oldest_ms = writer->seen_ms;
+    writers->slots[slot_of(writers, writer->id)] = writer;
+    writers->count++;
+    return OK;
+}
+
+enum error writers_unpack(struct slice *rest, struct writers *writers)
+{
+    PRE(writers->count == 0);
+    if (rest->len < 8)
+        return ERROR_MALFORMED;
+    uint64_t count = get_fixed(rest->data);
+    if (count > LIMIT_WRITERS_PER_BUCKET || count > (rest->len - 8) / PACKED_BYTES)
+        return ERROR_MALFORMED;
+    uint32_t slots = 8;
+    while (slots < count * 2)
+        slots *= 2;
+    enum error error = count == 0 ? OK : resize(writers, slots);
+    for (uint64_t i = 0; i < count && error == OK; i++)
+        error = unpack_writer(rest->data + 8 + i * PACKED_BYTES, writers);
+    if (error != OK) {
+        writers_fini(writers);
+        return error;
+    }
+    *rest = slice_of(rest->data + 8 + count * PACKED_BYTES, rest->len - 8 - count * PACKED_BYTES);
+    return OK;
+}
+
+uint64_t writers_hash(const struct writers *writers, uint64_t time_ms)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < writers->slot_count; i++) {
+        const struct writer *writer = writers->slots[i];
+        if (writer == NULL || !has_written(writer) ||
+            time_ms >= writer->seen_ms + LIMIT_WRITER_IDLE_MS)
+            continue;
+        uint64_t words[2] = {writer->completed_through, writer->seen_ms};
+        uint64_t hash = XXH3_64bits(writer->id, sizeof writer->id);
+        hash = XXH3_64bits_withSeed(words, sizeof words, hash);
+        sum += XXH3_64bits_withSeed(writer->applied, sizeof writer->applied, hash);
+    }
+    return sum;
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/buf.h"
 #include "protocol/record.h"
 
 struct writers {
@@ -29,7 +30,12 @@ enum error writers_check(struct writers *writers, const struct writer_mark *mark
 /* The record with this mark was applied at `time_ms`. */
 void writers_note(struct writers *writers, const struct writer_mark *mark, uint64_t time_ms);
 
+/* For images. A writer of which nothing was applied is no part of the bucket's state. */
 void writers_pack(const struct writers *writers, struct buf *out);
+/* Into what holds none. ERROR_MALFORMED, ERROR_MEMORY: nothing was taken. */
 enum error writers_unpack(struct slice *rest, struct writers *writers);
+/* Equal for equal states, in whatever order they came about; those that are idle at this record
+ * time do not count: when they are forgotten is each server's own affair. */
+uint64_t writers_hash(const struct writers *writers, uint64_t time_ms);
 
 #endif

@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "protocol/codec.h"
 #include "server/ops.h"
+#include "tests/lib/bucket_lead.h"
 
 enum { ARENA_BYTES = 256 * 1024 * 1024 };
 
@@ -15,8 +16,10 @@ static void take_map(struct server_fixture *fixture, struct cluster_map *map)
 {
     struct catalog *catalog;
     INVARIANT(cluster_map_seal(map) == OK);
-    INVARIANT(
-        catalog_new(fixture->server.catalog, map, &fixture->server, fixture->server.hash_seed, NULL, &catalog) == OK);
+    INVARIANT(catalog_new(fixture->server.catalog, map, &fixture->server, fixture->server.hash_seed,
+                          NULL, &catalog) == OK);
+    for (uint32_t i = 0; i < catalog->region_count; i++)
+        region_lead_alone_for_tests(catalog->regions[i]);
     cluster_map_unref(fixture->map);
     fixture->map = map;
     catalog_unref(fixture->server.catalog);
@@ -44,6 +47,7 @@ void server_fixture_init(struct server_fixture *fixture)
     server->net = fake_net_net(fixture->net);
     server->budget.ring_bytes_max = LIMIT_RING_BYTES;
     server->hash_seed = 77;
+    server->incarnation = 0x5e1f;
     server->workers = mem_array(1, sizeof *server->workers);
     INVARIANT(server->workers != NULL);
     server->worker_count = 1;
@@ -59,6 +63,7 @@ void server_fixture_fini(struct server_fixture *fixture)
 {
     struct server *server = &fixture->server;
     fake_net_turn(fixture->net);
+    call_free_server(server);
     worker_fini(fixture->worker);
     registry_free(server);
     catalog_unref(server->catalog);

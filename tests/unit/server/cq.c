@@ -104,13 +104,12 @@ static enum error put_text(struct test *test, const char *key, const char *json,
     uint8_t stored_key[64], stored_json[200];
     struct value key_value = {.type = VALUE_STRING, .bytes = slice_text(key)};
     struct value value = {.type = VALUE_JSON, .bytes = slice_text(json)};
-    struct session_wait wait;
     struct slice stored =
         slice_of(stored_key, (size_t)(value_store(&key_value, stored_key) - stored_key));
     struct bucket_key bucket_key = {stored, table_hash(stored, test->region->hash_seed)};
     *bucket = region_bucket(test->region, &key_value);
     size_t len = (size_t)(value_store(&value, stored_json) - stored_json);
-    return bucket_put(*bucket, &bucket_key, slice_of(stored_json, len), test->wall_ms++, &wait);
+    return bucket_put(*bucket, &bucket_key, slice_of(stored_json, len), test->wall_ms++);
 }
 
 /* A reading of an id, under its own key or under the id. */
@@ -709,7 +708,6 @@ static void *write_rows(void *arg)
     for (uint32_t i = 0; i < WRITER_ROWS; i++) {
         uint8_t stored_key[32], stored_json[96];
         char key[16], json[80];
-        struct session_wait wait;
         snprintf(key, sizeof key, "w%u-%u", writer->index, i);
         snprintf(json, sizeof json, "{\"id\":\"s%u\",\"temperature\":%g}", i % IDS,
                  temperature_of(writer->index, i));
@@ -722,7 +720,7 @@ static void *write_rows(void *arg)
         size_t len = (size_t)(value_store(&value, stored_json) - stored_json);
         struct bucket *bucket = region_bucket(writer->test->region, &key_value);
         writer->failed |=
-            bucket_put(bucket, &bucket_key, slice_of(stored_json, len), 2000000, &wait) != OK;
+            bucket_put(bucket, &bucket_key, slice_of(stored_json, len), 2000000) != OK;
     }
     return NULL;
 }

@@ -159,7 +159,7 @@ bool replica_fill_locked(struct replica_copy *copy, struct net_conn *conn)
     return node->fill_left > 0;
 }
 
-void replica_seal(struct bucket *bucket, uint32_t generation, uint32_t term,
+void replica_seal(struct bucket *bucket, uint32_t generation, uint32_t set_version, uint32_t term,
                   struct seal_answer *answer)
 {
     (void)bucket;

@@ -145,9 +145,8 @@ static void every_region_is_found_by_its_name(void **state)
 
 static void put(struct region *region, uint32_t bucket, const char *key)
 {
-    struct session_wait wait;
     struct bucket_key stored = {slice_text(key), table_hash(slice_text(key), region->hash_seed)};
-    assert_int_equal(bucket_put(&region->buckets[bucket], &stored, slice_text("v"), 1, &wait), OK);
+    assert_int_equal(bucket_put(&region->buckets[bucket], &stored, slice_text("v"), 1), OK);
 }
 
 static void a_newer_catalog_keeps_what_regions_hold(void **state)

@@ -247,6 +247,72 @@ static void a_failed_allocation_forgets_nobody(void **state)
     assert_int_equal(mem_fault_live(), live);
 }
 
+static void note_some(struct writers *writers)
+{
+    bool repeated;
+    writers_init(writers);
+    for (uint64_t i = 0; i < 200; i++) {
+        struct writer_mark mark = {.sequence = 1 + i / 20 * 3, .completed_through = i / 20};
+        mark.id[0] = (uint8_t)(i % 20);
+        mark.id[15] = 9;
+        assert_int_equal(writers_check(writers, &mark, 1000 + i, &repeated), OK);
+        assert_false(repeated);
+        writers_note(writers, &mark, 1000 + i);
+    }
+    struct writer_mark unused = {.id = "never noted", .sequence = 1};
+    assert_int_equal(writers_check(writers, &unused, 1300, &repeated), OK);
+}
+
+static void a_packed_copy_knows_the_same(void **state)
+{
+    (void)state;
+    long live = mem_fault_live();
+    struct writers writers, copy;
+    struct buf packed;
+    bool left, right;
+    note_some(&writers);
+    buf_init(&packed);
+    writers_pack(&writers, &packed);
+    buf_append_text(&packed, "rest");
+    struct slice rest = buf_slice(&packed);
+    writers_init(&copy);
+    assert_int_equal(writers_unpack(&rest, &copy), OK);
+    assert_true(slice_equal(rest, slice_text("rest")));
+    assert_int_equal(copy.count, 20); /* without the one of which nothing was applied */
+    assert_int_equal(writers_hash(&writers, 1300), writers_hash(&copy, 1300));
+    for (uint64_t i = 0; i < 20 * 60; i++) {
+        struct writer_mark mark = {.sequence = 1 + i / 20, .completed_through = 0};
+        mark.id[0] = (uint8_t)(i % 20);
+        mark.id[15] = 9;
+        assert_int_equal(writers_check(&writers, &mark, 1300, &left),
+                         writers_check(&copy, &mark, 1300, &right));
+        assert_int_equal(left, right);
+    }
+    struct writer_mark more = {.sequence = 50};
+    more.id[15] = 9;
+    writers_note(&copy, &more, 1300);
+    assert_int_not_equal(writers_hash(&writers, 1300), writers_hash(&copy, 1300));
+    assert_int_equal(writers_hash(&writers, 1300 + LIMIT_WRITER_IDLE_MS), 0);
+    writers_fini(&copy);
+    for (size_t len = 0; len + 4 < packed.len; len++) {
+        rest = slice_of(packed.data, len);
+        assert_int_equal(writers_unpack(&rest, &copy), ERROR_MALFORMED);
+        assert_int_equal(copy.count, 0);
+    }
+    enum error error = ERROR_MEMORY;
+    for (unsigned n = 1; error != OK; n++) {
+        rest = buf_slice(&packed);
+        mem_fault_fail_at(n);
+        error = writers_unpack(&rest, &copy);
+        mem_fault_fail_at(0);
+        assert_true(error == OK || (error == ERROR_MEMORY && copy.count == 0));
+    }
+    writers_fini(&copy);
+    writers_fini(&writers);
+    buf_fini(&packed);
+    assert_int_equal(mem_fault_live(), live);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +327,7 @@ int main(void)
         cmocka_unit_test(a_busy_writer_is_kept_beyond_15_minutes),
         cmocka_unit_test(a_new_writer_beyond_the_limit_is_refused),
         cmocka_unit_test(a_failed_allocation_forgets_nobody),
+        cmocka_unit_test(a_packed_copy_knows_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
