@@ -4,7 +4,7 @@
 
 #include "common/mem.h"
 #include "locator/ack_wait.h"
-#include "locator/member_change.h"
+#include "locator/membership.h"
 #include "locator/ops.h"
 #include "locator/regions.h"
 
@@ -45,9 +45,10 @@ static enum change_verdict apply(struct change *change, struct cluster_map *map,
             return CHANGE_UNCHANGED;
         return refuse_existing(create, existing, failure);
     }
+    struct member_eyes eyes = membership_eyes(create->request->locator);
     enum error error = cluster_map_add_region(map, &create->region, &create->id);
     if (error == OK)
-        error = member_change_place(map, create->id);
+        error = member_change_place(map, create->id, &eyes);
     if (error == OK)
         return CHANGE_STORE;
     if (error == ERROR_LIMIT)
