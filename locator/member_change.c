@@ -2,12 +2,7 @@
 
 #include "common/limits.h"
 #include "common/mem.h"
-
-/* What a server has of one region, while buckets are placed. */
-struct load {
-    uint32_t copies, primaries;
-    bool takes;
-};
+#include "locator/rebalance.h"
 
 unsigned member_look(const struct member_eyes *eyes, uint64_t incarnation)
 {
@@ -40,26 +35,8 @@ static bool takes_buckets(const struct cluster_member *member, const struct memb
            (member_look(eyes, member->incarnation) & (MEMBER_SEEN_GONE | MEMBER_SEEN_AWAY)) == 0;
 }
 
-static uint32_t look_at_loads(const struct cluster_map *map, const struct cluster_region *region,
-                              const struct member_eyes *eyes, struct load *loads)
-{
-    uint32_t available = 0;
-    for (uint32_t i = 0; i < map->member_count; i++) {
-        loads[i].takes = takes_buckets(&map->members[i], eyes);
-        available += loads[i].takes;
-    }
-    for (uint32_t i = 0; i < region->bucket_count; i++) {
-        const struct cluster_bucket *bucket = &region->buckets[i];
-        for (uint32_t j = 0; j < bucket->in_sync_count; j++)
-            loads[bucket->in_sync[j]].copies++;
-        if (bucket->primary != CLUSTER_NONE)
-            loads[bucket->primary].primaries++;
-    }
-    return available;
-}
-
 /* The least loaded that is not in `set`; of equals the one with fewer primaries. */
-static uint32_t least_loaded(const struct load *loads, uint32_t count, const uint32_t *set,
+static uint32_t least_loaded(const struct rebalance_load *loads, uint32_t count, const uint32_t *set,
                              uint32_t set_count)
 {
     uint32_t best = CLUSTER_NONE;
@@ -77,7 +54,7 @@ static uint32_t least_loaded(const struct load *loads, uint32_t count, const uin
 }
 
 static enum error place_bucket(struct cluster_map *map, const struct cluster_region *region,
-                               uint32_t id, struct load *loads, uint32_t wanted)
+                               uint32_t id, struct rebalance_load *loads, uint32_t wanted)
 {
     struct cluster_bucket bucket = region->buckets[id];
     uint32_t set[BUCKET_COPIES_MAX];
@@ -108,10 +85,14 @@ static bool is_unplaced(const struct cluster_bucket *bucket)
 static enum error place_region(struct cluster_map *map, const struct cluster_region *region,
                                const struct member_eyes *eyes, uint32_t *placed)
 {
-    struct load *loads = mem_array(map->member_count + 1, sizeof(*loads));
+    uint32_t available = 0, before = *placed;
+    struct rebalance_load *loads = mem_array(map->member_count + 1, sizeof(*loads));
     if (loads == NULL)
         return ERROR_MEMORY;
-    uint32_t wanted = member_copies(region, look_at_loads(map, region, eyes, loads));
+    rebalance_look(map, region, eyes, loads);
+    for (uint32_t i = 0; i < map->member_count; i++)
+        available += loads[i].takes;
+    uint32_t wanted = member_copies(region, available);
     enum error error = OK;
     for (uint32_t i = 0; i < region->bucket_count && wanted > 0 && error == OK; i++) {
         if (!is_unplaced(&region->buckets[i]))
@@ -119,6 +100,9 @@ static enum error place_region(struct cluster_map *map, const struct cluster_reg
         error = place_bucket(map, region, i, loads, wanted);
         ++*placed;
     }
+    /* Of a region that is new as a whole each choice is still free. */
+    if (error == OK && *placed - before == region->bucket_count)
+        error = rebalance_primaries(map, region, loads);
     mem_free(loads);
     return error;
 }

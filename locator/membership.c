@@ -78,7 +78,12 @@ void membership_free_all(struct locator *locator)
 
 bool membership_serves(const struct locator *locator, const struct member *member)
 {
-    return member->peer != NULL && member->beaconed && !member->leaving && !member->gone &&
+    return !member->leaving && membership_answers(locator, member);
+}
+
+bool membership_answers(const struct locator *locator, const struct member *member)
+{
+    return member->peer != NULL && member->beaconed && !member->gone &&
            member->acknowledged == locator->map->epoch &&
            loop_now_us(locator->loop) - member->heard_us < PEER_FRESH_MS * UINT64_C(1000);
 }

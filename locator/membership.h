@@ -37,6 +37,8 @@ void membership_tick(struct locator *locator, uint64_t now_us);
 
 /* Whether clients may be sent there: link up, a young beacon, the map in force. */
 bool membership_serves(const struct locator *locator, const struct member *member);
+/* Whether its buckets are served: the same of one that leaves and has not handed them over. */
+bool membership_answers(const struct locator *locator, const struct member *member);
 
 /* What this locator sees of the servers, for changes of the map; valid as long as the locator. */
 struct member_eyes membership_eyes(const struct locator *locator);

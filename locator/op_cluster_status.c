@@ -184,7 +184,7 @@ static bool *who_serves(const struct locator *locator, struct arena *arena)
     for (uint32_t i = 0; serves != NULL && i < map->member_count; i++)
         serves[i] =
             map->members[i].role == CLUSTER_SERVER && map->members[i].state != CLUSTER_DOWN &&
-            membership_serves(locator, locator_member(locator, map->members[i].incarnation));
+            membership_answers(locator, locator_member(locator, map->members[i].incarnation));
     return serves;
 }
 

@@ -227,22 +227,29 @@ static enum error plan_region(struct plan *plan)
     return error;
 }
 
+static uint32_t most_buckets(const struct cluster_map *map)
+{
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < map->region_count; i++)
+        if (map->regions[i].bucket_count > most)
+            most = map->regions[i].bucket_count;
+    return most;
+}
+
 enum error placement_plan(const struct cluster_map *map, const struct member_eyes *eyes,
                           struct placement_list *list)
 {
-    enum error error = OK;
     struct rebalance_load *loads = mem_array(map->member_count + 1, sizeof(*loads));
-    if (loads == NULL)
-        return ERROR_MEMORY;
+    uint8_t *has_move = mem_zalloc(most_buckets(map) + 1);
+    enum error error = loads == NULL || has_move == NULL ? ERROR_MEMORY : OK;
     for (uint32_t i = 0; i < map->region_count && error == OK; i++) {
-        const struct cluster_region *region = &map->regions[i];
-        if (region->buckets == NULL)
+        struct plan plan = {map, eyes, &map->regions[i], loads, has_move, list};
+        if (plan.region->buckets == NULL)
             continue;
-        uint8_t *has_move = mem_zalloc(region->bucket_count);
-        struct plan plan = {map, eyes, region, loads, has_move, list};
-        error = has_move == NULL ? ERROR_MEMORY : plan_region(&plan);
-        mem_free(has_move);
+        memset(has_move, 0, plan.region->bucket_count);
+        error = plan_region(&plan);
     }
+    mem_free(has_move);
     mem_free(loads);
     return error;
 }

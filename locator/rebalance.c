@@ -122,8 +122,8 @@ static enum error hand_over(struct cluster_map *map, const struct cluster_region
     return cluster_map_set_bucket(map, region->id, id, &bucket);
 }
 
-static enum error level_primaries(struct cluster_map *map, const struct cluster_region *region,
-                                  struct rebalance_load *loads)
+enum error rebalance_primaries(struct cluster_map *map, const struct cluster_region *region,
+                               struct rebalance_load *loads)
 {
     struct step *steps = mem_array(map->member_count + 1, sizeof(*steps));
     uint32_t *queue = mem_array(map->member_count + 1, sizeof(*queue));
@@ -146,11 +146,12 @@ static enum error level_primaries(struct cluster_map *map, const struct cluster_
     return error;
 }
 
-enum error rebalance_region(struct cluster_map *map, const struct cluster_region *region,
-                            struct rebalance_load *loads)
+static enum error rebalance_region(struct cluster_map *map,
+                                   const struct cluster_region *region,
+                                   struct rebalance_load *loads)
 {
     enum error error = level_copies(map, region, loads);
-    return error == OK ? level_primaries(map, region, loads) : error;
+    return error == OK ? rebalance_primaries(map, region, loads) : error;
 }
 
 /* ---- What is different ---- */

@@ -13,9 +13,9 @@ struct rebalance_load {
 void rebalance_look(const struct cluster_map *map, const struct cluster_region *region,
                     const struct member_eyes *eyes, struct rebalance_load *loads);
 
-/* Changes sets and primaries of the open map, and nothing else, until they differ by at most one
- * between servers that take buckets, or cannot be brought nearer. ERROR_MEMORY. */
-enum error rebalance_region(struct cluster_map *map, const struct cluster_region *region,
-                            struct rebalance_load *loads);
+/* Changes primaries of the open map, and nothing else, until they differ by at most one between
+ * servers that take buckets, or cannot be brought nearer. ERROR_MEMORY. */
+enum error rebalance_primaries(struct cluster_map *map, const struct cluster_region *region,
+                               struct rebalance_load *loads);
 
 #endif

@@ -1,0 +1,2 @@
+#include "tests/unit/locator/fixture.h"
+int main(void){return 0;}
