@@ -54,7 +54,7 @@ static void raw_beacon(struct raw_peer *peer)
     beacon.epoch = peer->map == NULL ? 0 : peer->map->epoch;
     beacon.linked = peer->linked;
     beacon.n_linked = peer->linked_count;
-    assert_int_equal(PEER_SEND(peer->conn, BEACON, beacon, &beacon), OK);
+    (void)PEER_SEND(peer->conn, BEACON, beacon, &beacon); /* a test may fail allocations */
 }
 
 static void raw_on_timer(void *arg)
@@ -84,7 +84,7 @@ static void raw_answer_seal(struct raw_peer *peer, const Pb__PeerSeal *seal)
     sealed.attempt = seal->attempt;
     sealed.bucket = pointers;
     sealed.n_bucket = seal->n_place;
-    assert_int_equal(PEER_SEND(peer->conn, SEALED, sealed, &sealed), OK);
+    (void)PEER_SEND(peer->conn, SEALED, sealed, &sealed);
 }
 
 static void raw_on_seal(struct raw_peer *peer, const Pb__PeerSeal *seal)
@@ -110,12 +110,13 @@ static void raw_on_message(struct raw_peer *peer, const Pb__PeerMessage *message
     } else if (message->kind_case == PB__PEER_MESSAGE__KIND_MAP_PUSH) {
         const Pb__PeerMapPush *push = message->map_push;
         Pb__PeerMapAck ack = PB__PEER_MAP_ACK__INIT;
+        struct cluster_map *map;
+        if (cluster_map_unpack(slice_of(push->map.data, push->map.len), &map) != OK)
+            return;
         cluster_map_unref(peer->map);
-        peer->map = NULL;
-        assert_int_equal(
-            cluster_map_unpack(slice_of(push->map.data, push->map.len), &peer->map), OK);
+        peer->map = map;
         ack.epoch = push->epoch;
-        assert_int_equal(PEER_SEND(peer->conn, MAP_ACK, map_ack, &ack), OK);
+        (void)PEER_SEND(peer->conn, MAP_ACK, map_ack, &ack);
     } else if (message->kind_case == PB__PEER_MESSAGE__KIND_SEAL) {
         raw_on_seal(peer, message->seal);
     } else if (message->kind_case == PB__PEER_MESSAGE__KIND_PLACE) {
@@ -136,8 +137,8 @@ static size_t raw_on_data(void *arg, const uint8_t *data, size_t len)
         struct arena arena;
         Pb__PeerMessage *message;
         arena_init(&arena, 4 * 1024 * 1024);
-        assert_int_equal(peer_unpack(frame, &arena, &message), OK);
-        raw_on_message(peer, message);
+        if (peer_unpack(frame, &arena, &message) == OK)
+            raw_on_message(peer, message);
         arena_fini(&arena);
     }
     return len - rest.len;
