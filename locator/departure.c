@@ -33,9 +33,8 @@ enum error departure_apply(struct locator *locator, struct cluster_map *map,
     mem_free(losses->losses);
     losses->count = map->member_count;
     losses->losses = mem_array(losses->count + 1, sizeof(*losses->losses));
-    return losses->losses == NULL
-               ? ERROR_MEMORY
-               : member_change_depart(map, &eyes, losses->losses, changed);
+    return losses->losses == NULL ? ERROR_MEMORY
+                                  : member_change_depart(map, &eyes, losses->losses, changed);
 }
 
 void departure_count(struct locator *locator, struct departure_losses *losses, bool stored)
@@ -127,8 +126,7 @@ static void tell_removed(struct locator *locator, struct departure *departure)
     else
         snprintf(text, sizeof(text),
                  "removed server %s: %.100s; noticed by %.100s after %" PRIu64 " ms of silence",
-                 departure->name, departure->evidence, departure->noticed_by,
-                 departure->silent_ms);
+                 departure->name, departure->evidence, departure->noticed_by, departure->silent_ms);
     log_line(locator->log, is_quiet ? LOG_INFO : LOG_ERROR, "membership",
              departure->left ? "VG1206" : "VG1212",
              "%s buckets_promoted=%u copies_dropped=%u buckets_lost=%u took_ms=%" PRIu64, text,
@@ -205,7 +203,8 @@ void departure_drive(struct locator *locator)
     for (struct departure *departure = locator->departures; departure != NULL;
          departure = departure->next) {
         bool seals = failover_start(locator, departure->incarnation, departure->gone);
-        is_sealing = is_sealing || (seals && departure->gone && failover_is_young(locator, departure->incarnation));
+        is_sealing = is_sealing || (seals && departure->gone &&
+                                    failover_is_young(locator, departure->incarnation));
         has_gone = has_gone || departure->gone;
     }
     /* What the failover changes travels with the rest, unless it waits for somebody. */
@@ -321,8 +320,7 @@ void departure_forget(struct locator *locator, uint64_t incarnation, struct requ
         return;
     }
     departure->request = request;
-    departure->request_deadline_us =
-        loop_now_us(locator->loop) + LOCATOR_CALL_MS * UINT64_C(1000);
+    departure->request_deadline_us = loop_now_us(locator->loop) + LOCATOR_CALL_MS * UINT64_C(1000);
     departure->gone = departure->forgotten = member->gone = true;
     departure->silent_ms = (loop_now_us(locator->loop) - member->heard_us) / 1000;
     notice.silent_ms = departure->silent_ms;

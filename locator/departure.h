@@ -39,7 +39,8 @@ struct departure_notice {
  * says so again. */
 enum error departure_notice(struct locator *locator, uint64_t incarnation,
                             const struct departure_notice *notice);
-/* Forgets a dead server for an operator; ends the request when it is out of the map, or fails it. */
+/* Forgets a dead server for an operator; ends the request when it is out of the map, or fails it.
+ */
 void departure_forget(struct locator *locator, uint64_t incarnation, struct request *request);
 
 struct departure *departure_find(const struct locator *locator, uint64_t incarnation);

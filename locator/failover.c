@@ -275,7 +275,8 @@ static struct attempt_bucket *find_bucket(struct attempt *attempt, uint32_t regi
         struct attempt_bucket *bucket = &attempt->buckets[middle];
         if (bucket->region_id == region_id && bucket->bucket == id)
             return bucket;
-        if (bucket->region_id < region_id || (bucket->region_id == region_id && bucket->bucket < id))
+        if (bucket->region_id < region_id ||
+            (bucket->region_id == region_id && bucket->bucket < id))
             low = middle + 1;
         else
             high = middle;
@@ -365,9 +366,9 @@ void failover_map_taken(struct locator *locator)
             const struct cluster_region *region =
                 cluster_map_region_by_id(locator->map, bucket->region_id);
             if (bucket->state == BUCKET_SEALING &&
-                (region == NULL || (region->buckets[bucket->bucket].set_version !=
-                                        bucket->set_version &&
-                                    !PLANTED(PLANT_NO_SET_VERSION))))
+                (region == NULL ||
+                 (region->buckets[bucket->bucket].set_version != bucket->set_version &&
+                  !PLANTED(PLANT_NO_SET_VERSION))))
                 end_bucket(attempt, bucket);
         }
     }
@@ -392,8 +393,7 @@ void failover_swap_done(struct attempt *attempt, bool stored)
             departure->promoted++;
     }
     /* One that changed nothing is not tried again at once. */
-    attempt->retry_us =
-        ended ? 0 : loop_now_us(locator->loop) + FAILOVER_AGAIN_MS * UINT64_C(1000);
+    attempt->retry_us = ended ? 0 : loop_now_us(locator->loop) + FAILOVER_AGAIN_MS * UINT64_C(1000);
     if (locator->closing)
         return;
     failover_map_taken(locator);

@@ -9,7 +9,8 @@
  * Of those that sealed the one with the highest seq becomes primary; with equal ones, which any
  * acknowledged record is in, the one that leads the fewest buckets. Copies that did not answer are
  * left out; of a REPLICATE region only after some server that sealed has no promise to them running
- * any more, since they may be reading. Any locator may try, and several at once: the map decides. */
+ * any more, since they may be reading. Any locator may try, and several at once: the map decides.
+ */
 #ifndef VUG_LOCATOR_FAILOVER_H
 #define VUG_LOCATOR_FAILOVER_H
 
@@ -21,7 +22,9 @@
 #define FAILOVER_HERE_MS  1000u /* for one that is not known to be dead */
 #define FAILOVER_AGAIN_MS 100u  /* until a copy that cannot seal is asked again */
 #define FAILOVER_LOST_MS  500u  /* until one that does not answer is */
-#define FAILOVER_HOLD_MS  20u   /* that a bucket which is ready waits for others, to share the swap */
+#define FAILOVER_HOLD_MS                                                                           \
+    20u /* that a bucket which is ready waits for others, to share the swap                        \
+         */
 
 struct attempt;
 

@@ -41,8 +41,8 @@ struct attempt {
     uint64_t suspect;
     bool gone;
     uint64_t began_us;
-    uint64_t ready_us; /* since when a bucket waits for others; 0: none does */
-    uint64_t retry_us; /* no swap before that */
+    uint64_t ready_us;              /* since when a bucket waits for others; 0: none does */
+    uint64_t retry_us;              /* no swap before that */
     struct attempt_bucket *buckets; /* by region and bucket */
     uint32_t count, open;           /* open: not ended */
     struct failover_swap *swap;

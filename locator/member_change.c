@@ -36,8 +36,8 @@ static bool takes_buckets(const struct cluster_member *member, const struct memb
 }
 
 /* The least loaded that is not in `set`; of equals the one with fewer primaries. */
-static uint32_t least_loaded(const struct rebalance_load *loads, uint32_t count, const uint32_t *set,
-                             uint32_t set_count)
+static uint32_t least_loaded(const struct rebalance_load *loads, uint32_t count,
+                             const uint32_t *set, uint32_t set_count)
 {
     uint32_t best = CLUSTER_NONE;
     for (uint32_t i = 0; i < count; i++) {

@@ -44,8 +44,8 @@ enum error member_change_join(struct cluster_map *map, const struct cluster_memb
 /* Takes those that are gone out of the sets. A bucket whose primary stays, stays with it. One that
  * has other copies but no primary is left alone: they have to seal first. One whose last copies are
  * gone, and that nobody reports a link to, starts empty, with the next generation, on servers that
- * can take it. Members in no set are struck, the others marked down. `losses` has one element for each member of the map as
- * it is; *changed tells whether anything was. ERROR_MEMORY. */
+ * can take it. Members in no set are struck, the others marked down. `losses` has one element for
+ * each member of the map as it is; *changed tells whether anything was. ERROR_MEMORY. */
 enum error member_change_depart(struct cluster_map *map, const struct member_eyes *eyes,
                                 struct member_loss *losses, bool *changed);
 

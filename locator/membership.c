@@ -292,9 +292,9 @@ static struct peer *next_waiting(const struct locator *locator, uint64_t since_u
 {
     struct peer *peer = locator->peers;
     while (peer != NULL &&
-           !(peer->waits && (peer->waits_since_us < since_us ||
-                             cluster_map_member(locator->map, slice_text(peer->name)) ==
-                                 CLUSTER_NONE)))
+           !(peer->waits &&
+             (peer->waits_since_us < since_us ||
+              cluster_map_member(locator->map, slice_text(peer->name)) == CLUSTER_NONE)))
         peer = peer->next;
     return peer;
 }

@@ -3,8 +3,8 @@
  * A server that connects is
  *   - taken back, with everything, if the map holds its incarnation;
  *   - taken in, if nobody has its name;
- *   - taken in when the holder of its name is out of the map, if that one is provably gone: its link
- *     is closed or silent, and either the newcomer listens at its address, or its host refuses
+ *   - taken in when the holder of its name is out of the map, if that one is provably gone: its
+ * link is closed or silent, and either the newcomer listens at its address, or its host refuses
  *     connections there, or another process answers there;
  *   - refused otherwise, with what to do. */
 #ifndef VUG_LOCATOR_MEMBERSHIP_H

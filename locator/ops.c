@@ -20,10 +20,14 @@ static const struct {
     uint32_t number;
     op_fn *execute;
 } requests[] = {
-    {SQL_EXECUTE, locator_op_sql_execute},       {REGION_CREATE, locator_op_region_create},
-    {REGION_DESTROY, locator_op_region_destroy}, {CLUSTER_STATUS, locator_op_cluster_status},
-    {REBALANCE, locator_op_rebalance},           {MEMBER_STOP, locator_op_member_stop},
-    {REGION_CLEAR, locator_op_region_clear},     {MEMBER_FORGET, locator_op_member_forget},
+    {SQL_EXECUTE, locator_op_sql_execute},
+    {REGION_CREATE, locator_op_region_create},
+    {REGION_DESTROY, locator_op_region_destroy},
+    {CLUSTER_STATUS, locator_op_cluster_status},
+    {REBALANCE, locator_op_rebalance},
+    {MEMBER_STOP, locator_op_member_stop},
+    {REGION_CLEAR, locator_op_region_clear},
+    {MEMBER_FORGET, locator_op_member_forget},
     {EVENTS, locator_op_events},
 };
 

@@ -254,8 +254,7 @@ static enum error take_links(struct member *member, const Pb__PeerBeacon *beacon
     if (beacon->n_linked > LIMIT_MEMBERS)
         return ERROR_MALFORMED;
     if (beacon->n_linked > 0) {
-        uint64_t *linked =
-            mem_realloc(member->linked, beacon->n_linked * sizeof(*member->linked));
+        uint64_t *linked = mem_realloc(member->linked, beacon->n_linked * sizeof(*member->linked));
         if (linked == NULL)
             return ERROR_MEMORY;
         memcpy(linked, beacon->linked, beacon->n_linked * sizeof(*linked));

@@ -28,7 +28,8 @@ void placement_fini(struct placement_list *list)
 
 /* ---- The next step ---- */
 
-enum placement_state placement_next(const struct cluster_map *map, const struct placement_move *move,
+enum placement_state placement_next(const struct cluster_map *map,
+                                    const struct placement_move *move,
                                     struct placement_order *order)
 {
     const struct cluster_region *region = cluster_map_region_by_id(map, move->region_id);
@@ -77,9 +78,8 @@ void rebalance_look(const struct cluster_map *map, const struct cluster_region *
 {
     memset(loads, 0, map->member_count * sizeof(*loads));
     for (uint32_t i = 0; i < map->member_count; i++)
-        loads[i].takes =
-            is_here(map, eyes, i) &&
-            (member_look(eyes, map->members[i].incarnation) & MEMBER_SEEN_AWAY) == 0;
+        loads[i].takes = is_here(map, eyes, i) &&
+                         (member_look(eyes, map->members[i].incarnation) & MEMBER_SEEN_AWAY) == 0;
     for (uint32_t i = 0; i < region->bucket_count; i++) {
         const struct cluster_bucket *bucket = &region->buckets[i];
         for (uint32_t j = 0; j < bucket->in_sync_count; j++)
@@ -180,9 +180,8 @@ static struct holders look_at_holders(const struct plan *plan, const struct clus
         holders.staying++;
         if (holders.heir == CLUSTER_NONE || load->primaries < plan->loads[holders.heir].primaries)
             holders.heir = member;
-        if (member != bucket->primary &&
-            (holders.heaviest == CLUSTER_NONE ||
-             load->copies > plan->loads[holders.heaviest].copies))
+        if (member != bucket->primary && (holders.heaviest == CLUSTER_NONE ||
+                                          load->copies > plan->loads[holders.heaviest].copies))
             holders.heaviest = member;
     }
     return holders;

@@ -48,7 +48,8 @@ enum placement_state {
     PLACEMENT_DONE,
     PLACEMENT_VOID, /* it cannot be any more: plan again */
 };
-enum placement_state placement_next(const struct cluster_map *map, const struct placement_move *move,
+enum placement_state placement_next(const struct cluster_map *map,
+                                    const struct placement_move *move,
                                     struct placement_order *order);
 
 /* Adds moves for every bucket that has too few copies, too many, or one on a server that leaves,

@@ -89,8 +89,7 @@ static enum change_verdict apply(struct change *change, struct cluster_map *map,
 static void submit(struct proposals *proposals)
 {
     proposals->change.attempts = 0;
-    proposals->submitted =
-        changes_submit(&proposals->locator->changes, &proposals->change) == OK;
+    proposals->submitted = changes_submit(&proposals->locator->changes, &proposals->change) == OK;
     if (!proposals->submitted)
         proposals->count = 0; /* their authors repeat them */
 }
@@ -141,8 +140,7 @@ static bool reserve(struct proposals *proposals, size_t count)
         capacity *= 2;
     if (capacity > PROPOSALS_MAX)
         return false;
-    struct proposed_place *places =
-        mem_realloc(proposals->places, capacity * sizeof(*places));
+    struct proposed_place *places = mem_realloc(proposals->places, capacity * sizeof(*places));
     if (places == NULL)
         return false;
     proposals->places = places;

@@ -146,8 +146,7 @@ enum error rebalance_primaries(struct cluster_map *map, const struct cluster_reg
     return error;
 }
 
-static enum error rebalance_region(struct cluster_map *map,
-                                   const struct cluster_region *region,
+static enum error rebalance_region(struct cluster_map *map, const struct cluster_region *region,
                                    struct rebalance_load *loads)
 {
     enum error error = level_copies(map, region, loads);

@@ -42,6 +42,7 @@ static void test_sole_copy_on_a_silent_server_is_waited_for(void **state)
         pb__member_forget_response__unpack(NULL, answer.len, answer.body);
     assert_in_range(response->buckets_lost, 3, 4);
     pb__member_forget_response__free_unpacked(response, NULL);
+    run(fixture, 20 * MS);
     assert_int_equal(b->map->member_count, 1);
     for (uint32_t i = 0; i < 7; i++)
         assert_int_equal(primary_of(b->map, bucket_of(b->map, "r", i)), 102);

@@ -26,8 +26,7 @@ static unsigned look(const void *arg, uint64_t incarnation)
 static struct cluster_map *random_map(uint64_t *seed, uint32_t servers)
 {
     static const uint8_t id[CLUSTER_ID_BYTES] = {1};
-    static const enum cluster_region_type types[] = {CLUSTER_PARTITION,
-                                                     CLUSTER_PARTITION_REDUNDANT,
+    static const enum cluster_region_type types[] = {CLUSTER_PARTITION, CLUSTER_PARTITION_REDUNDANT,
                                                      CLUSTER_REPLICATE};
     struct member_eyes eyes = {0};
     struct cluster_map *map;

@@ -48,7 +48,7 @@ struct raw_peer {
 static void raw_beacon(struct raw_peer *peer)
 {
     Pb__PeerBeacon beacon = PB__PEER_BEACON__INIT;
-    if (peer->conn == NULL || peer->is_mute)
+    if (peer->conn == NULL || peer->is_mute || peer->refusal != 0)
         return;
     beacon.number = ++peer->number;
     beacon.epoch = peer->map == NULL ? 0 : peer->map->epoch;
@@ -90,15 +90,14 @@ static void raw_answer_seal(struct raw_peer *peer, const Pb__PeerSeal *seal)
 static void raw_on_seal(struct raw_peer *peer, const Pb__PeerSeal *seal)
 {
     for (size_t i = 0; i < seal->n_place && peer->seal_count < RAW_SEALS; i++)
-        peer->seals[peer->seal_count++] =
-            (struct raw_seal){seal->attempt,
-                              seal->deposed,
-                              seal->gone,
-                              seal->place[i]->region_id,
-                              seal->place[i]->bucket,
-                              seal->place[i]->generation,
-                              seal->place[i]->set_version,
-                              seal->place[i]->term};
+        peer->seals[peer->seal_count++] = (struct raw_seal){seal->attempt,
+                                                            seal->deposed,
+                                                            seal->gone,
+                                                            seal->place[i]->region_id,
+                                                            seal->place[i]->bucket,
+                                                            seal->place[i]->generation,
+                                                            seal->place[i]->set_version,
+                                                            seal->place[i]->term};
     if (peer->answers)
         raw_answer_seal(peer, seal);
 }
