@@ -60,6 +60,18 @@ static enum change_verdict apply(struct change *change, struct cluster_map *map,
     return CHANGE_REFUSED;
 }
 
+static void tell_if_not_everywhere(struct locator *locator, const struct region_create *create)
+{
+    uint32_t servers = 0;
+    for (uint32_t i = 0; i < locator->map->member_count; i++)
+        servers += locator->map->members[i].role == CLUSTER_SERVER;
+    if (create->region.type == CLUSTER_REPLICATE && servers > CLUSTER_COPIES_MAX)
+        log_line(locator->log, LOG_WARN, "map", "VG1242",
+                 "region %s is replicated to %u of %u servers: a bucket has no more copies; the "
+                 "others ask these",
+                 create->name, CLUSTER_COPIES_MAX, servers);
+}
+
 static void done(struct locator *locator, struct change *change, const struct failure *failure)
 {
     struct region_create *create = (struct region_create *)change;
@@ -71,6 +83,7 @@ static void done(struct locator *locator, struct change *change, const struct fa
         snprintf(text, sizeof(text), "region %s was created", create->name);
         response.epoch = locator->map->epoch;
         response.region_id = create->id;
+        tell_if_not_everywhere(locator, create);
         ack_wait_reply(create->request, locator->map->epoch, 1021, &response.base, text);
     }
     mem_free(create);
