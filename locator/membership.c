@@ -14,8 +14,9 @@
 
 enum {
     PROBE_EVERY_MS = 1000,
-    LOST_MS = 1000,    /* without a sign: its copies are asked to replace it */
-    WAITING_MS = 5000, /* that a newcomer waits until the last holder of its name is out */
+    REFRESHED_MS = 5000, /* a map that was read so lately is the newest that is stored */
+    LOST_MS = 1000,      /* without a sign: its copies are asked to replace it */
+    WAITING_MS = 5000,   /* that a newcomer waits until the last holder of its name is out */
     LOAD_REPORT_MS =
         55000, /* as the reference: a load that does not change is reported that seldom */
 };
@@ -186,6 +187,14 @@ static void come_back(struct peer *peer)
                     "server %s was taken for dead, with proof or because an operator said so, and "
                     "its place is being given to others. Start it anew; it begins empty.",
                     peer->name);
+    } else if (peer->epoch > locator->map->epoch &&
+               (locator->changes.refreshed_us == 0 ||
+                loop_now_us(locator->loop) - locator->changes.refreshed_us >
+                    REFRESHED_MS * UINT64_C(1000))) {
+        changes_reload(&locator->changes);
+        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NOT_READY,
+                    "the server has a newer cluster map than this locator, which looks whether "
+                    "another locator made it.");
     } else if (peer->epoch > locator->map->epoch) {
         log_line(locator->log, LOG_ERROR, "membership", "VG1232",
                  "server %s has epoch %" PRIu64 " of the cluster map, this locator only %" PRIu64

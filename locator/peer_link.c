@@ -300,6 +300,8 @@ static enum error on_beacon(struct peer *peer, const Pb__PeerBeacon *beacon)
         membership_acknowledged(locator, member, beacon->epoch);
     if (error == OK && beacon->wants_answer)
         send_beacon(peer);
+    if (error == OK && beacon->epoch > locator->map->epoch)
+        changes_reload(&locator->changes);
     if (error == OK && locator->departures != NULL)
         departure_drive(locator); /* the last link to one that is gone may be gone too */
     return error;
