@@ -120,14 +120,13 @@ static void tell_removed(struct locator *locator, struct departure *departure)
     char text[EVENT_TEXT_BYTES];
     uint64_t took_ms = (loop_now_us(locator->loop) - departure->noticed_us) / 1000;
     bool is_loss = departure->lost > 0;
-    bool is_quiet = departure->left && !is_loss;
     if (departure->left)
         snprintf(text, sizeof(text), "server %s has left, on purpose", departure->name);
     else
         snprintf(text, sizeof(text),
                  "removed server %s: %.100s; noticed by %.100s after %" PRIu64 " ms of silence",
                  departure->name, departure->evidence, departure->noticed_by, departure->silent_ms);
-    log_line(locator->log, is_quiet ? LOG_INFO : LOG_ERROR, "membership",
+    log_line(locator->log, departure->left ? LOG_INFO : LOG_ERROR, "membership",
              departure->left ? "VG1206" : "VG1212",
              "%s buckets_promoted=%u copies_dropped=%u buckets_lost=%u took_ms=%" PRIu64, text,
              departure->promoted, departure->dropped, departure->lost, took_ms);
