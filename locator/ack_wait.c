@@ -20,6 +20,7 @@ static const struct cluster_member *missing(const struct locator *locator, uint6
     for (uint32_t i = 0; i < locator->map->member_count; i++) {
         const struct cluster_member *server = &locator->map->members[i];
         if (server->role == CLUSTER_SERVER && server->state != CLUSTER_DOWN &&
+            !locator_member(locator, server->incarnation)->gone &&
             locator_member(locator, server->incarnation)->acknowledged < epoch)
             return server;
     }

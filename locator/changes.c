@@ -9,7 +9,8 @@ enum { ATTEMPTS_MAX = 8 };
 
 static void pump_soon(struct changes *changes)
 {
-    if (changes->under_way == NULL && changes->first != NULL)
+    if (changes->under_way == NULL && !changes->loading &&
+        (changes->first != NULL || changes->reload))
         loop_timer_set(&changes->pump, 0);
 }
 
@@ -148,9 +149,34 @@ static enum error propose(struct changes *changes, struct cluster_map *map)
     return error;
 }
 
+static void on_refreshed(void *arg, const struct map_problem *problem, uint64_t epoch,
+                         struct slice bytes)
+{
+    struct changes *changes = arg;
+    changes->loading = false;
+    /* What cannot be read now is read again when somebody asks again. */
+    if (problem == NULL)
+        changes->refreshed_us = loop_now_us(changes->locator->loop);
+    if (problem == NULL && epoch > changes->locator->map->epoch)
+        (void)take_reloaded(changes, epoch, bytes);
+    pump_soon(changes);
+}
+
+void changes_reload(struct changes *changes)
+{
+    changes->reload = true;
+    pump_soon(changes);
+}
+
 static void on_pump(void *arg)
 {
     struct changes *changes = arg;
+    if (changes->reload) {
+        changes->reload = false;
+        changes->loading = map_store_load(changes->locator->store, on_refreshed, changes) == OK;
+        pump_soon(changes);
+        return;
+    }
     struct change *change = take_first(changes);
     struct failure failure;
     changes->under_way = change;

@@ -45,6 +45,8 @@ struct changes {
     struct cluster_map *proposed;
     struct buf packed;
     struct loop_timer pump;  /* fires in the next turn */
+    bool reload, loading;    /* the store is to be read, is being read */
+    uint64_t refreshed_us;   /* when it last was, for changes_reload() */
     uint64_t stored, failed; /* since the start */
 };
 
@@ -53,6 +55,10 @@ enum error changes_init(struct changes *changes, struct locator *locator);
 /* done() of what waits is called with a failure. After the map store was told to forget the request
  * under way. */
 void changes_fini(struct changes *changes);
+
+/* Somebody has seen a newer map than the one in force: another locator made it. It is read, and put
+ * in force, before the next change. */
+void changes_reload(struct changes *changes);
 
 /* Takes the change. ERROR_BUSY when too many wait: the change stays the caller's. */
 enum error changes_submit(struct changes *changes, struct change *change);

@@ -13,9 +13,6 @@ struct join {
     struct peer *peer;  /* NULL when it went away meanwhile */
     struct arena arena; /* holds what `member` points to */
     struct cluster_member member;
-    uint64_t replaced;
-    uint64_t entries; /* last known, of the replaced one */
-    uint32_t buckets_lost;
     int refusal; /* if it is refused */
 };
 
@@ -24,28 +21,15 @@ void join_forget_peer(struct join *join)
     join->peer = NULL;
 }
 
-/* Somebody else may have come, or come back, since it was decided. */
-static bool is_still_right(const struct join *join, const struct cluster_map *map)
-{
-    const struct cluster_member *holder = membership_holder(map, join->member.name);
-    if ((holder == NULL ? 0 : holder->incarnation) != join->replaced)
-        return false;
-    return holder == NULL || locator_member(join->locator, holder->incarnation)->peer == NULL;
-}
-
 static enum change_verdict apply(struct change *change, struct cluster_map *map,
                                  struct failure *failure)
 {
     struct join *join = (struct join *)change;
     join->refusal = PB__PEER_WELCOME__REFUSAL__NOT_READY;
-    join->buckets_lost = 0;
     if (cluster_map_member_by_incarnation(map, join->member.incarnation) != CLUSTER_NONE)
         return CHANGE_UNCHANGED;
-    if (!is_still_right(join, map)) {
-        request_failure(failure, ADMIN_REASON_EXISTS, "another server came first.");
-        return CHANGE_REFUSED;
-    }
-    enum error error = member_change_join(map, &join->member, join->replaced, &join->buckets_lost);
+    struct member_eyes eyes = membership_eyes(join->locator);
+    enum error error = member_change_join(map, &join->member, &eyes);
     if (error == OK)
         return CHANGE_STORE;
     if (error == ERROR_INVALID || error == ERROR_LIMIT) {
@@ -55,11 +39,8 @@ static enum change_verdict apply(struct change *change, struct cluster_map *map,
                         "characters, no slash at "
                         "either end.",
                         LIMIT_NAME_BYTES);
-    } else if (error == ERROR_UNSUPPORTED) {
-        join->refusal = PB__PEER_WELCOME__REFUSAL__SECOND_SERVER;
-        request_failure(failure, ADMIN_REASON_UNSUPPORTED,
-                        "other servers hold copies of the dead server's buckets, and this version "
-                        "does not promote them.");
+    } else if (error == ERROR_EXISTS) {
+        request_failure(failure, ADMIN_REASON_EXISTS, "another server came first.");
     } else {
         request_failure(failure, ADMIN_REASON_MEMORY,
                         "the locator has not enough memory; trying again.");
@@ -77,12 +58,7 @@ static void done(struct locator *locator, struct change *change, const struct fa
         log_line(locator->log, LOG_INFO, "membership", "VG1201",
                  "server %.*s joined: %.*s:%u (epoch %" PRIu64 ")", SLICE_FMT(join->member.name),
                  SLICE_FMT(join->member.host), join->member.port, locator->map->epoch);
-        if (join->buckets_lost > 0)
-            log_line(locator->log, LOG_ERROR, "membership", "VG1231",
-                     "server %.*s takes the place of one that is gone: %u buckets lost their last "
-                     "copy and start empty "
-                     "with the next generation; %" PRIu64 " entries were last known",
-                     SLICE_FMT(join->member.name), join->buckets_lost, join->entries);
+        membership_tell(locator, join->member.name, "joined", "server joined");
     }
     arena_fini(&join->arena);
     int refusal = join->refusal;
@@ -123,7 +99,7 @@ static bool keep_member(struct join *join, const struct peer *peer)
     return keep(join, peer->name, &join->member.name) && keep(join, peer->host, &join->member.host);
 }
 
-enum error join_submit(struct peer *peer, uint64_t replaced)
+enum error join_submit(struct peer *peer)
 {
     struct locator *locator = peer->locator;
     struct join *join = mem_zalloc(sizeof(*join));
@@ -133,10 +109,7 @@ enum error join_submit(struct peer *peer, uint64_t replaced)
     join->change.done = done;
     join->locator = locator;
     join->peer = peer;
-    join->replaced = replaced;
     arena_init(&join->arena, 4 * PEER_HELLO_BYTES_MAX);
-    if (replaced != 0)
-        join->entries = locator_member(locator, replaced)->entries;
     enum error error =
         keep_member(join, peer) ? changes_submit(&locator->changes, &join->change) : ERROR_MEMORY;
     if (error != OK) {

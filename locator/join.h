@@ -1,4 +1,4 @@
-/* A newcomer is put into the map, in the place of a dead server if need be. */
+/* A newcomer is put into the map. */
 #ifndef VUG_LOCATOR_JOIN_H
 #define VUG_LOCATOR_JOIN_H
 
@@ -6,10 +6,9 @@
 
 struct join;
 
-/* Proposes the peer as a member; `replaced` is the incarnation whose place it takes, which is
- * provably gone, or 0. Ends with membership_link() or peer_refuse(), or, if the peer has gone, with
- * a member whose link is not there. ERROR_MEMORY, ERROR_BUSY. */
-enum error join_submit(struct peer *peer, uint64_t replaced);
+/* Proposes the peer as a member; nobody has its name. Ends with membership_link() or peer_refuse(),
+ * or, if the peer has gone, with a member whose link is not there. ERROR_MEMORY, ERROR_BUSY. */
+enum error join_submit(struct peer *peer);
 void join_forget_peer(struct join *join);
 
 #endif

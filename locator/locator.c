@@ -5,10 +5,14 @@
 
 #include "common/mem.h"
 #include "locator/ack_wait.h"
+#include "locator/departure.h"
+#include "locator/failover.h"
 #include "locator/locator_impl.h"
 #include "locator/membership.h"
 #include "locator/ops.h"
 #include "locator/peer_link.h"
+#include "locator/placer.h"
+#include "locator/proposals.h"
 
 /* ---- The map ---- */
 
@@ -30,6 +34,8 @@ void locator_take_map(struct locator *locator, struct cluster_map *map, struct b
     membership_prune(locator);
     for (struct peer *peer = locator->peers; peer != NULL; peer = peer->next)
         peer_push_map(peer);
+    failover_map_taken(locator);
+    placer_look(locator);
     ack_wait_look(locator);
 }
 
@@ -152,6 +158,7 @@ static void on_tick(void *arg)
         peer_tick(peer, now_us);
     }
     membership_tick(locator, now_us);
+    placer_tick(locator, now_us);
     ack_wait_look(locator);
     loop_timer_set(&locator->tick, LOCATOR_TICK_MS * UINT64_C(1000));
 }
@@ -197,6 +204,15 @@ static enum error init_host(struct locator *locator)
     return session_host_init(&locator->host);
 }
 
+/* What submits changes, and the changes themselves. */
+static void free_workers(struct locator *locator)
+{
+    failover_free(locator->failover);
+    changes_fini(&locator->changes);
+    proposals_free(locator->proposals);
+    placer_free(locator->placer);
+}
+
 enum error locator_new(const struct locator_options *options, struct loop *loop, struct net *net,
                        struct log *log, struct map_store *store, struct locator **out)
 {
@@ -223,7 +239,13 @@ enum error locator_new(const struct locator_options *options, struct loop *loop,
     error = changes_init(&locator->changes, locator);
     if (error != OK)
         goto err_after_tick;
-    error = map_store_load(store, on_loaded, locator);
+    error = failover_new(locator, &locator->failover);
+    if (error == OK)
+        error = proposals_new(locator, &locator->proposals);
+    if (error == OK)
+        error = placer_new(locator, &locator->placer);
+    if (error == OK)
+        error = map_store_load(store, on_loaded, locator);
     if (error != OK)
         goto err_after_changes;
     locator->store = store;
@@ -231,7 +253,7 @@ enum error locator_new(const struct locator_options *options, struct loop *loop,
     return OK;
 
 err_after_changes:
-    changes_fini(&locator->changes);
+    free_workers(locator);
 err_after_tick:
     loop_timer_fini(&locator->tick);
 err_after_host:
@@ -247,13 +269,16 @@ err_after_texts:
  * request needs by then. */
 void locator_free(struct locator *locator)
 {
+    locator->closing = true;
     map_store_free(locator->store);
     if (locator->listener != NULL)
         net_listener_close(locator->listener);
     loop_timer_fini(&locator->tick);
-    changes_fini(&locator->changes);
+    free_workers(locator);
     while (locator->peers != NULL)
         peer_drop(locator->peers, "the locator is shutting down");
+    departure_free_all(locator);
+    events_fini(&locator->events);
     ack_wait_free_all(locator);
     request_drop_all(locator);
     session_host_fini(&locator->host);

@@ -7,9 +7,8 @@
  * them
  *
  * Whatever a locator knows durably is the cluster map; it changes by one compare-and-swap at a
- * time, and only a stored map is ever shown. Links and beacons are what it sees at the moment. This
- * version runs one server in a cluster; the map, its epochs, set versions and terms have their
- * final shape. Belongs to one loop. */
+ * time, and only a stored map is ever shown. Links and beacons are what it sees at the moment.
+ * Belongs to one loop. */
 #ifndef VUG_LOCATOR_LOCATOR_H
 #define VUG_LOCATOR_LOCATOR_H
 

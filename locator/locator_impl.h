@@ -1,14 +1,18 @@
 /* The one root of a locator; for the files of this folder alone.
  *
- *   locator.c     life: load, listen, tick          changes.c    the queue of map changes, one swap
- * at a time membership.c  who may join, who is struck       peer_link.c  one member's connection
- *   regions.c     names, types, buckets             tables.c     CREATE and DROP TABLE
- *   ops.c         the operations, op_*.c each       request.c    whom to answer */
+ *   locator.c     life: load, listen, tick       changes.c    the queue of map changes
+ *   membership.c  who may join, who is missed    peer_link.c  one member's connection
+ *   departure.c   those that are lost            failover.c   seals copies, promotes one
+ *   proposals.c   what primaries want            placement.c  which copies should be where
+ *   placer.c      orders to the primaries        events.c     what happened
+ *   regions.c     names, types, buckets          tables.c     CREATE and DROP TABLE
+ *   ops.c         the operations, op_*.c each    request.c    whom to answer */
 #ifndef VUG_LOCATOR_LOCATOR_IMPL_H
 #define VUG_LOCATOR_LOCATOR_IMPL_H
 
 #include "common/buf.h"
 #include "locator/changes.h"
+#include "locator/events.h"
 #include "locator/locator.h"
 #include "locator/request.h"
 #include "protocol/cluster_map.h"
@@ -28,6 +32,12 @@
 
 /* A map travels to a member in one message. */
 #define LOCATOR_MAP_BYTES_MAX (LIMIT_PEER_MESSAGE_BYTES / 2)
+
+struct probe;
+struct proposals;
+struct failover;
+struct departure;
+struct placer;
 
 /* What is seen of a server at the moment; the map says that it is one. There is exactly one for
  * each server of the map in force, kept by incarnation. */
@@ -51,6 +61,10 @@ struct member {
     struct probe *probe;
     uint64_t probe_due_us;
     bool shifting; /* a change of the map about it waits */
+    bool gone;     /* provably: whatever comes from it now is not believed */
+    /* Servers that it has a replication link to, by incarnation. */
+    uint64_t *linked;
+    uint32_t linked_count;
     struct member *next;
 };
 
@@ -82,6 +96,15 @@ struct locator {
     uint32_t peer_count;
     struct request *requests;
     struct ack_wait *ack_waits; /* ack_wait.h */
+
+    struct events events;
+    struct proposals *proposals;
+    struct failover *failover;
+    struct departure *departures; /* departure.h */
+    struct placer *placer;
+    bool departing; /* a change that takes the gone out waits, or is under way */
+    bool placing;   /* one that places buckets does */
+    bool closing;
     uint64_t next_call_id;
     struct arena arena; /* reset for each message of a member */
 };

@@ -1,9 +1,11 @@
 #include "locator/membership.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "common/mem.h"
 #include "locator/ack_wait.h"
+#include "locator/departure.h"
 #include "locator/join.h"
 #include "locator/member_change.h"
 #include "locator/member_shift.h"
@@ -12,6 +14,9 @@
 
 enum {
     PROBE_EVERY_MS = 1000,
+    REFRESHED_MS = 5000, /* a map that was read so lately is the newest that is stored */
+    LOST_MS = 1000,      /* without a sign: its copies are asked to replace it */
+    WAITING_MS = 5000,   /* that a newcomer waits until the last holder of its name is out */
     LOAD_REPORT_MS =
         55000, /* as the reference: a load that does not change is reported that seldom */
 };
@@ -31,6 +36,7 @@ enum error membership_prepare(struct locator *locator, const struct cluster_map 
         member->locator = locator;
         member->incarnation = server->incarnation;
         member->heard_us = now_us;
+        member->gone = server->state == CLUSTER_DOWN;
         member->probe_due_us = now_us + PROBE_EVERY_MS * UINT64_C(1000);
         member->next = locator->members;
         locator->members = member;
@@ -43,6 +49,7 @@ static void member_free(struct member *member)
     if (member->probe != NULL)
         probe_free(member->probe);
     mem_free(member->regions);
+    mem_free(member->linked);
     mem_free(member);
 }
 
@@ -72,7 +79,12 @@ void membership_free_all(struct locator *locator)
 
 bool membership_serves(const struct locator *locator, const struct member *member)
 {
-    return member->peer != NULL && member->beaconed && !member->leaving &&
+    return !member->leaving && membership_answers(locator, member);
+}
+
+bool membership_answers(const struct locator *locator, const struct member *member)
+{
+    return member->peer != NULL && member->beaconed && !member->gone &&
            member->acknowledged == locator->map->epoch &&
            loop_now_us(locator->loop) - member->heard_us < PEER_FRESH_MS * UINT64_C(1000);
 }
@@ -96,13 +108,58 @@ void membership_take_load(struct member *member, uint32_t clients, uint64_t now_
     member->clients = clients;
 }
 
+/* ---- Seen ---- */
+
+static bool is_fresh(const struct locator *locator, const struct member *member)
+{
+    return loop_now_us(locator->loop) - member->heard_us < LOST_MS * UINT64_C(1000);
+}
+
+bool membership_is_linked(const struct locator *locator, uint64_t incarnation)
+{
+    for (const struct member *member = locator->members; member != NULL; member = member->next)
+        for (uint32_t i = 0; member->peer != NULL && !member->gone && i < member->linked_count; i++)
+            if (member->linked[i] == incarnation)
+                return true;
+    return false;
+}
+
+static unsigned look(const void *arg, uint64_t incarnation)
+{
+    const struct locator *locator = arg;
+    const struct member *member = locator_member(locator, incarnation);
+    unsigned sight = 0;
+    if (member == NULL)
+        return 0; /* it is about to join */
+    if (member->gone)
+        sight |= MEMBER_SEEN_GONE;
+    if (member->leaving || !is_fresh(locator, member))
+        sight |= MEMBER_SEEN_AWAY;
+    if (membership_is_linked(locator, incarnation))
+        sight |= MEMBER_SEEN_LINKED;
+    return sight;
+}
+
+struct member_eyes membership_eyes(const struct locator *locator)
+{
+    return (struct member_eyes){.look = look, .arg = locator};
+}
+
+void membership_tell(struct locator *locator, struct slice name, const char *kind, const char *text)
+{
+    struct event event = {
+        .time_ms = loop_wall_ms(locator->loop), .kind = kind, .epoch = locator->map->epoch};
+    snprintf(event.member, sizeof(event.member), "%.*s", SLICE_FMT(name));
+    snprintf(event.text, sizeof(event.text), "%s", text);
+    events_add(&locator->events, &event);
+}
+
 /* ---- Coming back ---- */
 
 void membership_link(struct peer *peer)
 {
     struct locator *locator = peer->locator;
     struct member *member = locator_member(locator, peer->incarnation);
-    uint32_t index = cluster_map_member_by_incarnation(locator->map, peer->incarnation);
     if (member->peer != NULL)
         peer_drop(member->peer, "it has connected anew");
     if (member->probe != NULL)
@@ -112,8 +169,6 @@ void membership_link(struct peer *peer)
     member->heard_us = loop_now_us(locator->loop);
     member->beaconed = member->leaving = false;
     member->clients_reported_us = 0;
-    if (locator->map->members[index].state == CLUSTER_DOWN)
-        member_shift_submit(locator, MEMBER_UP, peer->incarnation, NULL);
     log_line(locator->log, LOG_INFO, "membership", "VG1202",
              "server %s is connected: %s:%u, map epoch %" PRIu64, peer->name, peer->host,
              peer->port, peer->epoch);
@@ -126,7 +181,21 @@ void membership_link(struct peer *peer)
 static void come_back(struct peer *peer)
 {
     struct locator *locator = peer->locator;
-    if (peer->epoch > locator->map->epoch) {
+    const struct member *member = locator_member(locator, peer->incarnation);
+    if (member->gone) {
+        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NAME_TAKEN,
+                    "server %s was taken for dead, with proof or because an operator said so, and "
+                    "its place is being given to others. Start it anew; it begins empty.",
+                    peer->name);
+    } else if (peer->epoch > locator->map->epoch &&
+               (locator->changes.refreshed_us == 0 ||
+                loop_now_us(locator->loop) - locator->changes.refreshed_us >
+                    REFRESHED_MS * UINT64_C(1000))) {
+        changes_reload(&locator->changes);
+        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NOT_READY,
+                    "the server has a newer cluster map than this locator, which looks whether "
+                    "another locator made it.");
+    } else if (peer->epoch > locator->map->epoch) {
         log_line(locator->log, LOG_ERROR, "membership", "VG1232",
                  "server %s has epoch %" PRIu64 " of the cluster map, this locator only %" PRIu64
                  ": the data directory was restored from an older copy",
@@ -137,50 +206,41 @@ static void come_back(struct peer *peer)
             ") is older than the server's (epoch %" PRIu64
             "): its data directory was restored from an older copy. Restore the newest one.",
             locator->map->epoch, peer->epoch);
-        return;
+    } else {
+        membership_link(peer);
     }
-    membership_link(peer);
 }
 
 /* ---- Deciding about a newcomer ---- */
 
-/* The server of the map that stands in the newcomer's way: of its name, or, as this version runs
- * one server, any. */
-const struct cluster_member *membership_holder(const struct cluster_map *map, struct slice name)
-{
-    const struct cluster_member *other = NULL;
-    for (uint32_t i = 0; i < map->member_count; i++) {
-        const struct cluster_member *member = &map->members[i];
-        if (slice_equal(member->name, name))
-            return member;
-        if (member->role == CLUSTER_SERVER)
-            other = member;
-    }
-    return other;
-}
-
 static void refuse_for(struct peer *peer, const struct cluster_member *holder, const char *why)
 {
-    if (slice_equal(holder->name, slice_text(peer->name)))
-        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NAME_TAKEN,
-                    "a server named %s at %.*s:%u is a member of this cluster already, and may be "
-                    "alive: %s. Give this "
-                    "one another --name, or stop the other first; if it is dead for good, wait "
-                    "until its host answers, "
-                    "or run `vug member forget %s`, which gives up its contents.",
-                    peer->name, SLICE_FMT(holder->host), holder->port, why, peer->name);
-    else
-        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__SECOND_SERVER,
-                    "this version runs one server in a cluster, and %.*s at %.*s:%u is that one: "
-                    "%s. Stop it with `vug stop "
-                    "%.*s`, or if it is dead for good, run `vug member forget %.*s`, which gives "
-                    "up its contents; or "
-                    "start another locator for this server.",
-                    SLICE_FMT(holder->name), SLICE_FMT(holder->host), holder->port, why,
-                    SLICE_FMT(holder->name), SLICE_FMT(holder->name));
+    peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NAME_TAKEN,
+                "a server named %s at %.*s:%u is a member of this cluster already, and may be "
+                "alive: %s. Give this "
+                "one another --name, or stop the other first; if it is dead for good, wait "
+                "until its host answers, "
+                "or run `vug member forget %s`, which gives up its contents.",
+                peer->name, SLICE_FMT(holder->host), holder->port, why, peer->name);
 }
 
-static void decide(struct peer *peer, uint64_t gone);
+static void decide(struct peer *peer);
+
+/* The holder of its name is gone: the newcomer joins when the map names that one no more. */
+static void wait_for_departure(struct peer *peer, uint64_t holder, const char *why)
+{
+    struct locator *locator = peer->locator;
+    const struct member *member = locator_member(locator, holder);
+    struct departure_notice notice = {.noticed_by = locator->options.name,
+                                      .evidence = why,
+                                      .silent_ms =
+                                          (loop_now_us(locator->loop) - member->heard_us) / 1000,
+                                      .gone = true};
+    peer->waits = true;
+    peer->waits_since_us = loop_now_us(locator->loop);
+    /* Without memory the next tick says so again. */
+    (void)departure_notice(locator, holder, &notice);
+}
 
 static void on_probed(void *arg, bool gone, const char *why)
 {
@@ -188,8 +248,10 @@ static void on_probed(void *arg, bool gone, const char *why)
     const struct cluster_map *map = peer->locator->map;
     peer->probe = NULL;
     uint32_t holder = cluster_map_member_by_incarnation(map, peer->probed);
-    if (gone || holder == CLUSTER_NONE)
-        decide(peer, gone ? peer->probed : 0);
+    if (holder == CLUSTER_NONE)
+        decide(peer);
+    else if (gone && locator_member(peer->locator, peer->probed)->peer == NULL)
+        wait_for_departure(peer, peer->probed, why);
     else
         refuse_for(peer, &map->members[holder], why);
 }
@@ -202,29 +264,67 @@ static void probe_holder(struct peer *peer, const struct cluster_member *holder)
                     "the locator has not enough memory; trying again.");
 }
 
-/* Looks at the map as it is now; comes here again after a probe. `gone` is the incarnation that has
- * been proven to be. */
-static void decide(struct peer *peer, uint64_t gone)
+/* Looks at the map as it is now; comes here again after a probe, or when a name is free. */
+static void decide(struct peer *peer)
 {
     struct locator *locator = peer->locator;
-    if (cluster_map_member_by_incarnation(locator->map, peer->incarnation) != CLUSTER_NONE) {
+    const struct cluster_map *map = locator->map;
+    peer->waits = false;
+    if (cluster_map_member_by_incarnation(map, peer->incarnation) != CLUSTER_NONE) {
         come_back(peer);
         return;
     }
-    const struct cluster_member *holder = membership_holder(locator->map, slice_text(peer->name));
-    uint64_t replaced = holder == NULL ? 0 : holder->incarnation;
-    if (holder != NULL && locator_member(locator, replaced)->peer != NULL) {
-        refuse_for(peer, holder, "it is connected to this locator");
+    uint32_t index = cluster_map_member(map, slice_text(peer->name));
+    if (index == CLUSTER_NONE) {
+        if (join_submit(peer) != OK)
+            peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NOT_READY,
+                        "the locator is busy; trying again.");
         return;
     }
-    bool is_gone =
-        holder == NULL || holder->state == CLUSTER_DOWN || gone == replaced ||
-        (holder->port == peer->port && slice_equal(holder->host, slice_text(peer->host)));
-    if (!is_gone)
+    const struct cluster_member *holder = &map->members[index];
+    const struct member *member = locator_member(locator, holder->incarnation);
+    bool is_in_its_place =
+        holder->port == peer->port && slice_equal(holder->host, slice_text(peer->host));
+    if (member->gone)
+        wait_for_departure(peer, holder->incarnation, "it is gone");
+    else if (member->peer != NULL && (is_fresh(locator, member) || !is_in_its_place))
+        refuse_for(peer, holder, "it is connected to this locator");
+    else if (is_in_its_place)
+        wait_for_departure(peer, holder->incarnation,
+                           "another process of its name listens at its address");
+    else
         probe_holder(peer, holder);
-    else if (join_submit(peer, replaced) != OK)
-        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NOT_READY,
-                    "the locator is busy; trying again.");
+}
+
+/* A decision may drop other peers, so each time the list is looked at anew. */
+static struct peer *next_waiting(const struct locator *locator, uint64_t since_us)
+{
+    struct peer *peer = locator->peers;
+    while (peer != NULL &&
+           !(peer->waits &&
+             (peer->waits_since_us < since_us ||
+              cluster_map_member(locator->map, slice_text(peer->name)) == CLUSTER_NONE)))
+        peer = peer->next;
+    return peer;
+}
+
+void membership_decide_waiting(struct locator *locator)
+{
+    for (struct peer *peer; (peer = next_waiting(locator, 0)) != NULL;)
+        decide(peer);
+}
+
+static void refuse_those_that_waited(struct locator *locator, uint64_t now_us)
+{
+    uint64_t patience_us = WAITING_MS * UINT64_C(1000);
+    uint64_t since_us = now_us > patience_us ? now_us - patience_us : 0;
+    for (struct peer *peer; (peer = next_waiting(locator, since_us)) != NULL;)
+        if (peer->waits_since_us < since_us)
+            peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NOT_READY,
+                        "the last server of that name is gone, but not all buckets that it had "
+                        "have been given to others yet; trying again.");
+        else
+            decide(peer);
 }
 
 enum error membership_probe(struct locator *locator, const struct cluster_member *server,
@@ -268,8 +368,40 @@ void membership_hello(struct peer *peer, const Pb__PeerHello *hello)
                     "empty.",
                     peer->name, locator->options.name);
     } else {
-        decide(peer, 0);
+        decide(peer);
     }
+}
+
+/* ---- The silent ---- */
+
+static void miss(struct locator *locator, const struct member *member, bool gone, const char *why)
+{
+    struct departure_notice notice = {.noticed_by = locator->options.name,
+                                      .evidence = why,
+                                      .silent_ms =
+                                          (loop_now_us(locator->loop) - member->heard_us) / 1000,
+                                      .gone = gone};
+    /* Without memory the next tick says so again. */
+    (void)departure_notice(locator, member->incarnation, &notice);
+}
+
+static void on_watched(void *arg, bool gone, const char *why)
+{
+    struct member *member = arg;
+    member->probe = NULL;
+    member->probe_due_us = loop_now_us(member->locator->loop) + PROBE_EVERY_MS * UINT64_C(1000);
+    if (gone && member->peer == NULL)
+        miss(member->locator, member, true, why);
+}
+
+/* Without memory for it the next tick tries again. */
+static void watch(struct locator *locator, struct member *member)
+{
+    uint32_t index = cluster_map_member_by_incarnation(locator->map, member->incarnation);
+    if (index == CLUSTER_NONE || member->probe != NULL || member->gone)
+        return;
+    (void)membership_probe(locator, &locator->map->members[index], on_watched, member,
+                           &member->probe);
 }
 
 void membership_peer_gone(struct locator *locator, struct peer *peer, const char *why)
@@ -282,7 +414,9 @@ void membership_peer_gone(struct locator *locator, struct peer *peer, const char
     member->peer = NULL;
     member->beaconed = false;
     member->heard_us = loop_now_us(locator->loop);
-    member->probe_due_us = member->heard_us;
+    member->linked_count = 0;
+    if (!locator->closing)
+        watch(locator, member);
     if (member->leaving)
         log_line(locator->log, LOG_INFO, "membership", "VG1205",
                  "server %s has ended as it was told to", peer->name);
@@ -301,35 +435,42 @@ void membership_leaves(struct locator *locator, struct member *member)
     log_line(locator->log, LOG_INFO, "membership", "VG1204",
              "server %s is about to end, on purpose; clients are not sent there any more",
              member->peer->name);
+    member_shift_submit(locator, MEMBER_LEAVING, member->incarnation);
 }
 
-/* ---- The silent ---- */
-
-static void on_watched(void *arg, bool gone, const char *why)
+static void tick_member(struct locator *locator, uint32_t index, struct member *member,
+                        uint64_t now_us)
 {
-    (void)why;
-    struct member *member = arg;
-    struct locator *locator = member->locator;
-    member->probe = NULL;
-    member->probe_due_us = loop_now_us(locator->loop) + PROBE_EVERY_MS * UINT64_C(1000);
-    if (gone)
-        member_shift_submit(locator, MEMBER_GONE, member->incarnation, NULL);
+    const struct cluster_member *server = &locator->map->members[index];
+    if (member->leaving && server->state == CLUSTER_UP)
+        member_shift_submit(locator, MEMBER_LEAVING, member->incarnation);
+    bool has_departure = departure_find(locator, member->incarnation) != NULL;
+    if (member->gone && !has_departure)
+        miss(locator, member, true, "the cluster map says so");
+    else if (!has_departure && !is_fresh(locator, member))
+        miss(locator, member, false,
+             member->peer == NULL ? "its connection to the locator is lost"
+                                  : "it is connected, but sends no beacons");
+    if (member->peer != NULL || member->gone)
+        return;
+    bool is_silent = now_us - member->heard_us > PEER_SILENT_MS * UINT64_C(1000);
+    if ((is_silent || member->leaving || server->state == CLUSTER_LEAVING) &&
+        !member_change_holds_buckets(locator->map, index))
+        member_shift_submit(locator, MEMBER_SILENT, server->incarnation);
+    if (now_us >= member->probe_due_us)
+        watch(locator, member);
 }
 
 void membership_tick(struct locator *locator, uint64_t now_us)
 {
+    struct member_eyes eyes = membership_eyes(locator);
+    refuse_those_that_waited(locator, now_us);
     for (uint32_t i = 0; i < locator->map->member_count; i++) {
         const struct cluster_member *server = &locator->map->members[i];
-        if (server->role != CLUSTER_SERVER || server->state == CLUSTER_DOWN)
-            continue;
-        struct member *member = locator_member(locator, server->incarnation);
-        if (member->peer != NULL)
-            continue;
-        if (now_us - member->heard_us > PEER_SILENT_MS * UINT64_C(1000) && !member->shifting &&
-            !member_change_holds_buckets(locator->map, i))
-            member_shift_submit(locator, MEMBER_SILENT, server->incarnation, NULL);
-        if (member->probe == NULL && now_us >= member->probe_due_us)
-            /* Without memory for it the next tick tries again. */
-            (void)membership_probe(locator, server, on_watched, member, &member->probe);
+        if (server->role == CLUSTER_SERVER)
+            tick_member(locator, i, locator_member(locator, server->incarnation), now_us);
     }
+    departure_tick(locator, now_us);
+    if (!locator->placing && member_change_can_place(locator->map, &eyes))
+        member_shift_place(locator);
 }

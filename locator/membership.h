@@ -1,16 +1,17 @@
-/* Who is a member: joining, coming back, taking the place of the dead, being struck from the map.
+/* Who is a member: joining, coming back, and what is seen of those that are.
  *
  * A server that connects is
  *   - taken back, with everything, if the map holds its incarnation;
- *   - taken in, if the cluster has no server;
- *   - taken in the place of the server of the map, whose buckets then start empty with the next
- * generation, if that one is provably gone: its link is closed, and either the newcomer listens at
- * its address, or its host refuses connections there, or another process answers there;
+ *   - taken in, if nobody has its name;
+ *   - taken in when the holder of its name is out of the map, if that one is provably gone: its
+ * link is closed or silent, and either the newcomer listens at its address, or its host refuses
+ *     connections there, or another process answers there;
  *   - refused otherwise, with what to do. */
 #ifndef VUG_LOCATOR_MEMBERSHIP_H
 #define VUG_LOCATOR_MEMBERSHIP_H
 
 #include "locator/locator_impl.h"
+#include "locator/member_change.h"
 #include "locator/probe.h"
 
 /* The peer has said who it is (peer->name and so on are set). Ends with peer_welcome(),
@@ -31,14 +32,25 @@ enum error membership_prepare(struct locator *locator, const struct cluster_map 
 void membership_prune(struct locator *locator);
 void membership_free_all(struct locator *locator);
 
-/* Strikes servers that are silent and hold nothing. */
+/* Strikes servers that are silent and hold nothing, misses those that do, places what waits. */
 void membership_tick(struct locator *locator, uint64_t now_us);
 
 /* Whether clients may be sent there: link up, a young beacon, the map in force. */
 bool membership_serves(const struct locator *locator, const struct member *member);
+/* Whether its buckets are served: the same of one that leaves and has not handed them over. */
+bool membership_answers(const struct locator *locator, const struct member *member);
 
-/* For join.c: the server that stands in a newcomer's way (of its name, or any); NULL if none. */
-const struct cluster_member *membership_holder(const struct cluster_map *map, struct slice name);
+/* What this locator sees of the servers, for changes of the map; valid as long as the locator. */
+struct member_eyes membership_eyes(const struct locator *locator);
+bool membership_is_linked(const struct locator *locator, uint64_t incarnation);
+
+/* An event about a member. */
+void membership_tell(struct locator *locator, struct slice name, const char *kind,
+                     const char *text);
+
+/* Newcomers that waited for a name that is free now. */
+void membership_decide_waiting(struct locator *locator);
+
 /* The peer's incarnation is in the map in force: it becomes the link of that member. */
 void membership_link(struct peer *peer);
 

@@ -3,6 +3,7 @@
 #include "locator/membership.h"
 #include "locator/ops.h"
 #include "locator/peer_link.h"
+#include "locator/placer.h"
 #include "protocol/message.h"
 
 enum { DEGRADED_MAX = 100 };
@@ -12,7 +13,7 @@ enum { DEGRADED_MAX = 100 };
 static const char *state_word(const struct locator *locator, const struct cluster_member *server,
                               const struct member *member)
 {
-    if (server->state == CLUSTER_DOWN)
+    if (server->state == CLUSTER_DOWN || member->gone)
         return "gone";
     if (member->peer == NULL)
         return "suspect";
@@ -183,7 +184,7 @@ static bool *who_serves(const struct locator *locator, struct arena *arena)
     for (uint32_t i = 0; serves != NULL && i < map->member_count; i++)
         serves[i] =
             map->members[i].role == CLUSTER_SERVER && map->members[i].state != CLUSTER_DOWN &&
-            membership_serves(locator, locator_member(locator, map->members[i].incarnation));
+            membership_answers(locator, locator_member(locator, map->members[i].incarnation));
     return serves;
 }
 
@@ -235,6 +236,9 @@ void locator_op_cluster_status(struct request *request, const ProtobufCMessage *
     Pb__ClusterStatusResponse response = PB__CLUSTER_STATUS_RESPONSE__INIT;
     response.cluster_id = message_bytes(slice_of(locator->map->cluster_id, CLUSTER_ID_BYTES));
     response.epoch = locator->map->epoch;
+    bool rebalances;
+    response.moves = placer_moves(locator, &rebalances);
+    response.rebalancing = rebalances;
     response.answered_by = message_bytes(slice_text(locator->options.name));
     const bool *serves = who_serves(locator, arena);
     bool is_complete =

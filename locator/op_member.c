@@ -1,6 +1,7 @@
-/* MemberStop, MemberForget and Rebalance. */
+/* MemberStop and MemberForget. */
 #include "common/text.h"
-#include "locator/member_shift.h"
+#include "locator/departure.h"
+#include "locator/membership.h"
 #include "locator/ops.h"
 #include "locator/peer_link.h"
 #include "protocol/message.h"
@@ -76,25 +77,14 @@ void locator_op_member_forget(struct request *request, const ProtobufCMessage *b
     (void)arena;
     struct slice name = message_slice(((const Pb__MemberForgetRequest *)body)->name);
     const struct cluster_member *server = find_server(request, name);
-    if (server != NULL)
-        member_shift_submit(request->locator, MEMBER_FORGET, server->incarnation, request);
-}
-
-/* With one server everything is where it can be. */
-void locator_op_rebalance(struct request *request, const ProtobufCMessage *body,
-                          struct arena *arena)
-{
-    (void)body;
-    (void)arena;
-    const struct cluster_map *map = request->locator->map;
-    uint32_t servers = 0;
-    for (uint32_t i = 0; i < map->member_count; i++)
-        servers += map->members[i].role == CLUSTER_SERVER;
-    if (servers > 1) {
-        request_fail(request, ADMIN_REASON_UNSUPPORTED,
-                     "this version does not move buckets between servers.");
+    if (server == NULL)
         return;
-    }
-    Pb__RebalanceResponse response = PB__REBALANCE_RESPONSE__INIT;
-    request_reply(request, 1027, &response.base);
+    const struct locator *locator = request->locator;
+    if (locator_member(locator, server->incarnation)->peer != NULL ||
+        membership_is_linked(locator, server->incarnation))
+        request_fail(request, ADMIN_REASON_EXISTS,
+                     "server %.*s is connected, so it is not dead. Stop it first: `vug stop %.*s`.",
+                     SLICE_FMT(name), SLICE_FMT(name));
+    else
+        departure_forget(request->locator, server->incarnation, request);
 }

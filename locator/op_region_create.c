@@ -4,7 +4,7 @@
 
 #include "common/mem.h"
 #include "locator/ack_wait.h"
-#include "locator/member_change.h"
+#include "locator/membership.h"
 #include "locator/ops.h"
 #include "locator/regions.h"
 
@@ -45,9 +45,10 @@ static enum change_verdict apply(struct change *change, struct cluster_map *map,
             return CHANGE_UNCHANGED;
         return refuse_existing(create, existing, failure);
     }
+    struct member_eyes eyes = membership_eyes(create->request->locator);
     enum error error = cluster_map_add_region(map, &create->region, &create->id);
     if (error == OK)
-        error = member_change_place(map, create->id);
+        error = member_change_place(map, create->id, &eyes);
     if (error == OK)
         return CHANGE_STORE;
     if (error == ERROR_LIMIT)
@@ -57,6 +58,18 @@ static enum change_verdict apply(struct change *change, struct cluster_map *map,
         request_failure(failure, ADMIN_REASON_MEMORY,
                         "the locator has not enough memory; nothing was changed.");
     return CHANGE_REFUSED;
+}
+
+static void tell_if_not_everywhere(struct locator *locator, const struct region_create *create)
+{
+    uint32_t servers = 0;
+    for (uint32_t i = 0; i < locator->map->member_count; i++)
+        servers += locator->map->members[i].role == CLUSTER_SERVER;
+    if (create->region.type == CLUSTER_REPLICATE && servers > CLUSTER_COPIES_MAX)
+        log_line(locator->log, LOG_WARN, "map", "VG1242",
+                 "region %s is replicated to %u of %u servers: a bucket has no more copies; the "
+                 "others ask these",
+                 create->name, CLUSTER_COPIES_MAX, servers);
 }
 
 static void done(struct locator *locator, struct change *change, const struct failure *failure)
@@ -70,6 +83,7 @@ static void done(struct locator *locator, struct change *change, const struct fa
         snprintf(text, sizeof(text), "region %s was created", create->name);
         response.epoch = locator->map->epoch;
         response.region_id = create->id;
+        tell_if_not_everywhere(locator, create);
         ack_wait_reply(create->request, locator->map->epoch, 1021, &response.base, text);
     }
     mem_free(create);

@@ -13,16 +13,22 @@ enum {
     MEMBER_STOP = 1028,
     REGION_CLEAR = 1030,
     MEMBER_FORGET = 1032,
+    EVENTS = 1034,
 };
 
 static const struct {
     uint32_t number;
     op_fn *execute;
 } requests[] = {
-    {SQL_EXECUTE, locator_op_sql_execute},       {REGION_CREATE, locator_op_region_create},
-    {REGION_DESTROY, locator_op_region_destroy}, {CLUSTER_STATUS, locator_op_cluster_status},
-    {REBALANCE, locator_op_rebalance},           {MEMBER_STOP, locator_op_member_stop},
-    {REGION_CLEAR, locator_op_region_clear},     {MEMBER_FORGET, locator_op_member_forget},
+    {SQL_EXECUTE, locator_op_sql_execute},
+    {REGION_CREATE, locator_op_region_create},
+    {REGION_DESTROY, locator_op_region_destroy},
+    {CLUSTER_STATUS, locator_op_cluster_status},
+    {REBALANCE, locator_op_rebalance},
+    {MEMBER_STOP, locator_op_member_stop},
+    {REGION_CLEAR, locator_op_region_clear},
+    {MEMBER_FORGET, locator_op_member_forget},
+    {EVENTS, locator_op_events},
 };
 
 static op_fn *find(uint32_t number)
@@ -104,6 +110,11 @@ static enum error serve_member_forget(struct session *session, struct slice body
     return serve(session, MEMBER_FORGET, body);
 }
 
+static enum error serve_events(struct session *session, struct slice body)
+{
+    return serve(session, EVENTS, body);
+}
+
 const struct operation locator_operations[] = {
     {GET_SERVER, "getServer", 0, "CLUSTER:READ", locator_op_get_server},
     {REGION_CREATE, "regionCreate", OPERATION_ALONE, "DATA:MANAGE", serve_region_create},
@@ -113,5 +124,6 @@ const struct operation locator_operations[] = {
     {MEMBER_STOP, "memberStop", OPERATION_ALONE, "CLUSTER:MANAGE", serve_member_stop},
     {REGION_CLEAR, "regionClear", OPERATION_ALONE, "DATA:MANAGE", serve_region_clear},
     {MEMBER_FORGET, "memberForget", OPERATION_ALONE, "CLUSTER:MANAGE", serve_member_forget},
+    {EVENTS, "events", OPERATION_ALONE, "CLUSTER:READ", serve_events},
     {0},
 };

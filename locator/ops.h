@@ -19,7 +19,7 @@ void ops_call(struct locator *locator, struct peer *peer, const Pb__PeerCall *ca
 typedef void op_fn(struct request *request, const ProtobufCMessage *body, struct arena *arena);
 op_fn locator_op_region_create, locator_op_region_destroy, locator_op_region_clear,
     locator_op_cluster_status, locator_op_rebalance, locator_op_member_stop,
-    locator_op_member_forget, locator_op_sql_execute;
+    locator_op_member_forget, locator_op_events, locator_op_sql_execute;
 
 /* Of a session; see protocol/session.h. */
 enum error locator_op_get_server(struct session *session, struct slice body);

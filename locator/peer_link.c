@@ -5,9 +5,13 @@
 #include <stdio.h>
 
 #include "common/mem.h"
+#include "locator/departure.h"
+#include "locator/failover.h"
 #include "locator/membership.h"
 #include "locator/ops.h"
+#include "locator/placer.h"
 #include "locator/probe.h"
+#include "locator/proposals.h"
 #include "protocol/message.h"
 
 /* ---- End ---- */
@@ -245,6 +249,34 @@ static enum error take_region_loads(struct member *member, const Pb__PeerBeacon 
     return OK;
 }
 
+static enum error take_links(struct member *member, const Pb__PeerBeacon *beacon)
+{
+    if (beacon->n_linked > LIMIT_MEMBERS)
+        return ERROR_MALFORMED;
+    if (beacon->n_linked > 0) {
+        uint64_t *linked = mem_realloc(member->linked, beacon->n_linked * sizeof(*member->linked));
+        if (linked == NULL)
+            return ERROR_MEMORY;
+        memcpy(linked, beacon->linked, beacon->n_linked * sizeof(*linked));
+        member->linked = linked;
+    }
+    member->linked_count = (uint32_t)beacon->n_linked;
+    return OK;
+}
+
+static void on_report(struct peer *peer, const Pb__PeerReport *report)
+{
+    struct departure_notice notice = {.noticed_by = peer->name,
+                                      .evidence = report->evidence,
+                                      .silent_ms = report->silent_ms,
+                                      .gone = report->gone};
+    if (report->incarnation == peer->incarnation ||
+        (!report->gone && report->silent_ms < PEER_FRESH_MS))
+        return;
+    /* Without memory the reporter says so again. */
+    (void)departure_notice(peer->locator, report->incarnation, &notice);
+}
+
 static enum error on_beacon(struct peer *peer, const Pb__PeerBeacon *beacon)
 {
     struct locator *locator = peer->locator;
@@ -263,9 +295,15 @@ static enum error on_beacon(struct peer *peer, const Pb__PeerBeacon *beacon)
     membership_take_load(member, beacon->clients, now_us);
     enum error error = take_region_loads(member, beacon);
     if (error == OK)
+        error = take_links(member, beacon);
+    if (error == OK)
         membership_acknowledged(locator, member, beacon->epoch);
     if (error == OK && beacon->wants_answer)
         send_beacon(peer);
+    if (error == OK && beacon->epoch > locator->map->epoch)
+        changes_reload(&locator->changes);
+    if (error == OK && locator->departures != NULL)
+        departure_drive(locator); /* the last link to one that is gone may be gone too */
     return error;
 }
 
@@ -308,6 +346,15 @@ static enum error on_message(struct peer *peer, const Pb__PeerMessage *message)
         return OK;
     case PB__PEER_MESSAGE__KIND_ANSWER:
         on_answer(peer, message->answer);
+        return OK;
+    case PB__PEER_MESSAGE__KIND_PROPOSE:
+        proposals_take(peer->locator->proposals, peer->incarnation, message->propose);
+        return OK;
+    case PB__PEER_MESSAGE__KIND_REPORT:
+        on_report(peer, message->report);
+        return OK;
+    case PB__PEER_MESSAGE__KIND_SEALED:
+        failover_sealed(peer->locator, peer->incarnation, message->sealed);
         return OK;
     case PB__PEER_MESSAGE__KIND_LEAVE:
         membership_leaves(peer->locator, peer->member);

@@ -42,6 +42,8 @@ struct peer {
     struct probe *probe; /* of the one in its way */
     uint64_t probed;     /* that one's incarnation */
     struct join *join;
+    bool waits; /* until the last holder of its name is out of the map */
+    uint64_t waits_since_us;
     /* While linked. */
     struct member *member;
     uint64_t beacon_number, beacon_received;

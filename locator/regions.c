@@ -54,8 +54,8 @@ static bool read_type(struct slice word, struct cluster_region *region, struct f
 {
     if (word.len == 0) {
         request_failure(failure, ADMIN_REASON_INVALID,
-                        "a region needs a type: PARTITION, PARTITION_REDUNDANT or "
-                        "REPLICATE.");
+                        "a region needs a type: PARTITION, PARTITION_REDUNDANT, REPLICATE or "
+                        "LOCAL.");
         return false;
     }
     const struct region_type *type = region_type_find(word);
@@ -66,7 +66,8 @@ static bool read_type(struct slice word, struct cluster_region *region, struct f
     } else if (type == NULL) {
         request_failure(
             failure, ADMIN_REASON_INVALID,
-            "there is no region type %.*s; there are PARTITION, PARTITION_REDUNDANT and REPLICATE.",
+            "there is no region type %.*s; there are PARTITION, PARTITION_REDUNDANT, REPLICATE and "
+            "LOCAL.",
             SLICE_FMT(word));
     } else if (type->nearest != NULL) {
         request_failure(
@@ -115,10 +116,12 @@ static bool read_numbers(const Pb__RegionCreateRequest *request, struct cluster_
         request->bucket_count == 0 ? REGION_BUCKETS_DEFAULT : request->bucket_count;
     if (request->redundant_copies == 0)
         return true;
-    if (region->type == CLUSTER_REPLICATE) {
+    if (region->type == CLUSTER_REPLICATE || region->type == CLUSTER_LOCAL) {
         request_failure(failure, ADMIN_REASON_INVALID,
-                        "a REPLICATE region has a copy on every server; a number of redundant "
-                        "copies is for PARTITION.");
+                        "a %s region has %s; a number of redundant copies is for PARTITION.",
+                        cluster_region_type_word(region->type),
+                        region->type == CLUSTER_LOCAL ? "no copies on other servers"
+                                                      : "a copy on every server");
         return false;
     }
     if (request->redundant_copies > REGION_COPIES_MAX) {

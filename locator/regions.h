@@ -7,7 +7,7 @@
 #include "protocol/admin.pb-c.h"
 
 #define REGION_BUCKETS_DEFAULT 113u
-#define REGION_COPIES_MAX      3u
+#define REGION_COPIES_MAX      15u
 
 /* Without the leading slash that Geode's users write. */
 struct slice region_name(struct slice name);

@@ -88,7 +88,7 @@ static bool cluster_map_check_member(const struct cluster_member *member)
 static bool cluster_map_check_bucket(const struct cluster_map *map,
                                      const struct cluster_bucket *bucket)
 {
-    if (bucket->generation == 0)
+    if (bucket->generation == 0 || bucket->in_sync_count > CLUSTER_COPIES_MAX)
         return false;
     for (uint32_t i = 0; i < bucket->in_sync_count; i++) {
         if (bucket->in_sync[i] >= map->member_count ||
@@ -334,6 +334,8 @@ uint32_t cluster_map_wanted_copies(const struct cluster_map *map,
         return region->type == CLUSTER_LOCAL ? 0 : region->redundant_copies + 1;
     for (uint32_t i = 0; i < map->member_count; i++)
         servers += map->members[i].role == CLUSTER_SERVER && map->members[i].state == CLUSTER_UP;
+    if (servers > CLUSTER_COPIES_MAX)
+        servers = CLUSTER_COPIES_MAX;
     return servers > 0 ? servers : 1;
 }
 

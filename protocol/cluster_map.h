@@ -23,6 +23,9 @@
 
 enum { CLUSTER_ID_BYTES = 16 };
 
+/* Copies of one bucket, REPLICATE regions included. */
+#define CLUSTER_COPIES_MAX 16u
+
 /* No member: a bucket without a primary, a name that was not found. */
 #define CLUSTER_NONE UINT32_MAX
 

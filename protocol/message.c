@@ -46,6 +46,7 @@ static const struct {
     {1028, "memberStop"},
     {1030, "regionClear"},
     {1032, "memberForget"},
+    {1034, "events"},
 };
 
 /* The fields that are bytes and not strings: the descriptors no longer tell them apart. */

@@ -28,7 +28,7 @@ const char *message_request_name(uint32_t number);
 
 static inline bool message_is_member(uint32_t number)
 {
-    return (number >= 1 && number <= 35) || (number >= 1001 && number <= 1033);
+    return (number >= 1 && number <= 35) || (number >= 1001 && number <= 1035);
 }
 
 /* The descriptor of a member; NULL if there is none. */

@@ -197,3 +197,8 @@ enum error op_member_forget(struct session *session, struct slice body)
 {
     return op_forward(session, 1032, body);
 }
+
+enum error op_events(struct session *session, struct slice body)
+{
+    return op_forward(session, 1034, body);
+}

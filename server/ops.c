@@ -25,5 +25,6 @@ const struct operation server_operations[] = {
     {1028, "memberStop", OPERATION_ALONE, "CLUSTER:MANAGE", op_member_stop},
     {1030, "regionClear", OPERATION_ALONE, "DATA:WRITE:region", op_region_clear},
     {1032, "memberForget", OPERATION_ALONE, "CLUSTER:MANAGE", op_member_forget},
+    {1034, "events", OPERATION_ALONE, "CLUSTER:READ", op_events},
     {0},
 };

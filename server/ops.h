@@ -35,6 +35,7 @@ enum error op_cluster_status(struct session *session, struct slice body);
 enum error op_rebalance(struct session *session, struct slice body);
 enum error op_member_stop(struct session *session, struct slice body);
 enum error op_member_forget(struct session *session, struct slice body);
+enum error op_events(struct session *session, struct slice body);
 
 /* ---- What operations share (op.c) ---- */
 

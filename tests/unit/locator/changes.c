@@ -1,5 +1,5 @@
 /* Changes of the map: one swap at a time, whatever the store does. */
-#include "tests/unit/locator/fixture.h"
+#include "tests/unit/locator/raw_peer.h"
 
 static uint64_t epoch_of(const struct fixture *fixture)
 {
@@ -137,6 +137,49 @@ static void test_each_failing_allocation_leaves_the_map_whole(void **state)
     }
 }
 
+static void ignore_stored(void *arg, const struct map_problem *problem)
+{
+    (void)arg;
+    assert_null(problem);
+}
+
+/* Another locator over the same store has made a change; a server that has it says so. */
+static void test_newer_map_of_another_locator_is_read_when_somebody_has_it(void **state)
+{
+    struct fixture *fixture = *state;
+    struct raw_peer *server = raw_start(fixture, 0);
+    struct cluster_map *map, *next;
+    struct buf packed;
+    struct locator_state now;
+    run(fixture, SEC);
+    assert_int_equal(cluster_map_unpack(slice_of(fixture->memory.bytes, fixture->memory.len), &map),
+                     OK);
+    assert_int_equal(cluster_map_edit(map, &next), OK);
+    assert_int_equal(cluster_map_seal(next), OK);
+    buf_init(&packed);
+    assert_int_equal(cluster_map_pack(next, &packed), OK);
+    uint64_t older = fixture->memory.epoch;
+    struct map_store *store;
+    assert_int_equal(map_store_memory_new(fixture->locator_loop, &fixture->memory, &store), OK);
+    assert_int_equal(
+        map_store_store(store, older, next->epoch, buf_slice(&packed), ignore_stored, NULL), OK);
+    run(fixture, 100 * MS);
+    assert_int_equal(fixture->memory.epoch, older + 1);
+    locator_state(fixture->locator, &now);
+    assert_int_equal(now.epoch, older); /* nobody has told it */
+    cluster_map_unref(server->map);
+    server->map = cluster_map_ref(next);
+    run(fixture, SEC);
+    locator_state(fixture->locator, &now);
+    assert_int_equal(now.epoch, older + 1);
+    map_store_free(store);
+    run(fixture, MS);
+    raw_free(server);
+    buf_fini(&packed);
+    cluster_map_unref(map);
+    cluster_map_unref(next);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +187,7 @@ int main(void)
         TEST(test_failed_store_fails_the_change_and_keeps_the_old_map),
         TEST(test_conflict_is_decided_again_on_the_others_map),
         TEST(test_changes_wait_for_each_other_and_all_are_made),
+        TEST(test_newer_map_of_another_locator_is_read_when_somebody_has_it),
         TEST(test_each_failing_allocation_leaves_the_map_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

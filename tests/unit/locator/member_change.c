@@ -31,7 +31,7 @@ static struct cluster_map *example(bool with_copies)
                                         .type = CLUSTER_PARTITION,
                                         .bucket_count = i == 0 ? 5 : 3};
         assert_int_equal(cluster_map_add_region(map, &region, &region_id), OK);
-        assert_int_equal(member_change_place(map, region_id), OK);
+        assert_int_equal(member_change_place(map, region_id, &(struct member_eyes){0}), OK);
     }
     assert_int_equal(cluster_map_add_member(map, &b, &index), OK);
     for (uint32_t i = 0; with_copies && i < 5; i++) {
@@ -62,47 +62,86 @@ static void finish(struct cluster_map *map)
     cluster_map_unref(map);
 }
 
-static void test_replacing_the_only_copy_counts_everything_once(void **state)
+/* Who is seen how, by incarnation 1 to 9. */
+static unsigned look(const void *arg, uint64_t incarnation)
+{
+    const unsigned *sights = arg;
+    return incarnation < 10 ? sights[incarnation] : 0;
+}
+
+static enum error depart(struct cluster_map *map, const unsigned *sights,
+                         struct member_loss losses[10], bool *changed)
+{
+    struct member_eyes eyes = {look, sights};
+    assert_true(map->member_count < 10);
+    bool can = member_change_can_depart(map, &eyes);
+    enum error error = member_change_depart(map, &eyes, losses, changed);
+    assert_true(error != OK || can == *changed);
+    return error;
+}
+
+static void test_last_copy_gone_starts_empty_elsewhere_in_one_change(void **state)
 {
     (void)state;
     struct cluster_map *map = example(false);
-    struct cluster_member newcomer = server_named("a", 9);
-    uint32_t lost;
-    assert_int_equal(member_change_join(map, &newcomer, 1, &lost), OK);
-    assert_int_equal(lost, 8);
-    assert_int_equal(cluster_map_member_by_incarnation(map, 1), CLUSTER_NONE);
+    unsigned sights[10] = {[1] = MEMBER_SEEN_GONE};
+    struct member_loss losses[10];
+    bool changed;
+    assert_int_equal(depart(map, sights, losses, &changed), OK);
+    assert_true(changed);
+    assert_true(losses[0].struck);
+    assert_int_equal(losses[0].lost, 8);
+    assert_int_equal(map->member_count, 1);
     for (uint32_t i = 0; i < 5; i++)
-        assert_int_equal(map->regions[0].buckets[i].generation, 2);
-    assert_bucket(map, 1, 2, 2, 2, 2, map->regions[1].buckets[2].primary);
+        assert_bucket(map, 0, i, 2, 2, 2, 0);
     finish(map);
 }
 
-static void test_empty_buckets_are_spread_over_the_servers_that_are_up(void **state)
+static void test_nobody_there_leaves_the_bucket_without_a_primary(void **state)
 {
     (void)state;
     struct cluster_map *map = example(false);
-    struct cluster_member newcomer = server_named("c", 9);
-    uint32_t lost, counts[2] = {0};
-    assert_int_equal(member_change_join(map, &newcomer, 1, &lost), OK);
-    for (uint32_t i = 0; i < 5; i++)
-        counts[map->regions[0].buckets[i].primary]++;
-    assert_true(counts[0] >= 2 && counts[1] >= 2);
-    finish(map);
-    map = example(false);
-    cluster_map_set_member_state(map, 1, CLUSTER_DOWN);
-    assert_int_equal(member_change_join(map, &newcomer, 1, &lost), OK);
-    for (uint32_t i = 0; i < 5; i++)
-        assert_bucket(map, 0, i, 2, 2, 2, 1);
+    unsigned sights[10] = {[1] = MEMBER_SEEN_GONE, [2] = MEMBER_SEEN_AWAY};
+    struct member_loss losses[10];
+    struct member_eyes well = {0};
+    bool changed;
+    uint32_t placed;
+    assert_int_equal(depart(map, sights, losses, &changed), OK);
+    assert_bucket(map, 0, 0, 2, 1, 2, CLUSTER_NONE);
+    assert_true(member_change_can_place(map, &well));
+    assert_int_equal(member_change_place_all(map, &well, &placed), OK);
+    assert_int_equal(placed, 8);
+    assert_bucket(map, 0, 0, 2, 2, 3, 0);
+    assert_false(member_change_can_place(map, &well));
     finish(map);
 }
 
-static void test_leaving_redundant_copy_keeps_the_contents(void **state)
+static void test_nothing_is_lost_while_somebody_reports_a_link(void **state)
+{
+    (void)state;
+    struct cluster_map *map = example(false);
+    unsigned sights[10] = {[1] = MEMBER_SEEN_GONE | MEMBER_SEEN_LINKED};
+    struct member_loss losses[10];
+    bool changed;
+    assert_int_equal(depart(map, sights, losses, &changed), OK);
+    assert_bucket(map, 0, 0, 1, 1, 1, 0);
+    assert_int_equal(map->members[0].state, CLUSTER_DOWN); /* and nothing else */
+    assert_int_equal(losses[0].lost, 0);
+    assert_int_equal(depart(map, sights, losses, &changed), OK);
+    assert_false(changed);
+    finish(map);
+}
+
+static void test_gone_redundant_copy_leaves_the_set(void **state)
 {
     (void)state;
     struct cluster_map *map = example(true);
-    uint32_t lost;
-    assert_int_equal(member_change_leave(map, 2, &lost), OK);
-    assert_int_equal(lost, 0);
+    unsigned sights[10] = {[2] = MEMBER_SEEN_GONE};
+    struct member_loss losses[10];
+    bool changed;
+    assert_int_equal(depart(map, sights, losses, &changed), OK);
+    assert_int_equal(losses[1].dropped, 5);
+    assert_int_equal(losses[1].lost, 0);
     for (uint32_t i = 0; i < 5; i++)
         assert_bucket(map, 0, i, 1, 1, 3, 0);
     assert_bucket(map, 1, 0, 1, 1, 1, 0);
@@ -110,55 +149,107 @@ static void test_leaving_redundant_copy_keeps_the_contents(void **state)
     finish(map);
 }
 
-static void test_leaving_last_copy_ends_the_generation(void **state)
-{
-    (void)state;
-    struct cluster_map *map = example(false);
-    uint32_t lost;
-    assert_int_equal(member_change_leave(map, 1, &lost), OK);
-    assert_int_equal(lost, 8);
-    assert_bucket(map, 0, 0, 2, 1, 2, CLUSTER_NONE);
-    finish(map);
-}
-
-static void test_primary_with_copies_is_not_replaced_without_a_failover(void **state)
+static void test_primary_with_copies_waits_for_them_to_seal(void **state)
 {
     (void)state;
     struct cluster_map *map = example(true);
-    struct cluster_member newcomer = server_named("c", 9);
-    uint32_t lost;
-    assert_int_equal(member_change_join(map, &newcomer, 1, &lost), ERROR_UNSUPPORTED);
-    cluster_map_unref(map);
-    map = example(true);
-    assert_int_equal(member_change_leave(map, 1, &lost), ERROR_UNSUPPORTED);
-    cluster_map_unref(map);
+    unsigned sights[10] = {[1] = MEMBER_SEEN_GONE};
+    struct member_eyes eyes = {look, sights};
+    struct member_loss losses[10];
+    bool changed;
+    assert_true(member_change_needs_failover(map, &eyes, 1));
+    assert_false(member_change_needs_failover(map, &eyes, 2));
+    assert_int_equal(depart(map, sights, losses, &changed), OK);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_bucket(map, 0, i, 1, 1, 2, 0);
+    assert_bucket(map, 1, 0, 2, 2, 2, 1); /* no other copy: lost */
+    assert_int_equal(map->member_count, 2);
+    finish(map);
 }
 
-static void test_unknown_incarnations_and_taken_names_are_errors(void **state)
+static void test_all_copies_gone_lose_the_contents_together(void **state)
 {
     (void)state;
+    struct cluster_map *map = example(true);
+    struct cluster_member c = server_named("c", 3);
+    unsigned sights[10] = {[1] = MEMBER_SEEN_GONE, [2] = MEMBER_SEEN_GONE};
+    struct member_loss losses[10];
+    bool changed;
+    uint32_t index;
+    assert_int_equal(cluster_map_add_member(map, &c, &index), OK);
+    assert_int_equal(depart(map, sights, losses, &changed), OK);
+    assert_int_equal(map->member_count, 1);
+    assert_bucket(map, 0, 0, 2, 2, 3, 0);
+    assert_int_equal(losses[0].lost, 8);
+    assert_true(losses[0].struck && losses[1].struck && !losses[2].struck);
+    finish(map);
+}
+
+static void test_joining_places_what_waits_and_refuses_taken_names(void **state)
+{
+    (void)state;
+    struct member_eyes eyes = {0};
     struct cluster_map *map = example(false);
     struct cluster_member newcomer = server_named("b", 9);
-    uint32_t lost;
-    assert_int_equal(member_change_leave(map, 77, &lost), ERROR_NOT_FOUND);
-    assert_int_equal(member_change_join(map, &newcomer, 77, &lost), ERROR_NOT_FOUND);
-    assert_int_equal(member_change_join(map, &newcomer, 0, &lost), ERROR_EXISTS);
+    assert_int_equal(member_change_join(map, &newcomer, &eyes), ERROR_EXISTS);
     assert_true(member_change_holds_buckets(map, 0));
     assert_false(member_change_holds_buckets(map, 1));
     cluster_map_unref(map);
+}
+
+/* Copies and primaries level, a bucket's copies apart, whatever was there before. */
+static void test_new_regions_are_spread_evenly(void **state)
+{
+    (void)state;
+    static const uint8_t id[CLUSTER_ID_BYTES] = {1};
+    struct member_eyes eyes = {0};
+    for (uint32_t servers = 1; servers <= 12; servers++) {
+        for (uint32_t redundant = 0; redundant < 5; redundant++) {
+            struct cluster_map *map;
+            uint32_t index, region_id, copies[12] = {0}, primaries[12] = {0};
+            struct cluster_region region = {.name = slice_text("r"),
+                                            .type = CLUSTER_PARTITION_REDUNDANT,
+                                            .redundant_copies = redundant,
+                                            .bucket_count = 113};
+            assert_int_equal(cluster_map_new(id, &map), OK);
+            for (uint32_t i = 0; i < servers; i++) {
+                char name[8];
+                snprintf(name, sizeof(name), "s%u", i);
+                struct cluster_member member = server_named(name, i + 1);
+                assert_int_equal(cluster_map_add_member(map, &member, &index), OK);
+            }
+            assert_int_equal(cluster_map_add_region(map, &region, &region_id), OK);
+            assert_int_equal(member_change_place(map, region_id, &eyes), OK);
+            uint32_t wanted = redundant + 1 < servers ? redundant + 1 : servers;
+            for (uint32_t i = 0; i < 113; i++) {
+                const struct cluster_bucket *bucket = &map->regions[0].buckets[i];
+                assert_int_equal(bucket->in_sync_count, wanted);
+                primaries[bucket->primary]++;
+                for (uint32_t j = 0; j < wanted; j++)
+                    copies[bucket->in_sync[j]]++;
+            }
+            for (uint32_t i = 0; i < servers; i++) {
+                assert_in_range(copies[i], 113 * wanted / servers,
+                                (113 * wanted + servers - 1) / servers);
+                assert_in_range(primaries[i], 113 / servers, (113 + servers - 1) / servers);
+            }
+            finish(map);
+        }
+    }
 }
 
 static void test_each_failing_allocation_is_told(void **state)
 {
     (void)state;
     long live = mem_fault_live();
-    struct cluster_member newcomer = server_named("c", 9);
+    unsigned sights[10] = {[1] = MEMBER_SEEN_GONE};
     enum error error = ERROR_MEMORY;
     for (unsigned long n = 1; error != OK; n++) {
         struct cluster_map *map = example(false);
-        uint32_t lost;
+        struct member_loss losses[10];
+        bool changed;
         mem_fault_fail_at(n);
-        error = member_change_join(map, &newcomer, 1, &lost);
+        error = depart(map, sights, losses, &changed);
         mem_fault_fail_at(0);
         assert_true(error == OK || error == ERROR_MEMORY);
         cluster_map_unref(map);
@@ -169,12 +260,14 @@ static void test_each_failing_allocation_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_replacing_the_only_copy_counts_everything_once),
-        cmocka_unit_test(test_empty_buckets_are_spread_over_the_servers_that_are_up),
-        cmocka_unit_test(test_leaving_redundant_copy_keeps_the_contents),
-        cmocka_unit_test(test_leaving_last_copy_ends_the_generation),
-        cmocka_unit_test(test_primary_with_copies_is_not_replaced_without_a_failover),
-        cmocka_unit_test(test_unknown_incarnations_and_taken_names_are_errors),
+        cmocka_unit_test(test_last_copy_gone_starts_empty_elsewhere_in_one_change),
+        cmocka_unit_test(test_nobody_there_leaves_the_bucket_without_a_primary),
+        cmocka_unit_test(test_nothing_is_lost_while_somebody_reports_a_link),
+        cmocka_unit_test(test_gone_redundant_copy_leaves_the_set),
+        cmocka_unit_test(test_primary_with_copies_waits_for_them_to_seal),
+        cmocka_unit_test(test_all_copies_gone_lose_the_contents_together),
+        cmocka_unit_test(test_joining_places_what_waits_and_refuses_taken_names),
+        cmocka_unit_test(test_new_regions_are_spread_evenly),
         cmocka_unit_test(test_each_failing_allocation_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,9 +37,12 @@ static void test_every_request_is_created_or_refused_with_its_reason(void **stat
          "UNSUPPORTED: ", "the nearest that is supported is REPLICATE."},
         {"g", "PARTITION_REDUNDANT_HEAP_LRU", 0, 0, "", "",
          "UNSUPPORTED: ", "supported is PARTITION_REDUNDANT."},
-        {"g", "LOCAL", 0, 0, "", "", "UNSUPPORTED: ", "supported is PARTITION."},
+        {"h", "LOCAL", 0, 0, "", "", NULL, NULL},
+        {"g", "LOCAL", 1, 0, "", "", "INVALID: ", "no copies on other servers"},
+        {"g", "LOCAL_HEAP_LRU", 0, 0, "", "", "UNSUPPORTED: ", "supported is LOCAL."},
         {"g", "CACHING_PROXY", 0, 0, "", "", "UNSUPPORTED: ", "supported is PARTITION."},
-        {"g", "PARTITION", 4, 0, "", "", "INVALID: ", "0 to 3 redundant copies, not 4"},
+        {"i", "PARTITION", 15, 0, "", "", NULL, NULL},
+        {"g", "PARTITION", 16, 0, "", "", "INVALID: ", "0 to 15 redundant copies, not 16"},
         {"g", "REPLICATE", 1, 0, "", "", "INVALID: ", "copy on every server"},
         {"g", "PARTITION", 0, 16385, "", "", "INVALID: ", "1 to 16384 buckets"},
         {"g", "PARTITION", 0, 0, "text", "", "INVALID: ", "key constraint text"},
@@ -69,8 +72,8 @@ static void test_every_request_is_created_or_refused_with_its_reason(void **stat
     }
     struct locator_state now;
     locator_state(fixture->locator, &now);
-    assert_int_equal(now.regions, 6);
-    assert_int_equal(now.epoch, 7);
+    assert_int_equal(now.regions, 8);
+    assert_int_equal(now.epoch, 9);
 }
 
 int main(void)
