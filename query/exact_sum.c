@@ -576,14 +576,15 @@ enum { FACTS = 7, WIDE_FACTS = 4 };
 void exact_sum_pack(const struct exact_sum *sum, struct buf *out)
 {
     const struct exact_sum_wide *wide = sum->wide;
-    uint64_t facts[FACTS] = {
-        wide == NULL ? FIXED_FORM : !wide->summing ? SPECIAL_FORM : WIDE_FORM,
-        (uint64_t)sum->fixed,
-        (uint64_t)((uint128)sum->fixed >> 64),
-        sum->count,
-        sum->minus_zeros,
-        (uint64_t)(int64_t)sum->scale,
-        sum->term_bits};
+    uint64_t facts[FACTS] = {wide == NULL     ? FIXED_FORM
+                             : !wide->summing ? SPECIAL_FORM
+                                              : WIDE_FORM,
+                             (uint64_t)sum->fixed,
+                             (uint64_t)((uint128)sum->fixed >> 64),
+                             sum->count,
+                             sum->minus_zeros,
+                             (uint64_t)(int64_t)sum->scale,
+                             sum->term_bits};
     pack_words(facts, FACTS, out);
     if (wide == NULL) {
         return;

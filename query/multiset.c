@@ -252,8 +252,8 @@ static enum error unpack_one(struct slice *rest, enum query_type_kind kind, stru
 {
     struct query_value value;
     uint64_t count;
-    if (query_value_unpack(rest, &value) != OK || value.kind != kind ||
-        !take_word(rest, &count) || count == 0) {
+    if (query_value_unpack(rest, &value) != OK || value.kind != kind || !take_word(rest, &count) ||
+        count == 0) {
         return ERROR_MALFORMED;
     }
     const struct query_value *last = multiset_max(set);
@@ -273,8 +273,7 @@ enum error multiset_unpack(struct slice *rest, enum query_type_kind kind, struct
     uint64_t count;
     multiset_init(set);
     /* Each takes two bytes at least. */
-    enum error error =
-        take_word(rest, &count) && count <= rest->len / 2 ? OK : ERROR_MALFORMED;
+    enum error error = take_word(rest, &count) && count <= rest->len / 2 ? OK : ERROR_MALFORMED;
     for (uint64_t i = 0; error == OK && i < count; i++) {
         error = unpack_one(rest, kind, set);
     }

@@ -128,8 +128,7 @@ static enum error take_frame_row(const struct query_plan *plan, struct slice *re
     return OK;
 }
 
-static enum error take_frame(const struct query_plan *plan, struct slice *rest,
-                             struct group *group)
+static enum error take_frame(const struct query_plan *plan, struct slice *rest, struct group *group)
 {
     uint64_t used;
     if (!take_number(rest, &used))

@@ -4,6 +4,7 @@
 
 #include "common/mem.h"
 #include "server/cq.h"
+#include "server/rows.h"
 
 enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id,
                        uint32_t generation, uint32_t term)
@@ -13,14 +14,12 @@ enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id
     if (error != OK)
         return error;
     pthread_mutex_init(&bucket->lock, NULL);
-    pthread_mutex_init(&bucket->shuffle, NULL);
     writers_init(&bucket->writers);
     arena_init(&bucket->scratch, LIMIT_ARENA_BYTES);
     bucket->region = region;
     bucket->id = id;
     bucket->generation = generation;
     bucket->term = term;
-    bucket->outgoing_end = &bucket->outgoing;
     return OK;
 }
 
@@ -33,7 +32,6 @@ void bucket_fini(struct bucket *bucket)
     buf_fini(&bucket->encoded);
     writers_fini(&bucket->writers);
     table_fini(&bucket->table);
-    pthread_mutex_destroy(&bucket->shuffle);
     pthread_mutex_destroy(&bucket->lock);
     bucket->region = NULL;
 }
@@ -93,6 +91,15 @@ enum error bucket_apply_locked(struct bucket *bucket, const struct record *recor
     case RECORD_PARTIAL:
         cq_on_partial_locked(bucket, record);
         break;
+    case RECORD_CQ_READY:
+        error = cq_on_ready_locked(bucket, record);
+        break;
+    case RECORD_CQ_TRIM:
+        error = cq_on_trim_locked(bucket, record);
+        break;
+    case RECORD_NOTE:
+    case RECORD_STREAM_DROP:
+        break;
     }
     if (error != OK)
         return error;
@@ -112,9 +119,14 @@ enum error bucket_append_locked(struct bucket *bucket, struct record *record, ui
     enum error error = bucket_apply_locked(bucket, record);
     if (error != OK)
         return error;
+    replica_send_locked(bucket, record);
+    if (bucket->replica.copy_count > 0)
+        return OK;
     /* The send set of rule R1 is empty: this server is the only copy, so what is applied is
      * committed. */
     atomic_store_explicit(&bucket->gate.committed, bucket->last_seq, memory_order_release);
+    cq_on_commit_locked(bucket);
+    rows_notify_locked(bucket);
     return OK;
 }
 
@@ -137,22 +149,12 @@ static struct session_wait wait_locked(struct bucket *bucket, uint64_t seq)
     return (struct session_wait){.gate = &bucket->gate, .seq = seq};
 }
 
-/* Unlocks, then carries the rows of this change to the buckets of their groups, before the change
- * is answered. */
-static void unlock_and_shuffle(struct bucket *bucket, uint64_t wall_ms)
-{
-    bool outgoing = bucket->outgoing != NULL;
-    bucket_unlock(bucket);
-    if (outgoing)
-        cq_shuffle(bucket, wall_ms);
-}
-
 static enum error append_and_unlock(struct bucket *bucket, struct record *record, uint64_t wall_ms,
                                     struct session_wait *wait)
 {
     enum error error = bucket_append_locked(bucket, record, wall_ms);
     *wait = wait_locked(bucket, bucket->last_seq);
-    unlock_and_shuffle(bucket, wall_ms);
+    bucket_unlock(bucket);
     return error;
 }
 

@@ -182,6 +182,7 @@ enum error server_new(const struct server_options *options, struct server_place 
     if (made == NULL)
         return ERROR_MEMORY;
     pthread_mutex_init(&made->lock, NULL);
+    rows_init(made);
     made->loop = main.loop;
     made->net = main.net;
     made->log = log;
@@ -244,6 +245,7 @@ void server_free(struct server *server)
     for (uint32_t i = 0; i < server->worker_count; i++)
         worker_fini(&server->workers[i]);
     registry_free(server);
+    rows_free(server);
     catalog_unref(server->catalog);
     server_load_free(server);
     mem_free(server->workers);
