@@ -161,7 +161,7 @@ void cq_drop_here_locked(struct bucket *bucket, uint64_t query_id, uint64_t wall
 enum error cq_instance_add(struct cq_instance *instance, uint64_t wall_ms);
 void cq_instance_drop(struct cq_instance *instance, uint64_t wall_ms);
 /* Works off input queues of this server's copies for about `budget_us`; true when every bucket is
- * ready here. The main loop does it too (rows.h). */
+ * ready here, or the instance has ended. The main loop does it too (rows.h). */
 bool cq_instance_build(struct cq_instance *instance, struct loop *loop, uint64_t budget_us);
 static inline bool cq_instance_is_ready(const struct cq_instance *instance)
 {

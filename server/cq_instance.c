@@ -163,5 +163,5 @@ bool cq_instance_build(struct cq_instance *instance, struct loop *loop, uint64_t
     for (uint32_t i = 0; i < instance->region->bucket_count && budget > 0; i++)
         while (budget > 0 && !build_bucket(&instance->buckets[i]))
             budget--;
-    return cq_instance_is_ready(instance);
+    return cq_instance_is_ready(instance) || atomic_load(&instance->active_count) == 0;
 }
