@@ -50,11 +50,10 @@ static void feed(void)
     if (below(5) > 0)
         at += snprintf(document + at, sizeof document - (size_t)at, ",\"n\":%u", below(20));
     if (below(5) > 0)
-        at += snprintf(document + at, sizeof document - (size_t)at, ",\"d\":%s",
-                       doubles[below(6)]);
+        at += snprintf(document + at, sizeof document - (size_t)at, ",\"d\":%s", doubles[below(6)]);
     at += snprintf(document + at, sizeof document - (size_t)at,
-                   ",\"f\":%u.25,\"m\":%u.%02u,\"s\":\"%.*s\"}", below(9), below(100),
-                   below(100), (int)below(20), "abcdefghijklmnopqrstuvwxyz" + below(6));
+                   ",\"f\":%u.25,\"m\":%u.%02u,\"s\":\"%.*s\"}", below(9), below(100), below(100),
+                   (int)below(20), "abcdefghijklmnopqrstuvwxyz" + below(6));
     assert_int_equal(engine_feed(&engine, document), OK);
 }
 
