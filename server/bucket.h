@@ -43,11 +43,11 @@ struct bucket {
     struct call *calls;     /* the operations that wait, oldest first (call.h) */
     struct call **calls_end;
     uint32_t call_count;
-    uint64_t next_counter; /* of this server's own stream of changes */
+    uint64_t next_counter;    /* of this server's own stream of changes */
     struct image_out *images; /* being cut (image.h) */
-    struct cq_bucket *cqs;       /* the continuous queries here, oldest first */
-    struct buf encoded;      /* an event on its way to a ring */
-    struct arena scratch;    /* for evaluation, under the lock */
+    struct cq_bucket *cqs;    /* the continuous queries here, oldest first */
+    struct buf encoded;       /* an event on its way to a ring */
+    struct arena scratch;     /* for evaluation, under the lock */
 };
 
 enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id,

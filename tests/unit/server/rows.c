@@ -298,6 +298,8 @@ static void tell_links(void)
         struct peer peer = {.server = &nodes[n].fixture.server,
                             .incarnation = other(&nodes[n])->peer.incarnation};
         rows_on_link(&peer, link_works);
+        if (!link_works)
+            rows_on_conn_gone(&nodes[n].conn);
     }
 }
 
@@ -329,11 +331,53 @@ static void rows_survive_promotions_and_broken_links(void **state)
     }
 }
 
+static void an_image_makes_an_equal_copy_and_a_cut_one_none(void **state)
+{
+    (void)state;
+    struct buf packed;
+    uint32_t reading = 0;
+    buf_init(&packed);
+    start(3);
+    while (reading < 100)
+        put(reading++);
+    begin_query();
+    while (reading < 200)
+        put(reading++);
+    settle();
+    while (reading < 300) /* some rows are still on their way */
+        put(reading++);
+    for (uint32_t b = 0; b < BUCKETS; b++) {
+        struct bucket *from = leader_of(b);
+        struct bucket *to = &other(node_of(from->region->server))->region->buckets[b];
+        uint64_t hash = cq_image_hash_locked(from);
+        buf_clear(&packed);
+        cq_image_pack_locked(from, &packed);
+        assert_false(packed.failed);
+        cq_bucket_free_all(to);
+        assert_true(cq_image_hash_locked(to) != hash);
+        for (size_t len = 0; len < packed.len; len += 1 + len / 50) {
+            assert_int_equal(cq_image_unpack_locked(to, slice_of(packed.data, len)),
+                             ERROR_MALFORMED);
+            assert_null(to->cqs);
+        }
+        assert_int_equal(cq_image_unpack_locked(to, buf_slice(&packed)), OK);
+        assert_true(cq_image_hash_locked(to) == hash);
+        lead(b, to->region == nodes[0].region ? 0 : 1); /* it goes on from there */
+    }
+    while (reading < 400)
+        put(reading++);
+    settle();
+    check();
+    finish();
+    buf_fini(&packed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_of_two_servers_are_counted_once),
         cmocka_unit_test(rows_survive_promotions_and_broken_links),
+        cmocka_unit_test(an_image_makes_an_equal_copy_and_a_cut_one_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
