@@ -91,11 +91,11 @@ static void notify(struct server *server, struct cq_bucket *cqb, uint64_t commit
 
 void rows_notify_locked(struct bucket *bucket)
 {
+    if (bucket->cqs == NULL)
+        return;
     struct server *server = bucket->region->server;
     uint64_t committed = atomic_load(&bucket->gate.committed);
-    if (server == NULL)
-        return;
-    for (struct cq_bucket *cqb = bucket->cqs; cqb != NULL; cqb = cqb->next)
+    for (struct cq_bucket *cqb = bucket->cqs; server != NULL && cqb != NULL; cqb = cqb->next)
         if (cqb->instance->has_state)
             notify(server, cqb, committed);
 }
