@@ -39,6 +39,8 @@
 #define LIMIT_SUBSCRIPTIONS_PER_CONNECTION 256u
 #define LIMIT_RING_BYTES                   (48u * 1024 * 1024) /* output rings of a server */
 #define LIMIT_RING_RETENTION_MS            (10u * 60 * 1000)
+#define LIMIT_ROWS_BYTES                   (32u * 1024 * 1024) /* waiting for other buckets */
+#define LIMIT_FEED_ROWS_BYTES              (1024u * 1024) /* of rows on their way to a server */
 #define LIMIT_GROUPS_PER_BUCKET            (4u * 1024 * 1024) /* operator state of one query */
 #define LIMIT_WRITER_WINDOW                1024u /* unanswered, of one idempotent writer */
 #define LIMIT_WRITERS_PER_BUCKET           10000u

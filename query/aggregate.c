@@ -1,66 +1,12 @@
-#include "query/aggregate.h"
+#include "query/aggregate_form.h"
 
 #include <math.h>
 
 #include "common/mem.h"
 #include "query/decimal.h"
-#include "query/exact_sum.h"
-#include "query/multiset.h"
 #include "query/number.h"
 
-/* ---- What an accumulator holds ---- */
-
-/* Every combination of function, type and mode is one of these. */
-enum form {
-    FORM_NONE, /* the function does not take the type */
-    FORM_COUNT,
-    FORM_INTEGER,       /* SUM, AVG of integers */
-    FORM_EXACT,         /* SUM, AVG of FLOAT and DOUBLE, exact mode */
-    FORM_DOUBLE,        /* ... flink mode, added as doubles */
-    FORM_FLOAT,         /* ... flink mode, added as floats */
-    FORM_DECIMAL,       /* SUM, AVG of DECIMAL, exact mode */
-    FORM_DECIMAL_FLINK, /* ... flink mode */
-    FORM_EXTREME,       /* MIN, MAX: one value */
-    FORM_EXTREMES,      /* MIN, MAX where values leave again: all values */
-};
-
-struct sum_integer {
-    uint64_t sum; /* wraps */
-    uint64_t count;
-};
-
-struct sum_double {
-    double sum;
-    uint64_t count;
-    bool started;
-};
-
-struct sum_float {
-    float sum;
-    bool started;
-    uint64_t count;
-};
-
-/* 192 bits hold any sum of 2^64 decimals, so that a sum that leaves the 38 digits and comes back is
- * known again. */
-struct sum_decimal {
-    unsigned __int128 low;
-    int64_t high;
-    uint64_t count;
-    bool overflowed; /* for ever, if nothing is ever taken back */
-};
-
-struct sum_decimal_flink {
-    int128 sum;
-    uint64_t count;
-    bool is_null;
-};
-
-struct extreme {
-    struct query_value value; /* NULL kind before the first; a string's bytes are ours */
-};
-
-static enum form form_of_sum(const struct aggregate_spec *spec)
+static enum aggregate_form form_of_sum(const struct aggregate_spec *spec)
 {
     bool flink = spec->mode == QUERY_FLINK;
     switch (spec->input.kind) {
@@ -83,7 +29,7 @@ static enum form form_of_sum(const struct aggregate_spec *spec)
     }
 }
 
-static enum form form_of(const struct aggregate_spec *spec)
+enum aggregate_form aggregate_form(const struct aggregate_spec *spec)
 {
     switch (spec->function) {
     case AGGREGATE_COUNT_ROWS:
@@ -104,7 +50,7 @@ static enum form form_of(const struct aggregate_spec *spec)
 
 enum error aggregate_result_type(const struct aggregate_spec *spec, struct query_type *result)
 {
-    enum form form = form_of(spec);
+    enum aggregate_form form = aggregate_form(spec);
     if (form == FORM_NONE) {
         return ERROR_INVALID;
     }
@@ -133,7 +79,7 @@ size_t aggregate_size(const struct aggregate_spec *spec)
         [FORM_EXTREME] = sizeof(struct extreme),
         [FORM_EXTREMES] = sizeof(struct multiset),
     };
-    enum form form = form_of(spec);
+    enum aggregate_form form = aggregate_form(spec);
     PRE(form != FORM_NONE);
     return (SIZES[form] + 15) / 16 * 16;
 }
@@ -141,7 +87,7 @@ size_t aggregate_size(const struct aggregate_spec *spec)
 void aggregate_init(const struct aggregate_spec *spec, void *accumulator)
 {
     memset(accumulator, 0, aggregate_size(spec));
-    if (form_of(spec) == FORM_DECIMAL_FLINK) {
+    if (aggregate_form(spec) == FORM_DECIMAL_FLINK) {
         /* Only the SUM of GROUP BY starts as NULL, the others at zero. */
         struct sum_decimal_flink *sum = accumulator;
         sum->is_null = spec->function == AGGREGATE_SUM && !spec->over;
@@ -150,7 +96,7 @@ void aggregate_init(const struct aggregate_spec *spec, void *accumulator)
 
 void aggregate_fini(const struct aggregate_spec *spec, void *accumulator)
 {
-    switch (form_of(spec)) {
+    switch (aggregate_form(spec)) {
     case FORM_EXACT:
         exact_sum_fini(accumulator);
         break;
@@ -270,7 +216,7 @@ enum error aggregate_add(const struct aggregate_spec *spec, void *accumulator,
     if (input->kind == QUERY_TYPE_NULL && spec->function != AGGREGATE_COUNT_ROWS) {
         return OK;
     }
-    enum form form = form_of(spec);
+    enum aggregate_form form = aggregate_form(spec);
     PRE(form == FORM_COUNT || input->kind == spec->input.kind);
     switch (form) {
     case FORM_COUNT:
@@ -315,7 +261,7 @@ enum error aggregate_add(const struct aggregate_spec *spec, void *accumulator,
 void aggregate_retract(const struct aggregate_spec *spec, void *accumulator,
                        const struct query_value *input)
 {
-    enum form form = form_of(spec);
+    enum aggregate_form form = aggregate_form(spec);
     PRE(spec->retracting && form != FORM_EXTREME && form != FORM_NONE);
     if (input->kind == QUERY_TYPE_NULL && spec->function != AGGREGATE_COUNT_ROWS) {
         return;
@@ -462,7 +408,7 @@ static void result_decimal(const struct aggregate_spec *spec, int128 digits, uin
 void aggregate_result(const struct aggregate_spec *spec, const void *accumulator,
                       struct query_value *result)
 {
-    enum form form = form_of(spec);
+    enum aggregate_form form = aggregate_form(spec);
     PRE(form != FORM_NONE);
     *result = (struct query_value){.kind = QUERY_TYPE_NULL};
     switch (form) {
@@ -518,7 +464,7 @@ void aggregate_result(const struct aggregate_spec *spec, const void *accumulator
 
 size_t aggregate_heap_bytes(const struct aggregate_spec *spec, const void *accumulator)
 {
-    switch (form_of(spec)) {
+    switch (aggregate_form(spec)) {
     case FORM_EXACT:
         return exact_sum_heap_bytes(accumulator);
     case FORM_EXTREME: {
@@ -546,7 +492,7 @@ static uint64_t hash_number(double number, uint64_t seed)
 
 uint64_t aggregate_hash(const struct aggregate_spec *spec, const void *accumulator, uint64_t seed)
 {
-    switch (form_of(spec)) {
+    switch (aggregate_form(spec)) {
     case FORM_COUNT:
         return hash_word(*(const uint64_t *)accumulator, seed);
     case FORM_INTEGER: {

@@ -58,4 +58,10 @@ void aggregate_result(const struct aggregate_spec *spec, const void *accumulator
 size_t aggregate_heap_bytes(const struct aggregate_spec *spec, const void *accumulator);
 uint64_t aggregate_hash(const struct aggregate_spec *spec, const void *accumulator, uint64_t seed);
 
+/* Everything an accumulator holds, and one made from it (in place of aggregate_init()).
+ * ERROR_MALFORMED, ERROR_MEMORY: the accumulator is as new. */
+void aggregate_pack(const struct aggregate_spec *spec, const void *accumulator, struct buf *out);
+enum error aggregate_unpack(const struct aggregate_spec *spec, struct slice *rest,
+                            void *accumulator);
+
 #endif

@@ -38,9 +38,7 @@ void change_fini(struct change *change)
 
 /* ---- Frames ---- */
 
-/* MIN, MAX, and sums in exact mode depend on the rows of the frame alone, not on what was in it
- * before. */
-static bool is_frame_only(const struct aggregate_spec *spec)
+bool change_is_frame_only(const struct aggregate_spec *spec)
 {
     bool sum = spec->function == AGGREGATE_SUM || spec->function == AGGREGATE_AVG;
     return !sum || (spec->mode == QUERY_EXACT && (spec->input.kind == QUERY_TYPE_DOUBLE ||
@@ -72,7 +70,7 @@ enum error change_refresh(const struct query_plan *plan, struct group *group)
         return OK;
     for (uint32_t i = 0; i < plan->aggregate_count; i++) {
         const struct plan_aggregate *aggregate = &plan->aggregates[i];
-        if (!is_frame_only(&aggregate->spec))
+        if (!change_is_frame_only(&aggregate->spec))
             continue;
         void *accumulator = group_accumulator(group, aggregate);
         aggregate_fini(&aggregate->spec, accumulator);
@@ -355,7 +353,7 @@ uint64_t change_hash(const struct query_plan *plan, struct group *group, uint64_
     for (uint32_t i = 0; i < plan->aggregate_count; i++) {
         const struct plan_aggregate *aggregate = &plan->aggregates[i];
         /* What the frame tells is in the hash already, and may be stale. */
-        if (!plan->bounded || !is_frame_only(&aggregate->spec))
+        if (!plan->bounded || !change_is_frame_only(&aggregate->spec))
             hash = aggregate_hash(&aggregate->spec, group_accumulator(group, aggregate), hash);
     }
     return hash;

@@ -41,6 +41,10 @@ enum error change_read(struct change *change, struct query_value *aggregates);
 void change_undo(struct change *change);
 void change_commit(struct change *change);
 
+/* MIN, MAX, COUNT, and sums in exact mode depend on the rows of a bounded frame alone, not on what
+ * was in it before. */
+bool change_is_frame_only(const struct aggregate_spec *spec);
+
 /* Makes stale accumulators again from the frame. ERROR_MEMORY leaves them stale. */
 enum error change_refresh(const struct query_plan *plan, struct group *group);
 

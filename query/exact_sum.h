@@ -52,4 +52,8 @@ size_t exact_sum_heap_bytes(const struct exact_sum *sum);
 /* Equal for equal exact values and counts, whatever the form they are held in. */
 uint64_t exact_sum_hash(const struct exact_sum *sum, uint64_t seed);
 
+/* Every bit of it. ERROR_MALFORMED, ERROR_MEMORY: nothing is held. */
+void exact_sum_pack(const struct exact_sum *sum, struct buf *out);
+enum error exact_sum_unpack(struct slice *rest, struct exact_sum *sum);
+
 #endif

@@ -208,3 +208,77 @@ uint64_t multiset_hash(const struct multiset *set, uint64_t seed)
 {
     return hash_in_order(set->root, seed);
 }
+
+/* ---- Bytes ---- */
+
+static void pack_word(uint64_t word, struct buf *out)
+{
+    struct query_value value = {.kind = QUERY_TYPE_BIGINT, .integer = (int64_t)word};
+    query_value_pack(&value, out);
+}
+
+static bool take_word(struct slice *rest, uint64_t *word)
+{
+    struct query_value value;
+    if (query_value_unpack(rest, &value) != OK || value.kind != QUERY_TYPE_BIGINT) {
+        return false;
+    }
+    *word = (uint64_t)value.integer;
+    return true;
+}
+
+static uint64_t node_count(const struct multiset_node *node)
+{
+    return node == NULL ? 0 : 1 + node_count(node->child[0]) + node_count(node->child[1]);
+}
+
+static void pack_in_order(const struct multiset_node *node, struct buf *out)
+{
+    if (node != NULL) {
+        pack_in_order(node->child[0], out);
+        query_value_pack(&node->value, out);
+        pack_word(node->count, out);
+        pack_in_order(node->child[1], out);
+    }
+}
+
+void multiset_pack(const struct multiset *set, struct buf *out)
+{
+    pack_word(node_count(set->root), out);
+    pack_in_order(set->root, out);
+}
+
+static enum error unpack_one(struct slice *rest, enum query_type_kind kind, struct multiset *set)
+{
+    struct query_value value;
+    uint64_t count;
+    if (query_value_unpack(rest, &value) != OK || value.kind != kind || !take_word(rest, &count) ||
+        count == 0) {
+        return ERROR_MALFORMED;
+    }
+    const struct query_value *last = multiset_max(set);
+    if (last != NULL && query_value_compare_total(last, &value) >= 0) {
+        return ERROR_MALFORMED;
+    }
+    enum error error = multiset_add(set, &value);
+    if (error == OK) {
+        struct path path;
+        (*find(set, &value, &path))->count = count;
+    }
+    return error;
+}
+
+enum error multiset_unpack(struct slice *rest, enum query_type_kind kind, struct multiset *set)
+{
+    uint64_t count;
+    multiset_init(set);
+    /* Each takes two bytes at least. */
+    enum error error = take_word(rest, &count) && count <= rest->len / 2 ? OK : ERROR_MALFORMED;
+    for (uint64_t i = 0; error == OK && i < count; i++) {
+        error = unpack_one(rest, kind, set);
+    }
+    if (error != OK) {
+        multiset_fini(set);
+    }
+    return error;
+}

@@ -29,4 +29,10 @@ const struct query_value *multiset_max(const struct multiset *set);
 /* Equal for equal contents, whatever way they came. */
 uint64_t multiset_hash(const struct multiset *set, uint64_t seed);
 
+/* The values in their order, each with its count. */
+void multiset_pack(const struct multiset *set, struct buf *out);
+/* Into a new set. ERROR_MALFORMED (another kind of value, wrong order), ERROR_MEMORY: it is empty.
+ */
+enum error multiset_unpack(struct slice *rest, enum query_type_kind kind, struct multiset *set);
+
 #endif

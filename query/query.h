@@ -214,4 +214,12 @@ uint64_t query_state_bytes(const struct query_state *state); /* about */
 /* Equal for equal states, whatever machine: copies compare it. */
 uint64_t query_state_hash(const struct query_state *state);
 
+/* All of a state as bytes, groups in the order in which they began: a state that is made from them
+ * goes on exactly as this one does. out->failed without memory. */
+void query_state_pack(const struct query_state *state, struct buf *out);
+/* Takes a packed state of the same plan from the front of *rest. ERROR_MALFORMED, ERROR_MEMORY,
+ * ERROR_LIMIT (groups): *rest is as it was, and there is no state. */
+enum error query_state_unpack(struct query_plan *plan, struct slice *rest,
+                              struct query_state **state);
+
 #endif

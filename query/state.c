@@ -6,18 +6,12 @@
  *
  * Nothing is allocated between the commit and the first result, so a row is taken as a whole or not
  * at all. */
-#include "query/change.h"
+#include "query/state.h"
 
 #include <xxhash.h>
 
 #include "common/mem.h"
 #include "query/caret.h"
-
-struct query_state {
-    struct query_plan *plan;
-    struct group_table table;
-    struct change change; /* scratch of the row that is being applied */
-};
 
 enum error query_state_new(struct query_plan *plan, struct query_state **state)
 {
@@ -284,14 +278,21 @@ uint64_t query_state_bytes(const struct query_state *state)
            ((uint64_t)state->table.index_mask + 1) * sizeof(uint32_t);
 }
 
-/* The sum over the groups, so that the order of the groups does not count. */
+static uint64_t hash_mark(uint64_t mark)
+{
+    struct query_value value = {.kind = QUERY_TYPE_BIGINT, .integer = (int64_t)mark};
+    return query_value_hash(&value, 0);
+}
+
+/* The sum over the groups, so that the order of the groups does not count; their marks do, because
+ * a snapshot shows them. */
 uint64_t query_state_hash(const struct query_state *state)
 {
     const struct query_plan *plan = state->plan;
     uint64_t sum = state->table.count;
     for (uint32_t i = 0; i < state->table.count; i++) {
         struct group *group = state->table.groups[i];
-        uint64_t hash = group_hash(plan, group->values);
+        uint64_t hash = group_hash(plan, group->values) ^ hash_mark(group->mark);
         for (uint32_t k = 0; k < plan->kept_count; k++)
             hash = query_value_hash(&group->kept[k], hash);
         sum += change_hash(plan, group, hash);

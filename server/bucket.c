@@ -19,7 +19,6 @@ enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id
     if (error != OK)
         return error;
     pthread_mutex_init(&bucket->lock, NULL);
-    pthread_mutex_init(&bucket->shuffle, NULL);
     writers_init(&bucket->writers);
     streams_init(&bucket->streams);
     replica_init(&bucket->replica);
@@ -28,7 +27,6 @@ enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id
     bucket->id = id;
     bucket->generation = generation;
     bucket->term = term;
-    bucket->outgoing_end = &bucket->outgoing;
     return OK;
 }
 
@@ -44,7 +42,6 @@ void bucket_fini(struct bucket *bucket)
     buf_fini(&bucket->encoded);
     writers_fini(&bucket->writers);
     table_fini(&bucket->table);
-    pthread_mutex_destroy(&bucket->shuffle);
     pthread_mutex_destroy(&bucket->lock);
     bucket->region = NULL;
 }
@@ -262,20 +259,10 @@ static bool is_settled_locked(struct bucket *bucket, const struct entry *entry)
     return bucket_has_committed(bucket, entry != NULL ? entry->seq : bucket->last_seq);
 }
 
-/* Unlocks, then carries the rows of this change to the buckets of their groups, before the change
- * is answered. */
-static void unlock_and_shuffle(struct bucket *bucket, uint64_t wall_ms)
-{
-    bool outgoing = bucket->outgoing != NULL;
-    bucket_unlock(bucket);
-    if (outgoing)
-        cq_shuffle(bucket, wall_ms);
-}
-
 static enum error append_and_unlock(struct bucket *bucket, struct record *record, uint64_t wall_ms)
 {
     enum error error = bucket_append_locked(bucket, record, wall_ms);
-    unlock_and_shuffle(bucket, wall_ms);
+    bucket_unlock(bucket);
     return error;
 }
 

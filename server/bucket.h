@@ -9,7 +9,7 @@
  * wait, for copies or for another server, and that nothing was changed; the caller then makes it a
  * call (call.h).
  *
- * Lock order, whole: shuffle > bucket > instance > (mailbox of a loop). Never two buckets. Under a
+ * Lock order, whole: bucket > instance > (mailbox of a loop). Never two buckets. Under a
  * bucket's lock no I/O, no log line, no callback into a session. */
 #ifndef VUG_SERVER_BUCKET_H
 #define VUG_SERVER_BUCKET_H
@@ -53,11 +53,8 @@ struct bucket {
     uint64_t stream_missed_us;   /* since when a stream's origin is in no map; 0: none is */
     struct image_out *images;    /* being cut (image.h) */
     struct cq_bucket *cqs;       /* the continuous queries here, oldest first */
-    struct cq_partial *outgoing; /* rows for groups in other buckets, oldest first */
-    struct cq_partial **outgoing_end;
     struct buf encoded;      /* an event on its way to a ring */
     struct arena scratch;    /* for evaluation, under the lock */
-    pthread_mutex_t shuffle; /* held by who carries `outgoing` to its buckets */
 };
 
 enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id,

@@ -240,12 +240,9 @@ enum error call_start(const struct call_options *options)
         return error;
     bucket_lock(bucket);
     error = call_enqueue_locked(call);
-    bool outgoing = bucket->outgoing != NULL;
     bucket_unlock(bucket);
     if (error != OK)
         call_unref(call);
-    if (outgoing)
-        cq_shuffle(bucket, loop_wall_ms(options->worker->loop));
     return error;
 }
 

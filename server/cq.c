@@ -1,7 +1,10 @@
 #include "server/cq.h"
 
+#include <endian.h>
+
 #include "common/mem.h"
 #include "server/region.h"
+#include "server/rows.h"
 #include "server/subscription.h"
 
 #define RING_SUB_MAX UINT32_MAX
@@ -13,7 +16,6 @@ struct output {
     uint64_t seq, time_ms;
     uint32_t sub;
     bool silent;
-    bool wake;
     struct slice key; /* of a row-level result */
 };
 
@@ -67,7 +69,7 @@ static void emit(struct output *output, uint8_t kind, const struct query_row *ro
         output->silent = true; /* the rest of this record would stand below the floor */
     }
     atomic_fetch_add_explicit(&cqb->instance->events, 1, memory_order_relaxed);
-    output->wake = true;
+    cqb->emitted_seq = output->seq;
 }
 
 static enum error on_result(void *arg, enum query_kind kind, const struct query_row *row)
@@ -76,45 +78,115 @@ static enum error on_result(void *arg, enum query_kind kind, const struct query_
     return OK;
 }
 
+/* Outputs leave when their records are committed, and not before. */
+static void announce(struct cq_bucket *cqb)
+{
+    uint64_t committed = atomic_load(&cqb->bucket->gate.committed);
+    uint64_t newest = cqb->emitted_seq < committed ? cqb->emitted_seq : committed;
+    if (newest <= cqb->announced_seq || !cqb->armed)
+        return;
+    cqb->armed = false;
+    cqb->announced_seq = newest;
+    subscription_notify_all(cqb->instance, cqb->bucket->id);
+}
+
 static void finish_output(struct output *output)
 {
-    struct cq_bucket *cqb = output->cqb;
     if (output->silent)
-        skip_to(cqb, output->seq);
-    if (output->wake && cqb->armed) {
-        cqb->armed = false;
-        subscription_notify_all(cqb->instance, cqb->bucket->id);
+        skip_to(output->cqb, output->seq);
+    announce(output->cqb);
+}
+
+/* ---- Rows for other buckets ---- */
+
+struct cq_row cq_row_read(struct slice encoded)
+{
+    struct cq_row row = {
+        .silent = encoded.data[4] != 0,
+        .packed = slice_of(encoded.data + CQ_ROW_HEAD_BYTES, encoded.len - CQ_ROW_HEAD_BYTES)};
+    uint32_t target;
+    memcpy(&target, encoded.data, sizeof target);
+    row.target = le32toh(target);
+    return row;
+}
+
+/* The row lies in the ring until its group's bucket has it. */
+static enum error send_away(struct cq_bucket *cqb, const struct query_row *row, uint32_t target,
+                            const struct output *output)
+{
+    struct ring_position position = {output->seq, 0};
+    struct buf packed;
+    uint32_t head = htole32(target);
+    if (target == cqb->bucket->id)
+        cqb->own_last = position;
+    if (!ring_before(cqb->rows.last, position))
+        return OK; /* trimmed before this copy came to it */
+    buf_init(&packed);
+    query_row_pack(row, &packed);
+    size_t len = CQ_ROW_HEAD_BYTES + packed.len;
+    uint8_t *at = packed.failed ? NULL : ring_append(&cqb->rows, position, 0, len, output->time_ms);
+    if (at != NULL) {
+        memcpy(at, &head, sizeof head);
+        at[sizeof head] = output->silent;
+        memcpy(at + CQ_ROW_HEAD_BYTES, packed.data, packed.len);
     }
+    buf_fini(&packed);
+    return at == NULL ? ERROR_MEMORY : cqb->rows.bytes > LIMIT_ROWS_BYTES ? ERROR_LIMIT : OK;
+}
+
+struct cq_applied cq_applied_locked(const struct cq_bucket *cqb, uint32_t bucket)
+{
+    uint32_t low = 0, high = cqb->applied_count;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (cqb->applied[middle].bucket < bucket)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < cqb->applied_count && cqb->applied[low].bucket == bucket)
+        return cqb->applied[low];
+    return (struct cq_applied){.bucket = bucket};
+}
+
+/* False if the row has been applied before. ERROR_MEMORY fails the instance. */
+static enum error note_applied(struct cq_bucket *cqb, const struct cq_applied *row, bool *is_new)
+{
+    uint32_t at = 0;
+    while (at < cqb->applied_count && cqb->applied[at].bucket < row->bucket)
+        at++;
+    bool known = at < cqb->applied_count && cqb->applied[at].bucket == row->bucket;
+    struct cq_applied old = known ? cqb->applied[at] : (struct cq_applied){0};
+    *is_new = row->generation > old.generation ||
+              (row->generation == old.generation && ring_before(old.position, row->position));
+    if (!*is_new)
+        return OK;
+    if (!known && cqb->applied_count == cqb->applied_cap) {
+        uint32_t cap = cqb->applied_cap == 0 ? 8 : cqb->applied_cap * 2;
+        struct cq_applied *bigger = mem_realloc(cqb->applied, cap * sizeof *bigger);
+        if (bigger == NULL)
+            return ERROR_MEMORY;
+        cqb->applied = bigger;
+        cqb->applied_cap = cap;
+    }
+    if (!known) {
+        memmove(cqb->applied + at + 1, cqb->applied + at,
+                (cqb->applied_count - at) * sizeof *cqb->applied);
+        cqb->applied_count++;
+    }
+    cqb->applied[at] = *row;
+    return OK;
+}
+
+/* A row of this bucket's own may meet its group at once, unless earlier ones are still on the way
+ * round through the rows ring. */
+static bool is_direct(const struct cq_bucket *cqb, bool silent)
+{
+    struct cq_applied own = cq_applied_locked(cqb, cqb->bucket->id);
+    return silent || (cqb->ready && !ring_before(own.position, cqb->own_last));
 }
 
 /* ---- Inputs ---- */
-
-/* The row goes to the group's own bucket, once this bucket's lock is given back. */
-static enum error send_away(struct cq_bucket *cqb, const struct query_row *row, uint32_t target,
-                            uint64_t seq, bool silent)
-{
-    struct bucket *bucket = cqb->bucket;
-    struct buf packed;
-    buf_init(&packed);
-    query_row_pack(row, &packed);
-    struct cq_partial *partial = packed.failed ? NULL : mem_alloc(sizeof *partial + packed.len);
-    if (partial != NULL) {
-        *partial = (struct cq_partial){.instance = cq_instance_ref(cqb->instance),
-                                       .source_bucket = bucket->id,
-                                       .target_bucket = target,
-                                       .source_seq = seq,
-                                       .silent = silent,
-                                       .of_queue = cqb->input_count > 0,
-                                       .row_len = packed.len};
-        memcpy(partial->row, packed.data, packed.len);
-        if (partial->of_queue)
-            atomic_fetch_add(&cqb->instance->building, 1);
-        *bucket->outgoing_end = partial;
-        bucket->outgoing_end = &partial->next;
-    }
-    buf_fini(&packed);
-    return partial == NULL ? ERROR_MEMORY : OK;
-}
 
 /* An admitted row meets the state of its group, here. */
 static void apply_row(struct output *output, const struct query_row *row)
@@ -163,23 +235,30 @@ static void feed_entry(struct cq_bucket *cqb, const struct entry *entry, uint64_
             error = query_row_group(instance->plan, &row, scratch, &group);
             uint32_t target =
                 error == OK ? value_bucket(&group, instance->region->bucket_count) : 0;
-            if (error == OK && target == cqb->bucket->id)
+            if (error == OK && target == cqb->bucket->id && is_direct(cqb, silent))
                 apply_row(&output, &row);
-            else if (error != OK || send_away(cqb, &row, target, seq, silent) != OK)
+            else if (error != OK || send_away(cqb, &row, target, &output) != OK)
                 cq_instance_fail(instance);
         }
     }
     finish_output(&output);
 }
 
-static void feed_partial(struct cq_bucket *cqb, struct slice packed, uint64_t seq, uint64_t time_ms,
-                         bool silent)
+static void feed_partial(struct cq_bucket *cqb, const struct cq_input *input)
 {
-    struct output output = {.cqb = cqb, .seq = seq, .time_ms = time_ms, .silent = silent};
+    struct output output = {
+        .cqb = cqb, .seq = input->seq, .time_ms = input->time_ms, .silent = input->silent};
+    struct cq_applied from = {input->source_bucket, input->source_generation, input->position};
     struct query_row row;
+    bool is_new = false;
+    enum error error = note_applied(cqb, &from, &is_new);
+    if (error == OK && !is_new)
+        return;
     arena_reset(&cqb->bucket->scratch);
-    if (query_row_unpack(packed, &cqb->bucket->scratch, &row) == OK) {
-        row.mark = seq;
+    if (error == OK)
+        error = query_row_unpack(slice_of(input->row, input->row_len), &cqb->bucket->scratch, &row);
+    if (error == OK) {
+        row.mark = input->seq;
         apply_row(&output, &row);
     } else {
         cq_instance_fail(cqb->instance);
@@ -192,13 +271,10 @@ static void feed_partial(struct cq_bucket *cqb, struct slice packed, uint64_t se
 static void input_free(struct cq_input *input)
 {
     entry_unref(input->entry);
-    if (input->partial != NULL) {
-        cq_instance_unref(input->partial->instance);
-        mem_free(input->partial);
-    }
+    mem_free(input->row);
 }
 
-/* Takes the entry's or the partial's reference on success. */
+/* Takes the entry's reference and the row on success. */
 static enum error enqueue(struct cq_bucket *cqb, struct cq_input input)
 {
     if (cqb->input_first + cqb->input_count == cqb->input_cap && cqb->input_first > 0) {
@@ -218,7 +294,7 @@ static enum error enqueue(struct cq_bucket *cqb, struct cq_input input)
     return OK;
 }
 
-void cq_clear_inputs_locked(struct cq_bucket *cqb)
+static void clear_inputs(struct cq_bucket *cqb)
 {
     for (size_t i = 0; i < cqb->input_count; i++)
         input_free(&cqb->inputs[cqb->input_first + i]);
@@ -227,178 +303,259 @@ void cq_clear_inputs_locked(struct cq_bucket *cqb)
     cqb->input_first = cqb->input_count = cqb->input_cap = 0;
 }
 
-static void building_done(struct cq_instance *instance)
+bool cq_bucket_is_ready_locked(const struct cq_bucket *cqb)
 {
-    if (atomic_fetch_sub(&instance->building, 1) == 1)
-        subscription_notify_all(instance, UINT32_MAX);
+    return cqb->active && cqb->ready && cqb->input_count == 0 &&
+           atomic_load(&cqb->bucket->gate.committed) >= cqb->ready_seq;
 }
 
-/* The queue of this bucket is empty for the first time, and from now on for good. */
-static void finish_building(struct cq_bucket *cqb)
+static void count_ready(struct cq_bucket *cqb)
 {
-    cq_clear_inputs_locked(cqb);
-    building_done(cqb->instance);
+    if (cqb->counted_ready || !cq_bucket_is_ready_locked(cqb))
+        return;
+    cqb->counted_ready = true;
+    bool all = atomic_fetch_sub(&cqb->instance->building, 1) == 1;
+    subscription_notify_all(cqb->instance, all ? UINT32_MAX : cqb->bucket->id);
 }
 
-static void feed_next(struct cq_bucket *cqb)
+static void process(struct cq_bucket *cqb, const struct cq_input *input)
 {
-    struct cq_input input = cqb->inputs[cqb->input_first];
-    if (input.entry != NULL)
-        feed_entry(cqb, input.entry, input.seq, input.time_ms, input.silent);
-    else
-        feed_partial(cqb, slice_of(input.partial->row, input.partial->row_len), input.seq,
-                     input.time_ms, input.silent);
-    cqb->input_first++;
-    cqb->input_count--;
-    input_free(&input);
-    if (cqb->input_count == 0)
-        finish_building(cqb);
+    switch (input->kind) {
+    case CQ_INPUT_ENTRY:
+        feed_entry(cqb, input->entry, input->seq, input->time_ms, input->silent);
+        break;
+    case CQ_INPUT_PARTIAL:
+        feed_partial(cqb, input);
+        break;
+    case CQ_INPUT_READY:
+        cqb->ready_seq = input->seq;
+        cqb->ready = true;
+        rows_wake_locked(cqb); /* who waited for it may go on */
+        break;
+    }
 }
+
+/* Rows of the start wait while this much lies in the rows ring. */
+#define ROWS_BYTES_PAUSE (8u * 1024 * 1024)
 
 bool cq_work_off_locked(struct cq_bucket *cqb, unsigned rows)
 {
-    for (; rows > 0 && cqb->input_count > 0; rows--)
-        feed_next(cqb);
-    return cqb->input_count == 0;
+    for (; rows > 0 && cqb->input_count > 0; rows--) {
+        struct cq_input input = cqb->inputs[cqb->input_first];
+        bool initial = input.kind == CQ_INPUT_ENTRY && input.silent;
+        if (initial && cqb->rows.bytes > ROWS_BYTES_PAUSE)
+            return false;
+        process(cqb, &input);
+        cqb->input_first++;
+        cqb->input_count--;
+        cqb->initial_left -= initial;
+        input_free(&input);
+    }
+    if (cqb->input_count > 0)
+        return false;
+    clear_inputs(cqb);
+    count_ready(cqb);
+    return true;
+}
+
+/* An input of a record: evaluated at once, or behind those that wait; then two of them are worked
+ * off, so that a queue never grows beyond its first length. Takes the entry and the row. */
+static void take_input(struct cq_bucket *cqb, struct cq_input input)
+{
+    if (atomic_load_explicit(&cqb->instance->failed, memory_order_relaxed)) {
+        input_free(&input);
+    } else if (cqb->input_count == 0) {
+        process(cqb, &input);
+        input_free(&input);
+    } else {
+        if (enqueue(cqb, input) != OK) {
+            input_free(&input);
+            cq_instance_fail(cqb->instance);
+        }
+        cq_work_off_locked(cqb, 2);
+    }
 }
 
 /* ---- Records ---- */
+
+static struct cq_bucket *at_work(const struct bucket *bucket, const struct record *record)
+{
+    struct cq_bucket *cqb = &record->instance->buckets[bucket->id];
+    return cqb->active ? cqb : NULL;
+}
+
+/* The entries that are there become inputs, in the order of their arrival. */
+static enum error make_inputs(struct cq_bucket *cqb, uint64_t time_ms)
+{
+    struct entry **entries;
+    size_t count;
+    enum error error = bucket_entries_locked(cqb->bucket, &entries, &count);
+    if (error != OK || count == 0)
+        return error;
+    cqb->inputs = mem_array(count, sizeof *cqb->inputs);
+    if (cqb->inputs == NULL) {
+        bucket_entries_free(entries, count);
+        return ERROR_MEMORY;
+    }
+    for (size_t i = 0; i < count; i++)
+        cqb->inputs[i] = (struct cq_input){.kind = CQ_INPUT_ENTRY,
+                                           .entry = entries[i],
+                                           .seq = entries[i]->seq,
+                                           .time_ms = time_ms,
+                                           .silent = true};
+    mem_free(entries);
+    cqb->input_cap = cqb->input_count = cqb->initial_left = count;
+    return OK;
+}
 
 enum error cq_add_locked(struct bucket *bucket, const struct record *record)
 {
     struct cq_instance *instance = record->instance;
     struct cq_bucket *cqb = &instance->buckets[bucket->id];
-    struct entry **entries = NULL;
-    struct cq_input *inputs = NULL;
-    size_t count = 0,
-           early = cqb->input_count; /* rows of other buckets that were faster than this record */
     enum error error = OK;
+    bool snapshot = instance->has_state && instance->start == CQ_START_SNAPSHOT;
     PRE(!cqb->active);
     if (instance->has_state)
         error = query_state_new(instance->plan, &cqb->state);
-    if (error == OK && instance->has_state && instance->start == CQ_START_SNAPSHOT)
-        error = bucket_entries_locked(bucket, &entries, &count);
-    if (error == OK && count + early > 0) {
-        inputs = mem_array(count + early, sizeof *inputs);
-        error = inputs == NULL ? ERROR_MEMORY : OK;
-    }
+    if (error == OK && snapshot)
+        error = make_inputs(cqb, record->time_ms);
     if (error != OK) {
         query_state_free(cqb->state);
         cqb->state = NULL;
-        bucket_entries_free(entries, count);
         return error;
     }
-    for (size_t i = 0; i < count; i++)
-        inputs[i] = (struct cq_input){.entry = entries[i],
-                                      .seq = entries[i]->seq,
-                                      .time_ms = record->time_ms,
-                                      .silent = true};
-    if (early > 0)
-        memcpy(inputs + count, cqb->inputs + cqb->input_first, early * sizeof *inputs);
-    mem_free(cqb->inputs);
-    cqb->inputs = inputs;
-    cqb->input_first = 0;
-    cqb->input_cap = cqb->input_count = count + early;
-    mem_free(entries);
     ring_init(&cqb->ring, ring_behind(bucket->data_seq));
+    ring_init(&cqb->rows, (struct ring_position){0});
     cqb->added_seq = record->seq;
     cqb->begin_seq = bucket->data_seq;
     cqb->began_empty = bucket->table.entry_count == 0 || instance->start == CQ_START_LATEST;
-    cqb->active = true;
-    cq_instance_ref(instance);
-    struct cq_bucket **end = &bucket->cqs;
-    while (*end != NULL)
-        end = &(*end)->next;
-    *end = cqb;
-    if (cqb->input_count == 0)
-        finish_building(cqb);
+    cqb->ready = !snapshot;
+    cqb->ready_seq = record->seq;
+    cq_bucket_begin_locked(cqb);
     return OK;
 }
 
-static void deactivate(struct cq_bucket *cqb)
+void cq_bucket_begin_locked(struct cq_bucket *cqb)
+{
+    cqb->active = true;
+    atomic_fetch_add(&cqb->instance->active_count, 1);
+    cq_instance_ref(cqb->instance);
+    struct cq_bucket **end = &cqb->bucket->cqs;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = cqb;
+    if (cqb->instance->has_state)
+        rows_watch_locked(cqb);
+    count_ready(cqb);
+}
+
+void cq_bucket_fini_locked(struct cq_bucket *cqb)
 {
     struct cq_instance *instance = cqb->instance;
-    if (cqb->input_count > 0)
-        finish_building(cqb);
+    clear_inputs(cqb);
+    cqb->initial_left = 0;
     atomic_fetch_sub(&instance->ring_bytes, cqb->ring.bytes);
     ring_fini(&cqb->ring);
+    ring_fini(&cqb->rows);
     query_state_free(cqb->state);
+    mem_free(cqb->applied);
     cqb->state = NULL;
-    cqb->active = false;
+    cqb->applied = NULL;
+    cqb->applied_count = cqb->applied_cap = 0;
+    cqb->own_last = (struct ring_position){0};
+    cqb->emitted_seq = cqb->announced_seq = cqb->told_seq = 0;
+    cqb->seen_led = cqb->seen_generation = 0;
+    cqb->ready = cqb->told_initial = false;
+    if (cqb->counted_ready)
+        atomic_fetch_add(&instance->building, 1);
+    cqb->counted_ready = false;
     cqb->next = NULL;
+    if (!cqb->active)
+        return;
+    cqb->active = false;
+    atomic_fetch_sub(&instance->active_count, 1);
     cq_instance_unref(instance);
 }
 
 void cq_drop_locked(struct bucket *bucket, const struct record *record)
 {
-    struct cq_bucket *cqb = &record->instance->buckets[bucket->id];
-    PRE(cqb->active);
+    struct cq_bucket *cqb = at_work(bucket, record);
+    if (cqb == NULL)
+        return;
     struct cq_bucket **link = &bucket->cqs;
     while (*link != cqb)
         link = &(*link)->next;
     *link = cqb->next;
-    deactivate(cqb);
-}
-
-/* The input waits behind what is in the queue, and works off two of it: so a queue never grows
- * beyond its first length. */
-static void wait_in_queue(struct cq_bucket *cqb, struct cq_input input)
-{
-    if (enqueue(cqb, input) != OK) {
-        input_free(&input);
-        cq_instance_fail(cqb->instance);
-    }
-    cq_work_off_locked(cqb, 2);
+    cq_bucket_fini_locked(cqb);
 }
 
 void cq_on_put_locked(struct bucket *bucket, const struct record *record, struct entry *entry)
 {
     for (struct cq_bucket *cqb = bucket->cqs; cqb != NULL; cqb = cqb->next) {
-        if (atomic_load_explicit(&cqb->instance->failed, memory_order_relaxed))
-            continue;
-        if (cqb->input_count == 0) {
+        if (cqb->input_count > 0)
+            take_input(cqb, (struct cq_input){.kind = CQ_INPUT_ENTRY,
+                                              .entry = entry_ref(entry),
+                                              .seq = record->seq,
+                                              .time_ms = record->time_ms});
+        else if (!atomic_load_explicit(&cqb->instance->failed, memory_order_relaxed))
             feed_entry(cqb, entry, record->seq, record->time_ms, false);
-            continue;
-        }
-        wait_in_queue(cqb, (struct cq_input){.entry = entry_ref(entry),
-                                             .seq = record->seq,
-                                             .time_ms = record->time_ms});
     }
-}
-
-static struct cq_partial *partial_copy(const struct record *record, bool silent)
-{
-    struct cq_partial *partial = mem_alloc(sizeof *partial + record->row.len);
-    if (partial == NULL)
-        return NULL;
-    *partial = (struct cq_partial){.instance = cq_instance_ref(record->instance),
-                                   .silent = silent,
-                                   .row_len = record->row.len};
-    memcpy(partial->row, record->row.data, record->row.len);
-    return partial;
 }
 
 void cq_on_partial_locked(struct bucket *bucket, const struct record *record)
 {
-    struct cq_bucket *cqb = &record->instance->buckets[bucket->id];
-    bool has_ended = !cqb->active && cqb->added_seq != 0;
-    if (has_ended || atomic_load_explicit(&cqb->instance->failed, memory_order_relaxed))
+    struct cq_bucket *cqb = at_work(bucket, record);
+    if (cqb == NULL || cqb->state == NULL)
         return;
-    if (cqb->active && cqb->input_count == 0) {
-        feed_partial(cqb, record->row, record->seq, record->time_ms, record->silent);
+    struct cq_input input = {.kind = CQ_INPUT_PARTIAL,
+                             .silent = record->silent,
+                             .row_len = record->row.len,
+                             .seq = record->seq,
+                             .time_ms = record->time_ms,
+                             .source_bucket = record->source_bucket,
+                             .source_generation = record->source_generation,
+                             .position = {record->position_seq, record->position_sub}};
+    if (cqb->input_count == 0) { /* the row is used before the record goes */
+        input.row = (uint8_t *)(uintptr_t)record->row.data;
+        if (!atomic_load_explicit(&cqb->instance->failed, memory_order_relaxed))
+            process(cqb, &input);
         return;
     }
-    /* A row that is here before the instance is belongs to what was there at the start. */
-    struct cq_input input = {
-        .seq = record->seq, .time_ms = record->time_ms, .silent = record->silent || !cqb->active};
-    input.partial = partial_copy(record, input.silent);
-    if (input.partial == NULL) {
+    input.row = mem_alloc(record->row.len + 1);
+    if (input.row == NULL) {
         cq_instance_fail(cqb->instance);
-    } else if (cqb->active) {
-        wait_in_queue(cqb, input);
-    } else if (enqueue(cqb, input) != OK) {
-        input_free(&input);
-        cq_instance_fail(cqb->instance);
+        return;
+    }
+    memcpy(input.row, record->row.data, record->row.len);
+    take_input(cqb, input);
+}
+
+enum error cq_on_ready_locked(struct bucket *bucket, const struct record *record)
+{
+    struct cq_bucket *cqb = at_work(bucket, record);
+    if (cqb != NULL && !cqb->ready)
+        take_input(cqb, (struct cq_input){.kind = CQ_INPUT_READY, .seq = record->seq});
+    return OK;
+}
+
+/* At once, beside the queue: rows that this copy has not come to yet are not kept when it does. */
+enum error cq_on_trim_locked(struct bucket *bucket, const struct record *record)
+{
+    struct cq_bucket *cqb = at_work(bucket, record);
+    if (cqb != NULL) {
+        ring_raise_floor(&cqb->rows,
+                         (struct ring_position){record->position_seq, record->position_sub});
+        if (cqb->input_count > 0)
+            rows_wake_locked(cqb);
+    }
+    return OK;
+}
+
+void cq_on_commit_locked(struct bucket *bucket)
+{
+    for (struct cq_bucket *cqb = bucket->cqs; cqb != NULL; cqb = cqb->next) {
+        announce(cqb);
+        count_ready(cqb);
     }
 }
 
@@ -407,49 +564,6 @@ void cq_bucket_free_all(struct bucket *bucket)
     while (bucket->cqs != NULL) {
         struct cq_bucket *cqb = bucket->cqs;
         bucket->cqs = cqb->next;
-        deactivate(cqb);
+        cq_bucket_fini_locked(cqb);
     }
-    while (bucket->outgoing != NULL) {
-        struct cq_partial *partial = bucket->outgoing;
-        bucket->outgoing = partial->next;
-        cq_instance_unref(partial->instance);
-        mem_free(partial);
-    }
-}
-
-/* ---- Between buckets ---- */
-
-void cq_shuffle(struct bucket *bucket, uint64_t wall_ms)
-{
-    /* The lock keeps the order of rows between the two steps; it is taken before any bucket's lock.
-     */
-    pthread_mutex_lock(&bucket->shuffle);
-    for (;;) {
-        bucket_lock(bucket);
-        struct cq_partial *partial = bucket->outgoing;
-        bucket->outgoing = NULL;
-        bucket->outgoing_end = &bucket->outgoing;
-        bucket_unlock(bucket);
-        if (partial == NULL)
-            break;
-        while (partial != NULL) {
-            struct cq_partial *next = partial->next;
-            struct bucket *target = &bucket->region->buckets[partial->target_bucket];
-            struct record record = {.type = RECORD_PARTIAL,
-                                    .instance = partial->instance,
-                                    .row = slice_of(partial->row, partial->row_len),
-                                    .source_bucket = partial->source_bucket,
-                                    .position_seq = partial->source_seq,
-                                    .silent = partial->silent};
-            bucket_lock(target);
-            INVARIANT(bucket_append_locked(target, &record, wall_ms) == OK);
-            bucket_unlock(target);
-            if (partial->of_queue)
-                building_done(partial->instance);
-            cq_instance_unref(partial->instance);
-            mem_free(partial);
-            partial = next;
-        }
-    }
-    pthread_mutex_unlock(&bucket->shuffle);
 }

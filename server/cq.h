@@ -4,14 +4,21 @@
  * state and an output ring, which change only when a record is applied. Subscriptions
  * (subscription.h) read the rings.
  *
- *   RECORD_CQ_ADD ---> entries of the bucket, in arrival order --\
- *   RECORD_PUT ------> the row ------------------------------------> input queue --> state --> ring
- * --> subscribers RECORD_PARTIAL --> a row from another bucket -----------------/
- *                       \--(its group lives in another bucket)--> outgoing --> RECORD_PARTIAL there
+ *   RECORD_CQ_ADD ---> entries of the bucket, in arrival order --.
+ *   RECORD_PUT ------> the row ----------------------------------+-> input queue -> state -> ring
+ *   RECORD_PARTIAL --> a row from another bucket ----------------'       |             ->
+ * subscribers
+ *                                                                        `-> rows ring: its group
+ *                                      lives in another bucket, whose primary pulls it (rows.h)
  *
- * While an instance still reads the entries that were there when it was added, its inputs wait in
- * the queue, which is worked off in slices; otherwise the queue is empty and a record is evaluated
- * as it is applied. */
+ * All of it follows from the bucket's records alone, so every copy has the same state, rows and
+ * outputs. While an instance still reads the entries that were there when it was added, its inputs
+ * wait in the queue, in the order of their records; it is worked off in slices, which differ from
+ * server to server: what comes out may not depend on them.
+ *
+ * Strict start: first every row that was there anywhere at the start, silently; then
+ * RECORD_CQ_READY; then everything later, with events. Until then a later row of the bucket's own
+ * group lies in its rows ring too, and comes back as a PARTIAL record. */
 #ifndef VUG_SERVER_CQ_H
 #define VUG_SERVER_CQ_H
 
@@ -21,25 +28,25 @@
 
 struct subscription;
 struct worker;
+struct rows_puller;
 
-/* A row on its way to the bucket of its group. */
-struct cq_partial {
-    struct cq_partial *next;
-    struct cq_instance *instance; /* a reference */
-    uint32_t source_bucket, target_bucket;
-    uint64_t source_seq;
-    bool
-        silent; /* of the entries that were there at the start: changes the state, gives no event */
-    bool of_queue; /* came out of an input queue: the instance is not ready before this is there */
+enum cq_input_kind { CQ_INPUT_ENTRY, CQ_INPUT_PARTIAL, CQ_INPUT_READY };
+
+struct cq_input {
+    enum cq_input_kind kind;
+    bool silent;         /* of what was there at the start: changes the state, gives no event */
+    struct entry *entry; /* ENTRY: a reference */
+    uint8_t *row;        /* PARTIAL: packed, of the input */
     size_t row_len;
-    uint8_t row[];
+    uint64_t seq, time_ms;
+    uint32_t source_bucket, source_generation; /* PARTIAL */
+    struct ring_position position;
 };
 
-struct cq_input { /* one of both */
-    struct entry *entry;
-    struct cq_partial *partial;
-    uint64_t seq, time_ms;
-    bool silent;
+/* How far the rows of another bucket have been applied. */
+struct cq_applied {
+    uint32_t bucket, generation;
+    struct ring_position position;
 };
 
 struct cq_bucket {
@@ -49,13 +56,39 @@ struct cq_bucket {
     struct query_state *state; /* NULL for a plan without */
     struct ring ring;
     uint64_t added_seq;
-    uint64_t begin_seq; /* the last change of data before CQ_ADD */
-    bool began_empty;   /* no entry was there at CQ_ADD */
-    bool active;        /* between CQ_ADD and CQ_DROP */
-    bool armed;         /* somebody wants to be told of the next event */
+    uint64_t begin_seq;            /* the last change of data before CQ_ADD */
+    bool began_empty;              /* no entry was there at CQ_ADD */
+    bool active;                   /* between CQ_ADD and CQ_DROP */
+    bool ready;                    /* what was there at the start has all arrived */
+    uint64_t ready_seq;            /* of the record that said so */
+    struct ring rows;              /* rows whose group lives elsewhere: target, flags, packed row */
+    struct ring_position own_last; /* newest row there whose group lives here */
+    struct cq_applied *applied;    /* sorted by bucket */
+    uint32_t applied_count, applied_cap;
     struct cq_input *inputs;
     size_t input_first, input_count, input_cap;
+    uint64_t initial_left; /* entries of the start among them */
+
+    /* Not part of the state. */
+    bool armed;                         /* somebody wants to be told of the next event */
+    bool counted_ready;                 /* in instance->building */
+    uint64_t emitted_seq;               /* of the newest event */
+    uint64_t announced_seq;             /* events up to here were told to those who were armed */
+    uint32_t seen_led, seen_generation; /* rows.c: what it knows of this bucket's place */
+    uint64_t told_seq;                  /* rows up to here were told to who pulls them */
+    bool told_initial;
+    struct cq_bucket *next_work; /* guarded by rows->lock */
+    bool is_work;
 };
+
+/* A row in the rows ring. */
+#define CQ_ROW_HEAD_BYTES 5u
+struct cq_row {
+    uint32_t target;
+    bool silent;
+    struct slice packed;
+};
+struct cq_row cq_row_read(struct slice encoded);
 
 enum cq_start { CQ_START_SNAPSHOT = 0, CQ_START_LATEST = 1 };
 
@@ -81,14 +114,18 @@ struct cq_instance {
     struct cq_budget *budget;
     _Atomic uint64_t ring_bytes;
     _Atomic uint64_t rows_in, events, errors;
-    _Atomic uint32_t building; /* buckets whose CQ_ADD or input queue is not done, and rows of
-                                  queues on their way */
+    _Atomic uint32_t building;     /* buckets that are not ready here */
+    _Atomic uint32_t active_count; /* buckets here between CQ_ADD and CQ_DROP */
     _Atomic bool failed; /* out of memory: it has missed something and is ended (never silently) */
     struct loop_task build_task;
     struct worker *builder; /* NULL, or who works off the input queues */
     uint32_t build_next;
     uint64_t created_us;
-    struct cq_instance *next; /* in the registry */
+    struct cq_instance *next;         /* in the registry */
+    struct cq_instance *next_watched; /* rows.c; guarded by rows->lock, as is the flag */
+    bool is_watched;
+    _Atomic bool rows_check;    /* who leads its buckets may have changed */
+    struct rows_puller *puller; /* of the main loop */
 
     pthread_mutex_t lock; /* guards what follows; after a bucket's lock */
     struct subscription *subscriptions;
@@ -109,12 +146,22 @@ enum error cq_instance_new(const struct cq_options *options, struct cq_instance 
 struct cq_instance *cq_instance_ref(struct cq_instance *instance);
 void cq_instance_unref(struct cq_instance *instance);
 
-/* Puts CQ_ADD into the record of every bucket. On failure what was added is dropped again. */
+/* registry.c: the instance that the map has, or had until its CQ_DROP has come to every bucket
+ * here. With a bucket of the region locked; borrowed, and valid for as long as that lock is held.
+ * NULL if this server does not know it (yet). */
+struct cq_instance *cq_instance_find(struct region *region, uint64_t query_id);
+
+/* Bucket's lock held, this server leads it: the instance begins or ends here, by a record.
+ * ERROR_MEMORY, or what keeps the bucket from taking records: it did not begin. */
+enum error cq_add_here_locked(struct bucket *bucket, struct cq_instance *instance,
+                              uint64_t wall_ms);
+void cq_drop_here_locked(struct bucket *bucket, uint64_t query_id, uint64_t wall_ms);
+/* The same in every bucket of a region that is led here as a whole. On failure what was added is
+ * dropped again. */
 enum error cq_instance_add(struct cq_instance *instance, uint64_t wall_ms);
-/* Puts CQ_DROP into the record of every bucket. */
 void cq_instance_drop(struct cq_instance *instance, uint64_t wall_ms);
-/* Works off input queues for about `budget_us`; true when all are empty and their rows in place:
- * the instance is ready. */
+/* Works off input queues of this server's copies for about `budget_us`; true when every bucket is
+ * ready here, or the instance has ended. The main loop does it too (rows.h). */
 bool cq_instance_build(struct cq_instance *instance, struct loop *loop, uint64_t budget_us);
 static inline bool cq_instance_is_ready(const struct cq_instance *instance)
 {
@@ -124,28 +171,30 @@ static inline bool cq_instance_is_ready(const struct cq_instance *instance)
  * none. */
 void cq_instance_fail(struct cq_instance *instance);
 
-/* Called by bucket_apply_locked() alone. */
+/* Called by bucket_apply_locked() alone; record->instance is there. An instance that is not at work
+ * in the bucket takes nothing. */
 enum error cq_add_locked(struct bucket *bucket, const struct record *record);
 void cq_drop_locked(struct bucket *bucket, const struct record *record);
 void cq_on_put_locked(struct bucket *bucket, const struct record *record, struct entry *entry);
 void cq_on_partial_locked(struct bucket *bucket, const struct record *record);
 enum error cq_on_ready_locked(struct bucket *bucket, const struct record *record);
 enum error cq_on_trim_locked(struct bucket *bucket, const struct record *record);
-void cq_bucket_free_all(struct bucket *bucket);
 
-/* `committed` of the bucket moved: wakes subscribers. Bucket's lock held: only posts. */
+/* `committed` of the bucket moved: outputs may leave up to there. */
 void cq_on_commit_locked(struct bucket *bucket);
-/* The server's own object for a query of the map; borrowed; NULL if it knows none. Under a bucket's
- * lock. */
-struct cq_instance *cq_instance_find(struct region *region, uint64_t query_id);
+/* What was there at the start is all in the state, and that is committed. */
+bool cq_bucket_is_ready_locked(const struct cq_bucket *cqb);
+/* All instances of the bucket go, without a record: its contents are gone. */
+void cq_bucket_free_all(struct bucket *bucket);
+/* One begins, its state made, or goes; for cq_image.c, too. */
+void cq_bucket_begin_locked(struct cq_bucket *cqb);
+void cq_bucket_fini_locked(struct cq_bucket *cqb);
 
-/* Drops what waits. */
-void cq_clear_inputs_locked(struct cq_bucket *cqb);
-/* Evaluates up to so many inputs that wait; true when none is left. */
+/* Evaluates up to so many inputs that wait; true when none is left. It pauses by itself while too
+ * many rows for other buckets lie there. */
 bool cq_work_off_locked(struct cq_bucket *cqb, unsigned rows);
-
-/* Carries the outgoing rows of a bucket to the buckets of their groups. Without any lock held. */
-void cq_shuffle(struct bucket *bucket, uint64_t wall_ms);
+/* How far rows of that bucket have been applied; generation 0: none has. */
+struct cq_applied cq_applied_locked(const struct cq_bucket *cqb, uint32_t bucket);
 
 /* Drops outputs older than LIMIT_RING_RETENTION_MS. */
 void cq_instance_expire(struct cq_instance *instance, uint64_t wall_ms);

@@ -2,6 +2,7 @@
 #include "common/mem.h"
 #include "server/cq.h"
 #include "server/region.h"
+#include "server/rows.h"
 #include "server/subscription.h"
 
 #define BUILD_ROWS 64 /* of one bucket, before its lock is given back */
@@ -71,33 +72,55 @@ void cq_instance_unref(struct cq_instance *instance)
     mem_free(instance);
 }
 
+enum error cq_add_here_locked(struct bucket *bucket, struct cq_instance *instance, uint64_t wall_ms)
+{
+    struct record record = {.type = RECORD_CQ_ADD, .instance = instance, .query_id = instance->id};
+    return bucket_append_locked(bucket, &record, wall_ms);
+}
+
+static struct cq_bucket *find_locked(const struct bucket *bucket, uint64_t query_id)
+{
+    struct cq_bucket *cqb = bucket->cqs;
+    while (cqb != NULL && cqb->instance->id != query_id)
+        cqb = cqb->next;
+    return cqb;
+}
+
+void cq_drop_here_locked(struct bucket *bucket, uint64_t query_id, uint64_t wall_ms)
+{
+    struct cq_bucket *cqb = find_locked(bucket, query_id);
+    if (cqb == NULL)
+        return;
+    /* The bucket's reference goes with the record. */
+    struct cq_instance *instance = cq_instance_ref(cqb->instance);
+    struct record record = {.type = RECORD_CQ_DROP, .instance = instance, .query_id = query_id};
+    (void)bucket_append_locked(bucket, &record, wall_ms); /* without memory: asked for again */
+    cq_instance_unref(instance);
+}
+
 enum error cq_instance_add(struct cq_instance *instance, uint64_t wall_ms)
 {
-    struct record record = {.type = RECORD_CQ_ADD, .instance = instance};
-    for (uint32_t i = 0; i < instance->region->bucket_count; i++) {
+    enum error error = OK;
+    for (uint32_t i = 0; i < instance->region->bucket_count && error == OK; i++) {
         struct bucket *bucket = &instance->region->buckets[i];
         bucket_lock(bucket);
-        enum error error = bucket_append_locked(bucket, &record, wall_ms);
+        error = cq_add_here_locked(bucket, instance, wall_ms);
         bucket_unlock(bucket);
-        if (error != OK) {
-            cq_instance_fail(instance);
-            cq_instance_drop(instance, wall_ms);
-            return error;
-        }
     }
-    return OK;
+    if (error != OK) {
+        cq_instance_fail(instance);
+        cq_instance_drop(instance, wall_ms);
+    }
+    return error;
 }
 
 void cq_instance_drop(struct cq_instance *instance, uint64_t wall_ms)
 {
-    struct record record = {.type = RECORD_CQ_DROP, .instance = instance};
     for (uint32_t i = 0; i < instance->region->bucket_count; i++) {
         struct bucket *bucket = &instance->region->buckets[i];
         bucket_lock(bucket);
         if (instance->buckets[i].active)
-            INVARIANT(bucket_append_locked(bucket, &record, wall_ms) == OK);
-        else
-            cq_clear_inputs_locked(&instance->buckets[i]);
+            cq_drop_here_locked(bucket, instance->id, wall_ms);
         bucket_unlock(bucket);
     }
 }
@@ -124,32 +147,21 @@ void cq_instance_expire(struct cq_instance *instance, uint64_t wall_ms)
 /* ---- Building ---- */
 
 /* A slice of one bucket; true when its queue is empty. */
-static bool build_bucket(struct cq_instance *instance, uint32_t index, uint64_t wall_ms)
+static bool build_bucket(struct cq_bucket *cqb)
 {
-    struct cq_bucket *cqb = &instance->buckets[index];
     bucket_lock(cqb->bucket);
     bool empty = cq_work_off_locked(cqb, BUILD_ROWS);
-    bool outgoing = cqb->bucket->outgoing != NULL;
+    rows_notify_locked(cqb->bucket);
     bucket_unlock(cqb->bucket);
-    if (outgoing)
-        cq_shuffle(cqb->bucket, wall_ms);
     return empty;
 }
 
 bool cq_instance_build(struct cq_instance *instance, struct loop *loop, uint64_t budget_us)
 {
-    uint64_t wall_ms = loop_wall_ms(loop);
+    (void)loop;
     uint64_t budget = budget_us / BUILD_ROWS + 1; /* a row takes about a microsecond */
-    while (budget > 0 && !cq_instance_is_ready(instance)) {
-        if (instance->build_next >= instance->region->bucket_count) {
-            /* All queues may be empty and the last rows on their way, carried by another thread. */
-            instance->build_next = 0;
+    for (uint32_t i = 0; i < instance->region->bucket_count && budget > 0; i++)
+        while (budget > 0 && !build_bucket(&instance->buckets[i]))
             budget--;
-        }
-        if (build_bucket(instance, instance->build_next, wall_ms))
-            instance->build_next++;
-        else if (budget > 0)
-            budget--;
-    }
-    return cq_instance_is_ready(instance);
+    return cq_instance_is_ready(instance) || atomic_load(&instance->active_count) == 0;
 }

@@ -286,6 +286,7 @@ enum error server_new(const struct server_options *options, struct server_place 
     if (made == NULL)
         return ERROR_MEMORY;
     pthread_mutex_init(&made->lock, NULL);
+    rows_init(made);
     outbox_init(made);
     made->loop = main.loop;
     made->net = main.net;
@@ -350,11 +351,11 @@ void server_free(struct server *server)
     loop_timer_fini(&server->upkeep);
     loop_timer_fini(&server->tick);
     peers_free(server);
-    rows_free(server);
     call_free_server(server);
     for (uint32_t i = 0; i < server->worker_count; i++)
         worker_fini(&server->workers[i]);
     registry_free(server);
+    rows_free(server);
     catalog_unref(server->catalog);
     cluster_map_unref(server->map_waiting);
     outbox_fini(server);

@@ -14,6 +14,7 @@
 #include "server/call.h"
 #include "server/link.h"
 #include "server/region.h"
+#include "server/rows.h"
 
 struct server_options {
     const char *name;
@@ -184,6 +185,7 @@ struct server {
                              held with a bucket's lock */
     struct cq_instance *instances;
     struct cq_budget budget;
+    struct rows rows;
     _Atomic uint64_t next_subscription_id;
 };
 

@@ -25,6 +25,14 @@ static void take_map(struct server_fixture *fixture, struct cluster_map *map)
     catalog_unref(fixture->server.catalog);
     catalog_unref(fixture->worker->catalog);
     fixture->server.catalog = catalog;
+    for (uint32_t r = 0; r < catalog->region_count; r++)
+        for (uint32_t b = 0; b < catalog->regions[r]->bucket_count; b++) {
+            struct replica *replica = &catalog->regions[r]->buckets[b].replica;
+            if (replica->role == REPLICA_NONE) {
+                replica->role = REPLICA_PRIMARY;
+                replica->led = 1;
+            }
+        }
     fixture->worker->catalog = catalog_ref(catalog);
 }
 
@@ -44,6 +52,7 @@ void server_fixture_init(struct server_fixture *fixture)
     fixture->net = fake_net_new();
     pthread_mutex_init(&server->lock, NULL);
     server->loop = fake_net_loop(fixture->net);
+    rows_init(server);
     server->net = fake_net_net(fixture->net);
     server->budget.ring_bytes_max = LIMIT_RING_BYTES;
     server->hash_seed = 77;
@@ -66,6 +75,7 @@ void server_fixture_fini(struct server_fixture *fixture)
     call_free_server(server);
     worker_fini(fixture->worker);
     registry_free(server);
+    rows_free(server);
     catalog_unref(server->catalog);
     server_load_free(server);
     cluster_map_unref(fixture->map);
