@@ -9,6 +9,7 @@
 #include "locator/membership.h"
 #include "locator/ops.h"
 #include "locator/peer_link.h"
+#include "locator/queries.h"
 
 /* ---- The map ---- */
 
@@ -255,6 +256,7 @@ void locator_free(struct locator *locator)
     while (locator->peers != NULL)
         peer_drop(locator->peers, "the locator is shutting down");
     ack_wait_free_all(locator);
+    queries_free(locator);
     request_drop_all(locator);
     session_host_fini(&locator->host);
     membership_free_all(locator);

@@ -82,6 +82,7 @@ struct locator {
     uint32_t peer_count;
     struct request *requests;
     struct ack_wait *ack_waits; /* ack_wait.h */
+    struct queries *queries;    /* queries.h */
     uint64_t next_call_id;
     struct arena arena; /* reset for each message of a member */
 };

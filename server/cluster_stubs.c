@@ -249,34 +249,6 @@ WEAK void image_drop_incoming_locked(struct bucket *bucket)
 {
     
 }
-WEAK enum error feed_on_open(struct peer_conn *from, struct slice content)
-{
-    return ERROR_UNSUPPORTED;
-}
-WEAK enum error feed_on_credit(struct peer_conn *from, struct slice content)
-{
-    return ERROR_UNSUPPORTED;
-}
-WEAK enum error feed_on_close(struct peer_conn *from, struct slice content)
-{
-    return ERROR_UNSUPPORTED;
-}
-WEAK enum error feed_on_events(struct peer_conn *from, struct slice content)
-{
-    return ERROR_UNSUPPORTED;
-}
-WEAK enum error feed_on_status(struct peer_conn *from, struct slice content)
-{
-    return ERROR_UNSUPPORTED;
-}
-WEAK void feed_on_conn_gone(struct peer_conn *conn)
-{
-    
-}
-WEAK void feed_on_link(struct peer *peer, bool up)
-{
-    
-}
 WEAK void streams_init(struct streams *streams)
 {
     
@@ -395,4 +367,26 @@ WEAK void rows_tick(struct server *server, uint64_t now_us)
 }
 WEAK void rows_free(struct server *server)
 {
+}
+
+WEAK enum error cq_add_here_locked(struct bucket *bucket, struct cq_instance *instance,
+                                   uint64_t wall_ms)
+{
+    struct record record = {
+        .type = RECORD_CQ_ADD, .instance = instance, .query_id = instance->id};
+    return bucket_append_locked(bucket, &record, wall_ms);
+}
+WEAK void cq_drop_here_locked(struct bucket *bucket, uint64_t query_id, uint64_t wall_ms)
+{
+    struct record record = {.type = RECORD_CQ_DROP, .query_id = query_id};
+    for (struct cq_bucket *cqb = bucket->cqs; cqb != NULL && record.instance == NULL;
+         cqb = cqb->next)
+        if (cqb->instance->id == query_id)
+            record.instance = cqb->instance;
+    if (record.instance != NULL)
+        (void)bucket_append_locked(bucket, &record, wall_ms);
+}
+WEAK bool cq_bucket_is_ready_locked(const struct cq_bucket *cqb)
+{
+    return cqb->active && cqb->input_count == 0;
 }

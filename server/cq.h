@@ -89,6 +89,11 @@ struct cq_instance {
     uint32_t build_next;
     uint64_t created_us;
     struct cq_instance *next; /* in the registry */
+    struct cq_instance *next_of_region; /* guarded by region->instances_lock */
+    bool is_own;   /* made for a subscriber of this server; guarded by server->lock */
+    _Atomic bool is_over; /* the map does not have it any more */
+    bool is_building, drop_sent; /* main loop */
+    _Atomic bool drop_asked; /* this server wants it to end: nobody attaches any more */
 
     pthread_mutex_t lock; /* guards what follows; after a bucket's lock */
     struct subscription *subscriptions;
@@ -123,6 +128,23 @@ static inline bool cq_instance_is_ready(const struct cq_instance *instance)
 /* Ends an instance that has missed something: its subscribers are told. With a bucket's lock or
  * none. */
 void cq_instance_fail(struct cq_instance *instance);
+
+/* registry.c: the instance that the map has, or had until its CQ_DROP has come to every bucket here.
+ * With a bucket of the region locked; borrowed, and valid for as long as that lock is held. NULL if
+ * this server does not know it (yet). */
+struct cq_instance *cq_instance_find(struct region *region, uint64_t query_id);
+
+/* On the primary, whose role was checked: CQ_ADD and CQ_DROP into the record. ERROR_MEMORY. */
+enum error cq_add_here_locked(struct bucket *bucket, struct cq_instance *instance,
+                              uint64_t wall_ms);
+void cq_drop_here_locked(struct bucket *bucket, uint64_t query_id, uint64_t wall_ms);
+
+/* What was there when the query began has all arrived in this bucket. */
+bool cq_bucket_is_ready_locked(const struct cq_bucket *cqb);
+
+/* registry.c: a bucket led here is brought in line with the map. Takes the bucket's lock. After the
+ * adoption of a map, and after a promotion. Main loop. */
+void cq_reconcile(struct bucket *bucket, uint64_t wall_ms);
 
 /* Called by bucket_apply_locked() alone. */
 enum error cq_add_locked(struct bucket *bucket, const struct record *record);

@@ -49,7 +49,9 @@ static void on_map(void *arg, struct cluster_map *map)
     }
     struct catalog *old = server->catalog;
     server->catalog = catalog;
+    registry_adopt(server, catalog);
     end_regions(server, old, catalog);
+    registry_reconcile(server);
     catalog_unref(old);
     for (uint32_t i = 0; i < server->worker_count; i++)
         worker_give_catalog(&server->workers[i], catalog);
@@ -190,6 +192,7 @@ enum error server_new(const struct server_options *options, struct server_place 
     made->started_us = loop_now_us(main.loop);
     made->budget.ring_bytes_max =
         options->ring_bytes_max == 0 ? LIMIT_RING_BYTES : options->ring_bytes_max;
+    registry_init(made);
     made->taken_task = (struct loop_task){.on_run = on_taken, .arg = made};
     size_t name_len = strlen(options->name);
     memcpy(made->name, options->name, name_len < LIMIT_NAME_BYTES ? name_len : LIMIT_NAME_BYTES);
