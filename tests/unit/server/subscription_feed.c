@@ -8,6 +8,7 @@ struct ledger {
     uint32_t counts[IDS];
     double averages[IDS][600];
     uint32_t expected[IDS]; /* how many */
+    bool begins_with_rows;  /* the first of each id was there at the start */
 };
 
 static void put(struct pair *pair, struct ledger *ledger, uint32_t id, double temperature)
@@ -30,6 +31,10 @@ static void check_from(const struct ledger *ledger, const struct event *events, 
     for (uint32_t i = 0; i < count; i++) {
         uint32_t id = events[i].id_number;
         assert_in_range(at[id], 0, ledger->expected[id] - 1);
+        /* A row that was replaced before its snapshot was cut is told by its later events alone. */
+        if (at[id] == 0 && ledger->begins_with_rows &&
+            events[i].number != ledger->averages[id][0])
+            at[id]++;
         assert_true(events[i].number == ledger->averages[id][at[id]]);
         at[id]++;
     }
@@ -326,7 +331,8 @@ static void whatever_happens_each_event_comes_once(void **state)
         uint32_t random = seed;
         memset(&ledger, 0, sizeof ledger);
         pair_begin(&pair, 3);
-        for (uint32_t id = 0; seed % 2 == 0 && id < IDS; id++)
+        ledger.begins_with_rows = seed % 2 == 0;
+        for (uint32_t id = 0; ledger.begins_with_rows && id < IDS; id++)
             put(&pair, &ledger, id, id);
         Pb__CqSubscribeRequest request = subscribe_request(AVERAGE);
         request.initial_credit_events = 1 + next_random(&random) % 100;
@@ -364,7 +370,7 @@ static void whatever_happens_each_event_comes_once(void **state)
                 }
                 break;
             default:
-                put(&pair, &ledger, next_random(&random) % IDS, step);
+                put(&pair, &ledger, next_random(&random) % IDS, 1000 + step);
             }
             assert_int_equal(subscriber_read(&subscriber, &message), 0);
         }
