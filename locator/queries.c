@@ -263,10 +263,10 @@ static const struct cluster_query *find_shared(const struct query_add *add,
 {
     for (uint32_t i = 0; i < map->query_count; i++) {
         const struct cluster_query *query = &map->queries[i];
-        if (add->query.name.len > 0 ? slice_equal(query->name, add->query.name) &&
-                                          slice_equal(query->owner, add->query.owner)
-                                    : add->shared && query->name.len == 0 &&
-                                          means_the_same(query, &add->query))
+        if (add->query.name.len > 0
+                ? slice_equal(query->name, add->query.name) &&
+                      slice_equal(query->owner, add->query.owner)
+                : add->shared && query->name.len == 0 && means_the_same(query, &add->query))
             return query;
     }
     return NULL;

@@ -142,7 +142,7 @@ void cq_drop_here_locked(struct bucket *bucket, uint64_t query_id, uint64_t wall
 /* What was there when the query began has all arrived in this bucket. */
 bool cq_bucket_is_ready_locked(const struct cq_bucket *cqb);
 
-/* registry.c: a bucket led here is brought in line with the map. Takes the bucket's lock. After the
+/* reconcile.c: a bucket led here is brought in line with the map. Takes the bucket's lock. After the
  * adoption of a map, and after a promotion. Main loop. */
 void cq_reconcile(struct bucket *bucket, uint64_t wall_ms);
 

@@ -7,7 +7,7 @@
 #include "server/rows.h"
 
 struct feed_out {
-    struct feed_out *next; /* of the connection */
+    struct feed_out *next;  /* of the connection */
     struct peer_conn *conn; /* a reference */
     struct subscription *subscription;
     uint64_t id; /* the other side's */
@@ -95,9 +95,9 @@ static bool push_batch(struct subscription *subscription, Pb__CqEventBatch__Phas
     (void)phase;
     (void)with_token;
     subscription->moved = false;
-    bool sent = !batch->failed && (batch->len == 0 || send_items(subscription->feed_out,
-                                                                 PEER_FRAME_FEED_EVENTS,
-                                                                 buf_slice(batch)));
+    bool sent = !batch->failed &&
+                (batch->len == 0 ||
+                 send_items(subscription->feed_out, PEER_FRAME_FEED_EVENTS, buf_slice(batch)));
     subscription->credit_bytes -= (int64_t)batch->len;
     buf_clear(batch);
     return sent;
@@ -193,8 +193,7 @@ bool feed_out_is_whole(struct subscription *subscription)
 
 static enum error take_type(struct slice *content, enum feed_type *type)
 {
-    if (content->len == 0 ||
-        (content->data[0] != FEED_EVENTS && content->data[0] != FEED_ROWS))
+    if (content->len == 0 || (content->data[0] != FEED_EVENTS && content->data[0] != FEED_ROWS))
         return ERROR_MALFORMED;
     *type = (enum feed_type)content->data[0];
     *content = slice_of(content->data + 1, content->len - 1);
@@ -228,8 +227,7 @@ static enum error start_feed(struct peer_conn *from, const struct feed_open *ope
                               .id = open->feed};
     feeds->first = feed;
     feeds->count++;
-    subscription->conflates = (open->flags & FEED_CONFLATES) != 0 &&
-                              subscription->key_count > 0 &&
+    subscription->conflates = (open->flags & FEED_CONFLATES) != 0 && subscription->key_count > 0 &&
                               subscription->key_count <= LIMIT_KEY_COLUMNS;
     if (subscription->conflates && open->run_max < UINT32_MAX)
         subscription->batch_events_max = (uint32_t)open->run_max;

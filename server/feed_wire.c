@@ -40,8 +40,7 @@ static enum error get_position(struct slice *rest, struct token_position *positi
     uint32_t in_snapshot;
     *position = (struct token_position){0};
     if (get_small(rest, UINT32_MAX, &position->generation) != OK ||
-        get_small(rest, 1, &in_snapshot) != OK ||
-        feed_get_number(rest, &position->begin) != OK ||
+        get_small(rest, 1, &in_snapshot) != OK || feed_get_number(rest, &position->begin) != OK ||
         feed_get_number(rest, &position->at.seq) != OK ||
         get_small(rest, UINT32_MAX, &position->at.sub) != OK)
         return ERROR_MALFORMED;

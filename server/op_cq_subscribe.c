@@ -282,8 +282,7 @@ static enum error pack_add(struct worker *worker, const Pb__CqSubscribeRequest *
     buf_init(&ddl);
     list.n_parameter = request->n_parameters;
     list.parameter = request->parameters;
-    uint8_t *at =
-        buf_reserve(&parameters, protobuf_c_message_get_packed_size(&list.base) + 1);
+    uint8_t *at = buf_reserve(&parameters, protobuf_c_message_get_packed_size(&list.base) + 1);
     if (at != NULL)
         parameters.len = protobuf_c_message_pack(&list.base, at);
     struct cluster_query query = {.text = message_slice(request->sql),
@@ -335,7 +334,8 @@ static enum error ask_for(struct session *session, const Pb__CqSubscribeRequest 
     if (error == OK && (pending->slot = session_slot_new(session)) == NULL)
         error = ERROR_MEMORY;
     if (error == OK) {
-        error = server_ask_locator(worker->server, worker, 1070, buf_slice(&add), on_added, pending);
+        error =
+            server_ask_locator(worker->server, worker, 1070, buf_slice(&add), on_added, pending);
         if (error != OK) { /* the slot answers, in its place */
             failure_of_error(&failure, error);
             pending_fail(pending, &failure);
@@ -387,9 +387,8 @@ enum error op_cq_subscribe(struct session *session, struct slice body)
     if (error != OK)
         return error;
     const Pb__CqSubscribeRequest *request = (const Pb__CqSubscribeRequest *)message;
-    struct registry_request wanted = {
-        .name = message_slice(request->name),
-        .plan_id = message_slice(request->plan_id)};
+    struct registry_request wanted = {.name = message_slice(request->name),
+                                      .plan_id = message_slice(request->plan_id)};
     if (!check_request(request, &failure) ||
         !make_plan(session, request, &plan, &wanted.region, &failure))
         return session_fail(session, &failure, SESSION_NO_WAIT);

@@ -70,10 +70,9 @@ enum error registry_plan(const struct catalog *catalog, const struct cluster_que
     if (error == OK && statement.kind != QUERY_SELECT)
         error = ERROR_INVALID;
     if (error == OK)
-        error = query_plan_new(query->text, statement.select, &query_catalog, parameters, count,
-                               query->numeric_mode == PB__NUMERIC_MODE__FLINK ? QUERY_FLINK
-                                                                              : QUERY_EXACT,
-                               plan, &why);
+        error = query_plan_new(
+            query->text, statement.select, &query_catalog, parameters, count,
+            query->numeric_mode == PB__NUMERIC_MODE__FLINK ? QUERY_FLINK : QUERY_EXACT, plan, &why);
     if (error == OK && ddl != NULL && names.read != NULL)
         query_table_ddl(names.read, ddl);
     arena_fini(&arena);

@@ -183,7 +183,7 @@ enum error registry_plan(const struct catalog *catalog, const struct cluster_que
 /* What a token is about: a region of that name in another cluster, or made anew, is another one. */
 uint64_t registry_life(const struct catalog *catalog, const struct region *region);
 
-/* registry.c: the instances of the map. */
+/* registry.c, reconcile.c: the instances of the map. */
 
 /* Main loop. registry_adopt() makes and ends instances, before the buckets adopt the map that is
  * the catalog's; registry_reconcile() after them: CQ_ADD and CQ_DROP in the buckets led here, and
@@ -228,6 +228,8 @@ void registry_release(struct server *server, struct cq_instance *instance);
  * LIMIT_UNATTACHED_NAMED with a name: clients that subscribe and vanish must not cost those who
  * stay, and a broken network must not cost those who had been there for a while. */
 void registry_trim(struct server *server);
+/* The queries of this epoch are here. */
+void registry_wake_waits(struct server *server, uint64_t epoch);
 /* Lets go of instances that have ended in every bucket. Main loop. */
 void registry_sweep(struct server *server);
 void registry_init(struct server *server);

@@ -275,9 +275,8 @@ static void set_options(struct subscription *subscription,
                                        : (uint32_t)subscription->credit_events;
 }
 
-static enum error make(struct worker *worker, struct cq_instance *instance,
-                       struct query_plan *plan, const struct subscription_sink *sink,
-                       struct subscription **subscription)
+static enum error make(struct worker *worker, struct cq_instance *instance, struct query_plan *plan,
+                       const struct subscription_sink *sink, struct subscription **subscription)
 {
     uint32_t bucket_count = instance->region->bucket_count, words = (bucket_count + 63) / 64;
     struct subscription *made = mem_zalloc(sizeof *made + words * sizeof(uint64_t));
@@ -310,10 +309,9 @@ enum error subscription_new(struct worker *worker, struct session *session,
         atomic_fetch_sub(&worker->server->subscription_count, 1);
         return ERROR_LIMIT;
     }
-    enum error error =
-        make(worker, options->instance,
-             options->plan != NULL ? options->plan : options->instance->plan,
-             &subscription_client_sink, &made);
+    enum error error = make(worker, options->instance,
+                            options->plan != NULL ? options->plan : options->instance->plan,
+                            &subscription_client_sink, &made);
     if (made == NULL) {
         atomic_fetch_sub(&worker->server->subscription_count, 1);
         return error;

@@ -68,7 +68,7 @@ enum subscription_route {
 
 struct subscription_bucket {
     enum subscription_trouble trouble;
-    uint64_t troubled_from; /* first record that is missed */
+    uint64_t troubled_from;         /* first record that is missed */
     struct token_position position; /* generation 0: it has none yet */
     struct ring_hint hint;
     enum subscription_route route;
@@ -90,8 +90,8 @@ struct snapshot {
     struct snapshot_row *rows;
     size_t count, cap, next;
     struct ring_position after; /* where the tail begins */
-    uint64_t wait_seq; /* nothing of it leaves before this is committed (rule R2) */
-    uint32_t term;     /* in which it was cut */
+    uint64_t wait_seq;          /* nothing of it leaves before this is committed (rule R2) */
+    uint32_t term;              /* in which it was cut */
     bool committed;
 };
 
@@ -127,8 +127,8 @@ struct subscription {
     struct subscription *next_of_session;
     struct worker *worker;
     const struct subscription_sink *sink;
-    struct session *session;   /* NULL: of a feed */
-    struct feed_out *feed_out; /* feed.c */
+    struct session *session;      /* NULL: of a feed */
+    struct feed_out *feed_out;    /* feed.c */
     struct cq_instance *instance; /* a reference */
     struct query_plan *plan;      /* a reference: of this subscriber's own text, with its names */
     uint64_t id, batch_no;
@@ -139,7 +139,7 @@ struct subscription {
     uint32_t keys[LIMIT_KEY_COLUMNS], key_count;
     bool disconnects_when_slow, token_every_batch, progress;
     uint32_t batch_events_max;
-    uint64_t conflated; /* since the last batch */
+    uint64_t conflated;      /* since the last batch */
     uint32_t run_events_max; /* a run of net changes passes as a whole: what its reader can take */
     uint64_t credit_events;
     int64_t credit_bytes; /* below 0 when the last event was larger than what was left */
@@ -148,16 +148,16 @@ struct subscription {
     struct snapshot snapshot;
     uint32_t snapshot_next;   /* where the search for the next one goes on */
     uint32_t snapshot_bucket; /* being pushed; bucket_count: none */
-    struct feed_in *feeds; /* from other servers */
-    bool latest, created;  /* where it starts in a bucket without a position */
+    struct feed_in *feeds;    /* from other servers */
+    bool latest, created;     /* where it starts in a bucket without a position */
     bool has_trouble;
     bool retry_set; /* `retry` runs: something is awaited that wakes nobody */
     uint64_t retry_us;
     uint64_t deadline_us; /* while WAITING */
     struct loop_timer retry;
     _Atomic bool reroute;
-    bool wants_snapshot_end;  /* a snapshot was asked for or became necessary, and its end was not
-                                 announced */
+    bool wants_snapshot_end; /* a snapshot was asked for or became necessary, and its end was not
+                                announced */
     bool progress_due;
     struct session_slot
         *slot;  /* of the subscribe request, while the answer waits for the instance */
@@ -243,7 +243,7 @@ void subscription_tell_unrouted(struct subscription *subscription, struct failur
 
 /* A feed of some buckets that another server leads. */
 struct feed_in {
-    struct feed_in *next; /* of the subscription */
+    struct feed_in *next;         /* of the subscription */
     struct feed_in *next_in_line; /* of the server's table, guarded by server->lock */
     uint64_t id;
     struct peer *peer; /* a reference */
@@ -251,8 +251,8 @@ struct feed_in {
     uint32_t wanted_count; /* buckets that come through it */
     struct buf items;      /* arrived, not taken; from `taken` on */
     size_t taken;
-    uint64_t owed;     /* credit to be given back */
-    uint32_t run_left; /* events of a run that passes as a whole */
+    uint64_t owed;        /* credit to be given back */
+    uint32_t run_left;    /* events of a run that passes as a whole */
     pthread_mutex_t lock; /* a leaf: guards what follows */
     struct subscription *subscription;
     struct buf inbox;
@@ -276,8 +276,8 @@ void subscription_feed_lose(struct peer *peer);
 bool feed_out_is_whole(struct subscription *subscription);
 void subscription_feeds_free(struct subscription *subscription);
 
-/* snapshot.c: cuts the snapshot of one bucket into subscription->snapshot. ERROR_BUSY: the query has
- * not begun there. */
+/* snapshot.c: cuts the snapshot of one bucket into subscription->snapshot. ERROR_BUSY: the query
+ * has not begun there. */
 enum error snapshot_cut(struct subscription *subscription, uint32_t bucket);
 void snapshot_fini(struct snapshot *snapshot);
 

@@ -146,8 +146,7 @@ bool subscription_feed_open(struct subscription *subscription, uint64_t incarnat
     bool opened = false;
     if (peer == NULL)
         return false;
-    struct feed_in *feed =
-        atomic_load(&peer->requests_up) ? new_feed(subscription, peer) : NULL;
+    struct feed_in *feed = atomic_load(&peer->requests_up) ? new_feed(subscription, peer) : NULL;
     peer_unref(peer);
     if (feed == NULL)
         return false;
@@ -156,8 +155,8 @@ bool subscription_feed_open(struct subscription *subscription, uint64_t incarnat
     buf_init(&open);
     write_open(subscription, feed, places, &open);
     if (!open.failed)
-        opened = peer_send(feed->peer, PEER_LINK_REQUESTS, PEER_FRAME_FEED_OPEN,
-                           buf_slice(&open)) == OK;
+        opened =
+            peer_send(feed->peer, PEER_LINK_REQUESTS, PEER_FRAME_FEED_OPEN, buf_slice(&open)) == OK;
     buf_fini(&open);
     if (!opened) {
         free_feed(feed);
@@ -342,8 +341,8 @@ static void give_credit(struct feed_in *feed)
     buf_append_byte(&credit, FEED_EVENTS);
     feed_put_number(&credit, feed->id);
     feed_put_number(&credit, feed->owed);
-    if (!credit.failed && peer_send(feed->peer, PEER_LINK_REQUESTS, PEER_FRAME_FEED_CREDIT,
-                                    buf_slice(&credit)) == OK)
+    if (!credit.failed &&
+        peer_send(feed->peer, PEER_LINK_REQUESTS, PEER_FRAME_FEED_CREDIT, buf_slice(&credit)) == OK)
         feed->owed = 0;
     else
         subscription_retry(feed->subscription);
@@ -368,8 +367,7 @@ static enum take take_all(struct subscription *subscription, struct feed_in *fee
             feed->ended = true; /* what it brought and is not taken comes again */
             return TAKE_ON;
         }
-        struct slice rest = slice_of(feed->items.data + feed->taken,
-                                     feed->items.len - feed->taken);
+        struct slice rest = slice_of(feed->items.data + feed->taken, feed->items.len - feed->taken);
         if (rest.len == 0)
             return TAKE_ON;
         while (rest.len > 0 && !feed->ended) {

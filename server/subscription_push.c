@@ -305,7 +305,8 @@ static enum tail read_bucket(struct subscription *subscription, uint32_t index, 
     }
     if (tail == TAIL_MORE && subscription->conflates)
         tail = read_conflated(subscription, index, committed, events);
-    while (tail == TAIL_MORE && !subscription->conflates && subscription_batch_has_room(subscription, *events)) {
+    while (tail == TAIL_MORE && !subscription->conflates &&
+           subscription_batch_has_room(subscription, *events)) {
         struct ring_event event;
         if (!ring_next(&cqb->ring, own->position.at, committed, &own->hint, &event)) {
             cqb->armed = true;
@@ -370,7 +371,8 @@ static bool push_tail(struct subscription *subscription, bool *ended)
 {
     uint32_t events = 0, words = (subscription->bucket_count + 63) / 64,
              first = subscription->scan_next;
-    for (uint32_t step = 0; step < words && subscription_batch_has_room(subscription, events); step++) {
+    for (uint32_t step = 0; step < words && subscription_batch_has_room(subscription, events);
+         step++) {
         uint32_t word = (first + step) % words;
         uint64_t bits = atomic_exchange(&subscription->dirty[word], 0);
         while (bits != 0) {
@@ -399,7 +401,8 @@ static bool push_tail(struct subscription *subscription, bool *ended)
         }
         subscription->scan_next = (word + 1) % words;
     }
-    if (subscription->state == SUBSCRIPTION_TAIL && !subscription_feed_take(subscription, &events)) {
+    if (subscription->state == SUBSCRIPTION_TAIL &&
+        !subscription_feed_take(subscription, &events)) {
         *ended = true;
         return false;
     }
@@ -435,11 +438,10 @@ static bool end_if_over(struct subscription *subscription)
         const char *why = failed ? "The server ran out of memory for this query and has missed "
                                    "rows; subscribe again."
                                  : "The region was destroyed.";
-        if (((failed || destroyed) &&
-             !push_status(subscription,
-                          failed ? PB__CQ_STATUS__CODE__ERROR
-                                 : PB__CQ_STATUS__CODE__REGION_DESTROYED,
-                          0, 0, 0, why)) ||
+        if (((failed || destroyed) && !push_status(subscription,
+                                                   failed ? PB__CQ_STATUS__CODE__ERROR
+                                                          : PB__CQ_STATUS__CODE__REGION_DESTROYED,
+                                                   0, 0, 0, why)) ||
             !push_status(subscription, PB__CQ_STATUS__CODE__CLOSED, 0, 0, 0,
                          "The query has ended."))
             give_up(subscription);

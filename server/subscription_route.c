@@ -10,10 +10,10 @@ static void start_position_locked(struct subscription *subscription, uint32_t in
 {
     struct cq_bucket *cqb = &subscription->instance->buckets[index];
     struct token_position *position = &subscription->buckets[index].position;
-    *position = (struct token_position){
-        .generation = cqb->bucket->generation,
-        .in_snapshot = !latest,
-        .begin = subscription->created ? cqb->begin_seq : cqb->bucket->data_seq};
+    *position = (struct token_position){.generation = cqb->bucket->generation,
+                                        .in_snapshot = !latest,
+                                        .begin = subscription->created ? cqb->begin_seq
+                                                                       : cqb->bucket->data_seq};
     if (latest)
         position->at = ring_behind(position->begin);
 }
@@ -175,7 +175,7 @@ static void tell_member(const struct catalog *catalog, uint32_t region_id, uint3
         catalog == NULL ? NULL : cluster_map_region_by_id(catalog->map, region_id);
     const struct cluster_bucket *place =
         from == NULL || from->buckets == NULL ? NULL : &from->buckets[bucket];
-    uint32_t member = place == NULL               ? CLUSTER_NONE
+    uint32_t member = place == NULL                    ? CLUSTER_NONE
                       : place->primary != CLUSTER_NONE ? place->primary
                       : place->in_sync_count > 0       ? place->in_sync[0]
                                                        : CLUSTER_NONE;

@@ -146,9 +146,10 @@ enum error server_ask_locator(struct server *server, struct worker *worker, uint
 {
     struct server_fixture *fixture =
         (struct server_fixture *)((char *)server - offsetof(struct server_fixture, server));
-    const ProtobufCMessageDescriptor *descriptor = number == 1070   ? &pb__query_add__descriptor
-                                                   : number == 1072 ? &pb__query_drop__descriptor
-                                                                    : &pb__query_attached__descriptor;
+    const ProtobufCMessageDescriptor *descriptor = number == 1070 ? &pb__query_add__descriptor
+                                                   : number == 1072
+                                                       ? &pb__query_drop__descriptor
+                                                       : &pb__query_attached__descriptor;
     struct arena arena;
     struct failure failure;
     ProtobufCMessage *message;

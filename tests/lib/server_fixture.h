@@ -14,9 +14,9 @@ struct server_fixture {
     struct server server;
     struct cluster_map *map; /* sealed, the newest */
     struct worker *worker;
-    bool leads_nothing; /* the test says which buckets the server leads */
-    bool no_locator;    /* new queries are refused */
-    bool keeps_queries; /* others are attached to every query */
+    bool leads_nothing;   /* the test says which buckets the server leads */
+    bool no_locator;      /* new queries are refused */
+    bool keeps_queries;   /* others are attached to every query */
     uint32_t attachments; /* that the server told last */
     void (*on_map)(void *arg, struct cluster_map *map); /* the fixture has adopted it; or NULL */
     void *on_map_arg;

@@ -20,8 +20,8 @@ static void put(struct pair *pair, struct ledger *ledger, uint32_t id, double te
     ledger->averages[id][ledger->expected[id]++] = ledger->sums[id] / ledger->counts[id];
 }
 
-/* The events of each id are `from` and the following ones of what was to be, each once and in order,
- * up to the last. */
+/* The events of each id are `from` and the following ones of what was to be, each once and in
+ * order, up to the last. */
 static void check_from(const struct ledger *ledger, const struct event *events, uint32_t count,
                        const uint32_t *from)
 {
@@ -32,8 +32,7 @@ static void check_from(const struct ledger *ledger, const struct event *events, 
         uint32_t id = events[i].id_number;
         assert_in_range(at[id], 0, ledger->expected[id] - 1);
         /* A row that was replaced before its snapshot was cut is told by its later events alone. */
-        if (at[id] == 0 && ledger->begins_with_rows &&
-            events[i].number != ledger->averages[id][0])
+        if (at[id] == 0 && ledger->begins_with_rows && events[i].number != ledger->averages[id][0])
             at[id]++;
         assert_true(events[i].number == ledger->averages[id][at[id]]);
         at[id]++;
