@@ -43,6 +43,8 @@ static void contents_that_are_lost_are_told_and_followed_by_a_snapshot(void **st
         for (uint32_t s = 0; s < SERVERS; s++) {
             struct bucket *lost = &pair.stages[s].region->buckets[bucket];
             bucket_lock(lost);
+            struct record clear = {.type = RECORD_CLEAR};
+            assert_int_equal(bucket_append_locked(lost, &clear, 1), OK);
             cq_bucket_free_all(lost);
             lost->generation = 2;
             lost->last_seq = lost->data_seq = 0;
