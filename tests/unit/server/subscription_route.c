@@ -46,6 +46,7 @@ static void contents_that_are_lost_are_told_and_followed_by_a_snapshot(void **st
             struct record clear = {.type = RECORD_CLEAR};
             assert_int_equal(bucket_append_locked(lost, &clear, 1), OK);
             cq_bucket_free_all(lost);
+            atomic_fetch_add(&pair.stages[s].region->instances->building, 1);
             lost->generation = 2;
             lost->last_seq = lost->data_seq = 0;
             atomic_store(&lost->gate.committed, 0);
