@@ -37,6 +37,9 @@
 #define LIMIT_CONFLATED_EVENTS             1024u  /* of one bucket at a time */
 #define LIMIT_SUBSCRIPTIONS                10000u /* of one server */
 #define LIMIT_SUBSCRIPTIONS_PER_CONNECTION 256u
+#define LIMIT_SUBSCRIBE_US                 (10u * 1000 * 1000) /* for a query to begin everywhere */
+#define LIMIT_FEED_BYTES                   (256u * 1024) /* on their way to one subscription */
+#define LIMIT_FEEDS                        65536u /* that one peer opens on a connection */
 #define LIMIT_RING_BYTES                   (48u * 1024 * 1024) /* output rings of a server */
 #define LIMIT_RING_RETENTION_MS            (10u * 60 * 1000)
 #define LIMIT_ROWS_BYTES                   (32u * 1024 * 1024) /* waiting for other buckets */

@@ -13,6 +13,7 @@
 #include "locator/peer_link.h"
 #include "locator/placer.h"
 #include "locator/proposals.h"
+#include "locator/queries.h"
 
 /* ---- The map ---- */
 
@@ -280,6 +281,7 @@ void locator_free(struct locator *locator)
     departure_free_all(locator);
     events_fini(&locator->events);
     ack_wait_free_all(locator);
+    queries_free(locator);
     request_drop_all(locator);
     session_host_fini(&locator->host);
     membership_free_all(locator);

@@ -1,6 +1,7 @@
 #include "locator/ops.h"
 
 #include "locator/peer_link.h"
+#include "locator/queries.h"
 #include "protocol/message.h"
 
 enum {
@@ -41,6 +42,8 @@ static op_fn *find(uint32_t number)
 
 void ops_call(struct locator *locator, struct peer *peer, const Pb__PeerCall *call)
 {
+    if (queries_call(locator, peer, call))
+        return;
     op_fn *execute = find(call->number);
     struct request *request = request_of_peer(locator, peer, call->id);
     ProtobufCMessage *body = NULL;

@@ -145,6 +145,7 @@ enum error cluster_map_check(const struct cluster_map *map)
             (i > 0 && query->id <= map->queries[i - 1].id) ||
             (query->name.len > 0 && !cluster_map_is_valid_name(query->name)) ||
             query->text.len > LIMIT_STATEMENT_BYTES || !text_is_utf8(query->text) ||
+            query->ddl.len > LIMIT_STATEMENT_BYTES || !text_is_utf8(query->ddl) ||
             !text_is_utf8(query->owner))
             return ERROR_INVALID;
     }

@@ -88,6 +88,8 @@ struct cluster_query {
     int64_t start_timestamp_ms;
     struct slice owner;
     bool is_oql;
+    uint32_t region_id;
+    struct slice ddl; /* of its table as it was when the query began */
 };
 
 /* Everything may be read; everything is changed by the functions below alone. A zero byte follows

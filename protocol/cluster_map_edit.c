@@ -70,6 +70,7 @@ static bool cluster_map_keep_query(struct cluster_map *map, const struct cluster
     return cluster_map_keep(map, from->name, &to->name) &&
            cluster_map_keep(map, from->text, &to->text) &&
            cluster_map_keep(map, from->parameters, &to->parameters) &&
+           cluster_map_keep(map, from->ddl, &to->ddl) &&
            cluster_map_keep(map, from->owner, &to->owner);
 }
 

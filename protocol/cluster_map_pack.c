@@ -121,6 +121,8 @@ static void cluster_pack_query(const struct cluster_query *query, struct buf *ou
     cluster_put_number(out, 7, zigzag);
     cluster_put_bytes(out, 8, query->owner);
     cluster_put_number(out, 9, query->is_oql);
+    cluster_put_number(out, 10, query->region_id);
+    cluster_put_bytes(out, 11, query->ddl);
 }
 
 enum error cluster_map_pack(const struct cluster_map *map, struct buf *out)
@@ -263,10 +265,12 @@ static enum error cluster_unpack_rest(struct cluster_map *map, const Pb__Cluster
             .start = packed->start,
             .start_timestamp_ms = packed->start_timestamp_ms,
             .is_oql = packed->oql,
+            .region_id = packed->region_id,
         };
         if (!cluster_map_keep(map, message_slice(packed->name), &query->name) ||
             !cluster_map_keep(map, message_slice(packed->text), &query->text) ||
             !cluster_map_keep(map, message_slice(packed->parameters), &query->parameters) ||
+            !cluster_map_keep(map, message_slice(packed->ddl), &query->ddl) ||
             !cluster_map_keep(map, message_slice(packed->owner), &query->owner))
             return ERROR_MEMORY;
     }

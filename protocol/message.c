@@ -70,6 +70,7 @@ static const struct {
     {&pb__cluster_status_response__descriptor, 1},
     {&pb__cluster_map__descriptor, 1},
     {&pb__map_query__descriptor, 4},
+    {&pb__query_add__descriptor, 3},
     {&pb__peer_hello__descriptor, 1},
     {&pb__peer_welcome__descriptor, 1},
     {&pb__peer_map_push__descriptor, 2},

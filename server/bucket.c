@@ -92,7 +92,10 @@ static enum error apply_to_queries(struct bucket *bucket, const struct record *r
         if (found.instance != NULL)
             return apply_to_queries(bucket, &found);
         /* A query that is gone leaves only the numbers of its records. */
-        return record->type == RECORD_CQ_ADD ? ERROR_BUSY : OK;
+        return record->type == RECORD_CQ_ADD &&
+                       !cq_instance_is_over(bucket->region, record->query_id)
+                   ? ERROR_BUSY
+                   : OK;
     }
     switch (record->type) {
     case RECORD_CQ_ADD:

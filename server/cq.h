@@ -126,6 +126,11 @@ struct cq_instance {
     bool is_watched;
     _Atomic bool rows_check;    /* who leads its buckets may have changed */
     struct rows_puller *puller; /* of the main loop */
+    struct cq_instance *next_of_region; /* guarded by region->instances_lock */
+    bool is_own;   /* made for a subscriber of this server; guarded by server->lock */
+    _Atomic bool is_over; /* the map does not have it any more */
+    bool is_building, drop_sent; /* main loop */
+    _Atomic bool drop_asked; /* this server wants it to end: nobody attaches any more */
 
     pthread_mutex_t lock; /* guards what follows; after a bucket's lock */
     struct subscription *subscriptions;
@@ -150,6 +155,8 @@ void cq_instance_unref(struct cq_instance *instance);
  * here. With a bucket of the region locked; borrowed, and valid for as long as that lock is held.
  * NULL if this server does not know it (yet). */
 struct cq_instance *cq_instance_find(struct region *region, uint64_t query_id);
+/* One that is not found will not come any more: the map had it and has it no longer. */
+bool cq_instance_is_over(const struct region *region, uint64_t query_id);
 
 /* Bucket's lock held, this server leads it: the instance begins or ends here, by a record.
  * ERROR_MEMORY, or what keeps the bucket from taking records: it did not begin. */
@@ -170,6 +177,10 @@ static inline bool cq_instance_is_ready(const struct cq_instance *instance)
 /* Ends an instance that has missed something: its subscribers are told. With a bucket's lock or
  * none. */
 void cq_instance_fail(struct cq_instance *instance);
+
+/* reconcile.c: a bucket led here is brought in line with the map. Takes the bucket's lock. After the
+ * adoption of a map, and after a promotion. Main loop. */
+void cq_reconcile(struct bucket *bucket, uint64_t wall_ms);
 
 /* Called by bucket_apply_locked() alone; record->instance is there. An instance that is not at work
  * in the bucket takes nothing. */

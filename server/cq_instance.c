@@ -30,8 +30,10 @@ enum error cq_instance_new(const struct cq_options *options, struct cq_instance 
     atomic_fetch_add(&made->budget->instance_count, 1);
     query_plan_fingerprint(options->plan, made->fingerprint);
     memcpy(made->plan_id, made->fingerprint, sizeof made->plan_id);
-    if (made->has_state)
+    if (made->has_state) {
         memcpy(made->plan_id, &made->id, sizeof made->id);
+        memcpy(made->plan_id + sizeof made->id, &made->life, sizeof made->life);
+    }
     made->sql = copied(options->sql);
     made->name = copied(options->name);
     made->owner = copied(options->owner);

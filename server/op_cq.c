@@ -34,7 +34,7 @@ enum error op_cq_unsubscribe(struct session *session, struct slice body)
     struct worker *worker = op_worker(session);
     struct cq_instance *instance = cq_instance_ref(subscription->instance);
     subscription_end(subscription);
-    registry_release(worker->server, instance, loop_wall_ms(worker->loop));
+    registry_release(worker->server, instance);
     cq_instance_unref(instance);
     return op_reply_empty(session, 1006, SESSION_NO_WAIT);
 }

@@ -1,5 +1,5 @@
-#include <xxhash.h>
-
+#include "common/mem.h"
+#include "protocol/admin_reason.h"
 #include "server/ops.h"
 #include "server/subscription.h"
 
@@ -66,8 +66,7 @@ static bool choose_encoding(const Pb__CqSubscribeRequest *request, const struct 
     return true;
 }
 
-static void failure_of_attach(enum error error, const Pb__CqSubscribeRequest *request,
-                              struct failure *failure)
+static void failure_of_attach(enum error error, struct failure *failure)
 {
     if (error == ERROR_CONFLICT)
         failure_set(failure, FAILURE_INVALID_REQUEST,
@@ -80,13 +79,11 @@ static void failure_of_attach(enum error error, const Pb__CqSubscribeRequest *re
             "There is no continuous query with this plan_id any more. Subscribe with its text.");
     else if (error == ERROR_LIMIT)
         failure_set(failure, FAILURE_SERVER_ERROR,
-                    "This server has its limit of continuous queries (%u), of subscriptions (%u) "
-                    "or of subscriptions on one "
+                    "This server has its limit of subscriptions (%u) or of subscriptions on one "
                     "connection (%u). End some that are no longer needed.",
-                    LIMIT_INSTANCES, LIMIT_SUBSCRIPTIONS, LIMIT_SUBSCRIPTIONS_PER_CONNECTION);
+                    LIMIT_SUBSCRIPTIONS, LIMIT_SUBSCRIPTIONS_PER_CONNECTION);
     else
         failure_of_error(failure, error);
-    (void)request;
 }
 
 /* The plan of the request's text; NULL without an error when it names an instance by plan_id. */
@@ -119,67 +116,237 @@ static bool make_plan(struct session *session, const Pb__CqSubscribeRequest *req
     return true;
 }
 
-static void on_build(void *arg)
+/* Attaches a subscription to the instance, which was reserved, and answers through the slot when
+ * it is ready. Takes the slot and the instance's reference. */
+static void subscribe(struct worker *worker, struct session_slot *slot,
+                      const Pb__CqSubscribeRequest *request, struct cq_instance *instance,
+                      struct query_plan *plan, bool created)
 {
-    struct cq_instance *instance = arg;
-    struct loop *loop = instance->builder->loop;
-    if (cq_instance_build(instance, loop, LIMIT_SLICE_US) || atomic_load(&instance->failed)) {
-        instance->builder = NULL;
-        cq_instance_unref(instance);
-        return;
-    }
-    loop_defer(loop, &instance->build_task);
-}
-
-/* Small regions are read at once, so that the first snapshot stands at the moment of the answer;
- * large ones in slices. */
-static void start_building(struct worker *worker, struct cq_instance *instance)
-{
-    if (cq_instance_build(instance, worker->loop, LIMIT_SLICE_US * 10))
-        return;
-    instance->builder = worker;
-    instance->build_task = (struct loop_task){.on_run = on_build, .arg = cq_instance_ref(instance)};
-    loop_defer(worker->loop, &instance->build_task);
-}
-
-static enum error subscribe(struct session *session, const Pb__CqSubscribeRequest *request,
-                            struct cq_instance *instance, struct query_plan *plan, bool created,
-                            struct failure *failure)
-{
-    struct worker *worker = op_worker(session);
     struct subscription_options options = {
         .instance = instance, .request = request, .plan = plan, .created = created};
-    struct subscription *subscription;
-    if (!choose_encoding(request, instance->plan, &options.encoding, failure))
-        return ERROR_INVALID;
-    if (created) {
-        enum error error = cq_instance_add(instance, loop_wall_ms(worker->loop));
-        if (error != OK) {
-            failure_of_attach(error, request, failure);
-            return ERROR_INVALID;
+    struct session *session = session_slot_session(slot);
+    struct subscription *subscription = NULL;
+    struct failure failure;
+    enum error error = ERROR_INVALID;
+    if (session == NULL) {
+        session_slot_drop(slot);
+    } else {
+        if (choose_encoding(request, instance->plan, &options.encoding, &failure))
+            error = subscription_new(worker, session, &options, &subscription, &failure);
+        if (error == OK) {
+            subscription_start(subscription, slot);
+        } else {
+            if (error != ERROR_INVALID)
+                failure_of_attach(error, &failure);
+            session_slot_fail(slot, &failure);
         }
-        start_building(worker, instance);
     }
-    enum error error = subscription_new(worker, session, &options, &subscription, failure);
-    if (error != OK) {
-        if (error != ERROR_INVALID)
-            failure_of_attach(error, request, failure);
-        return ERROR_INVALID;
-    }
-    struct session_slot *slot = session_slot_new(session);
-    if (slot == NULL) {
-        subscription_end(subscription);
-        return ERROR_MEMORY;
-    }
-    subscription_start(subscription, slot, created);
-    return OK;
+    registry_attached(worker->server, instance);
+    if (error != OK && created)
+        registry_release(worker->server, instance);
+    cq_instance_unref(instance);
 }
 
-/* What a token is about: a region of that name in another cluster, or made anew, is another one. */
-static uint64_t life_of(const struct catalog *catalog, const struct region *region)
+/* ---- A new instance: asked for at a locator ---- */
+
+struct pending {
+    struct worker *worker;
+    struct session_slot *slot;
+    struct query_plan *plan; /* a reference */
+    struct buf body;         /* of the request */
+    struct cq_wait wait;
+    uint64_t id, epoch;
+    bool created;
+    struct loop_timer deadline;
+};
+
+static void pending_free(struct pending *pending)
 {
-    return XXH3_64bits_withSeed(catalog->map->cluster_id, sizeof catalog->map->cluster_id,
-                                region->id);
+    loop_timer_fini(&pending->deadline);
+    query_plan_unref(pending->plan);
+    buf_fini(&pending->body);
+    mem_free(pending);
+}
+
+static void pending_fail(struct pending *pending, const struct failure *failure)
+{
+    session_slot_fail(pending->slot, failure);
+    pending_free(pending);
+}
+
+/* The instance is there: the request is read again, since what it pointed to is gone. */
+static void pending_subscribe(struct pending *pending, struct cq_instance *instance)
+{
+    struct arena arena;
+    struct failure failure;
+    ProtobufCMessage *message;
+    arena_init(&arena, LIMIT_ARENA_BYTES);
+    enum error error = message_unpack(&pb__cq_subscribe_request__descriptor, &arena,
+                                      buf_slice(&pending->body), &message);
+    if (error == OK) {
+        subscribe(pending->worker, pending->slot, (const Pb__CqSubscribeRequest *)message, instance,
+                  pending->plan, pending->created);
+        pending_free(pending);
+    } else {
+        registry_attached(pending->worker->server, instance);
+        registry_release(pending->worker->server, instance);
+        cq_instance_unref(instance);
+        failure_of_error(&failure, error);
+        pending_fail(pending, &failure);
+    }
+    arena_fini(&arena);
+}
+
+static void pending_attach(struct pending *pending)
+{
+    struct cq_instance *instance;
+    struct failure failure;
+    enum error error = registry_attach_id(pending->worker->server, pending->id, pending->epoch,
+                                          pending->created, &pending->wait, &instance);
+    if (error == OK) {
+        pending_subscribe(pending, instance);
+    } else if (error != ERROR_BUSY) {
+        failure_set(&failure, FAILURE_SERVER_ERROR,
+                    "The query ended before it began: its region was destroyed, or this server "
+                    "could not take it (see its log). Subscribe again.");
+        pending_fail(pending, &failure);
+    }
+}
+
+static void on_map(void *arg)
+{
+    pending_attach(arg);
+}
+
+static void on_deadline(void *arg)
+{
+    struct pending *pending = arg;
+    struct failure failure;
+    if (!registry_forget_wait(pending->worker->server, &pending->wait))
+        return; /* the map has come at this moment */
+    failure_set(&failure, FAILURE_SERVER_ERROR,
+                "The query is in the cluster map, but this server did not get that map within "
+                "10 s. Subscribe again.");
+    pending_fail(pending, &failure);
+}
+
+static void failure_of_locator(const struct failure *from, struct failure *failure)
+{
+    const char *text;
+    int status = admin_reason_exit_status(from->text, &text);
+    if (status == admin_reason_row(ADMIN_REASON_UNREACHABLE).exit_status)
+        failure_set(failure, FAILURE_SERVER_ERROR,
+                    "A new continuous query needs a locator, and none is connected to this "
+                    "server. Queries that run go on; start the locator and subscribe again.");
+    else if (strncmp(from->text, "EXISTS: ", 8) == 0)
+        failure_set(failure, FAILURE_INVALID_REQUEST, "%s", text);
+    else
+        failure_set(failure, from->code, "%s", text);
+}
+
+static void on_added(void *arg, const struct failure *why, uint32_t number, struct slice body)
+{
+    struct pending *pending = arg;
+    struct arena arena;
+    struct failure failure;
+    ProtobufCMessage *message;
+    arena_init(&arena, LIMIT_STATEMENT_BYTES);
+    if (why != NULL) {
+        failure_of_locator(why, &failure);
+        pending_fail(pending, &failure);
+    } else if (number != 1071 ||
+               message_unpack(&pb__query_added__descriptor, &arena, body, &message) != OK) {
+        failure_of_error(&failure, ERROR_MALFORMED);
+        pending_fail(pending, &failure);
+    } else {
+        const Pb__QueryAdded *added = (const Pb__QueryAdded *)message;
+        pending->id = added->id;
+        pending->epoch = added->epoch;
+        pending->created = added->created;
+        loop_timer_set(&pending->deadline, LIMIT_SUBSCRIBE_US);
+        pending_attach(pending);
+    }
+    arena_fini(&arena);
+}
+
+/* The packed QueryAdd; ERROR_MEMORY. */
+static enum error pack_add(struct worker *worker, const Pb__CqSubscribeRequest *request,
+                           const struct query_plan *plan, const struct region *region,
+                           struct buf *out)
+{
+    struct buf parameters, ddl;
+    struct query_plan *again = NULL;
+    Pb__QueryParameters list = PB__QUERY_PARAMETERS__INIT;
+    Pb__QueryAdd add = PB__QUERY_ADD__INIT;
+    buf_init(&parameters);
+    buf_init(&ddl);
+    list.n_parameter = request->n_parameters;
+    list.parameter = request->parameters;
+    uint8_t *at = buf_reserve(&parameters, protobuf_c_message_get_packed_size(&list.base) + 1);
+    if (at != NULL)
+        parameters.len = protobuf_c_message_pack(&list.base, at);
+    struct cluster_query query = {.text = message_slice(request->sql),
+                                  .parameters = buf_slice(&parameters),
+                                  .numeric_mode = (uint32_t)request->numeric_mode};
+    enum error error = at == NULL ? ERROR_MEMORY : OK;
+    if (error == OK)
+        error = registry_plan(worker->catalog, &query, &again, &ddl);
+    query_plan_unref(again);
+    if (error == OK && ddl.failed)
+        error = ERROR_MEMORY;
+    add.name = request->name;
+    add.text = request->sql;
+    add.parameters = message_bytes(buf_slice(&parameters));
+    add.numeric_mode = (uint32_t)request->numeric_mode;
+    add.start = (uint32_t)request->start;
+    add.region_id = region->id;
+    add.ddl = message_bytes(buf_slice(&ddl));
+    add.shared = !query_plan_has_state(plan);
+    size_t len = protobuf_c_message_get_packed_size(&add.base);
+    at = error == OK ? buf_reserve(out, len + 1) : NULL;
+    if (at != NULL)
+        out->len = protobuf_c_message_pack(&add.base, at);
+    buf_fini(&ddl);
+    buf_fini(&parameters);
+    return error == OK && at == NULL ? ERROR_MEMORY : error;
+}
+
+static enum error ask_for(struct session *session, const Pb__CqSubscribeRequest *request,
+                          struct slice body, struct query_plan *plan, struct region *region)
+{
+    struct worker *worker = op_worker(session);
+    struct failure failure;
+    struct buf add;
+    struct pending *pending = mem_zalloc(sizeof *pending);
+    if (pending == NULL)
+        return ERROR_MEMORY;
+    buf_init(&add);
+    buf_init(&pending->body);
+    buf_append_slice(&pending->body, body);
+    pending->worker = pending->wait.worker = worker;
+    pending->wait.on_map = (struct loop_task){.on_run = on_map, .arg = pending};
+    pending->plan = query_plan_ref(plan);
+    enum error error = pending->body.failed ? ERROR_MEMORY : OK;
+    if (error == OK)
+        error = loop_timer_init(&pending->deadline, worker->loop, on_deadline, pending);
+    if (error == OK)
+        error = pack_add(worker, request, plan, region, &add);
+    if (error == OK && (pending->slot = session_slot_new(session)) == NULL)
+        error = ERROR_MEMORY;
+    if (error == OK) {
+        error =
+            server_ask_locator(worker->server, worker, 1070, buf_slice(&add), on_added, pending);
+        if (error != OK) { /* the slot answers, in its place */
+            failure_of_error(&failure, error);
+            pending_fail(pending, &failure);
+            pending = NULL;
+            error = OK;
+        }
+    }
+    if (error != OK)
+        pending_free(pending);
+    buf_fini(&add);
+    return error;
 }
 
 /* Finds the instance that a resume token names; the token must be of the same query. */
@@ -215,17 +382,13 @@ enum error op_cq_subscribe(struct session *session, struct slice body)
     struct failure failure;
     struct query_plan *plan;
     struct cq_instance *instance;
-    bool created;
     enum error error = message_unpack(&pb__cq_subscribe_request__descriptor, session_arena(session),
                                       body, &message);
     if (error != OK)
         return error;
     const Pb__CqSubscribeRequest *request = (const Pb__CqSubscribeRequest *)message;
-    struct registry_request wanted = {
-        .sql = message_slice(request->sql),
-        .name = message_slice(request->name),
-        .plan_id = message_slice(request->plan_id),
-        .start = request->start == PB__START__LATEST ? CQ_START_LATEST : CQ_START_SNAPSHOT};
+    struct registry_request wanted = {.name = message_slice(request->name),
+                                      .plan_id = message_slice(request->plan_id)};
     if (!check_request(request, &failure) ||
         !make_plan(session, request, &plan, &wanted.region, &failure))
         return session_fail(session, &failure, SESSION_NO_WAIT);
@@ -234,23 +397,23 @@ enum error op_cq_subscribe(struct session *session, struct slice body)
         query_plan_unref(plan);
         return session_fail(session, &failure, SESSION_NO_WAIT);
     }
-    uint64_t id;
-    loop_random(worker->loop, &id, sizeof id);
-    registry_trim(worker->server, loop_wall_ms(worker->loop));
-    wanted.now_us = loop_now_us(worker->loop);
-    if (plan != NULL)
-        wanted.life = life_of(worker->catalog, wanted.region);
-    error = registry_attach(worker->server, &wanted, id | 1, &instance, &created);
-    if (error != OK) {
-        query_plan_unref(plan);
-        failure_of_attach(error, request, &failure);
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+    registry_trim(worker->server);
+    error = registry_attach(worker->server, &wanted, &instance);
+    if (error == ERROR_NOT_FOUND && plan != NULL) {
+        error = ask_for(session, request, body, plan, wanted.region);
+    } else if (error == OK) {
+        struct session_slot *slot = session_slot_new(session);
+        if (slot != NULL) {
+            subscribe(worker, slot, request, instance, plan, false);
+        } else {
+            error = ERROR_MEMORY;
+            registry_attached(worker->server, instance);
+            cq_instance_unref(instance);
+        }
+    } else {
+        failure_of_attach(error, &failure);
+        error = session_fail(session, &failure, SESSION_NO_WAIT);
     }
-    error = subscribe(session, request, instance, plan, created, &failure);
-    registry_attached(instance);
-    if (error != OK && created)
-        registry_release(worker->server, instance, loop_wall_ms(worker->loop));
-    cq_instance_unref(instance);
     query_plan_unref(plan);
-    return error == ERROR_INVALID ? session_fail(session, &failure, SESSION_NO_WAIT) : error;
+    return error;
 }

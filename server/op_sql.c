@@ -39,18 +39,18 @@ static struct value value_of(const Pb__EncodedValue *from)
     return value;
 }
 
-bool op_parameters(struct session *session, Pb__Parameter *const *from, size_t count,
-                   struct query_parameter **parameters, struct failure *failure)
+enum error op_parameters_of(struct arena *arena, Pb__Parameter *const *from, size_t count,
+                            struct query_parameter **parameters, struct failure *failure)
 {
     if (count > LIMIT_PARAMETERS) {
         failure_set(failure, FAILURE_INVALID_REQUEST, "A statement has at most %u parameters.",
                     LIMIT_PARAMETERS);
-        return false;
+        return ERROR_INVALID;
     }
-    *parameters = arena_zalloc(session_arena(session), (count + 1) * sizeof **parameters);
+    *parameters = arena_zalloc(arena, (count + 1) * sizeof **parameters);
     if (*parameters == NULL) {
         failure_of_error(failure, ERROR_MEMORY);
-        return false;
+        return ERROR_MEMORY;
     }
     for (size_t i = 0; i < count; i++) {
         struct value value = {.type = VALUE_NOT_SET};
@@ -63,10 +63,16 @@ bool op_parameters(struct session *session, Pb__Parameter *const *from, size_t c
                         "The parameter %.*s has no value that SQL knows: give a number, a string, "
                         "a boolean, bytes or null.",
                         SLICE_FMT((*parameters)[i].name));
-            return false;
+            return ERROR_INVALID;
         }
     }
-    return true;
+    return OK;
+}
+
+bool op_parameters(struct session *session, Pb__Parameter *const *from, size_t count,
+                   struct query_parameter **parameters, struct failure *failure)
+{
+    return op_parameters_of(session_arena(session), from, count, parameters, failure) == OK;
 }
 
 void op_query_failure(enum error error, const struct query_error *why, struct failure *failure)

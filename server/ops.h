@@ -93,6 +93,9 @@ void op_query_failure(enum error error, const struct query_error *why, struct fa
 /* The parameters of a statement, in the session's arena. False fills `failure`. */
 bool op_parameters(struct session *session, Pb__Parameter *const *from, size_t count,
                    struct query_parameter **parameters, struct failure *failure);
+/* The same without a session; ERROR_INVALID fills `failure`. */
+enum error op_parameters_of(struct arena *arena, Pb__Parameter *const *from, size_t count,
+                            struct query_parameter **parameters, struct failure *failure);
 /* Parses and plans a SELECT for the session's catalog. On failure fills `failure` with line, column
  * and caret. */
 enum error op_plan(struct session *session, struct slice sql,

@@ -21,6 +21,7 @@ void region_unref(struct region *region)
         bucket_fini(&region->buckets[i]);
     }
     mem_free(region->buckets);
+    pthread_mutex_destroy(&region->instances_lock);
     mem_free(region->name);
     mem_free(region);
 }
@@ -39,6 +40,7 @@ static enum error region_new(const struct cluster_region *from, struct server *s
     if (made == NULL)
         return ERROR_MEMORY;
     atomic_init(&made->refs, 1);
+    pthread_mutex_init(&made->instances_lock, NULL);
     made->id = from->id;
     made->server = server;
     made->type = from->type;

@@ -49,6 +49,7 @@ static enum error take_map(struct server *server, struct cluster_map *map)
     if (error != OK)
         return error;
     struct catalog *old = server->catalog;
+    registry_adopt(server, catalog);
     for (uint32_t i = 0; i < catalog->region_count; i++)
         region_adopt(catalog->regions[i], map);
     pthread_mutex_lock(&server->lock);
@@ -56,6 +57,7 @@ static enum error take_map(struct server *server, struct cluster_map *map)
     pthread_mutex_unlock(&server->lock);
     atomic_store(&server->adopted_epoch, map->epoch);
     end_regions(server, old, catalog);
+    registry_reconcile(server);
     catalog_unref(old);
     for (uint32_t i = 0; i < server->worker_count; i++)
         worker_give_catalog(&server->workers[i], catalog);
@@ -296,6 +298,7 @@ enum error server_new(const struct server_options *options, struct server_place 
     made->started_us = loop_now_us(main.loop);
     made->budget.ring_bytes_max =
         options->ring_bytes_max == 0 ? LIMIT_RING_BYTES : options->ring_bytes_max;
+    registry_init(made);
     made->taken_task = (struct loop_task){.on_run = on_taken, .arg = made};
     size_t name_len = strlen(options->name);
     memcpy(made->name, options->name, name_len < LIMIT_NAME_BYTES ? name_len : LIMIT_NAME_BYTES);

@@ -138,6 +138,7 @@ struct outbox {
 };
 
 enum drain_phase { DRAIN_NONE, DRAIN_HAND_OVER, DRAIN_SESSIONS };
+enum { FEED_LINES = 256 };
 
 struct server {
     struct loop *loop;
@@ -184,6 +185,14 @@ struct server {
     pthread_mutex_t lock; /* guards workers' mailboxes here and the registry of instances; never
                              held with a bucket's lock */
     struct cq_instance *instances;
+    uint64_t queries_epoch; /* of the map that they are of */
+    struct cq_wait *cq_waits;      /* subscribe requests that wait for the map (registry.c) */
+    struct loop_task registry_task;
+    bool registry_posted;
+    bool attachments_due;          /* to be told to the locators at once */
+    uint64_t attachments_told_us;  /* main loop */
+    struct feed_in *feeds[FEED_LINES]; /* of subscriptions here, by id (subscription_feed.c) */
+    uint64_t next_feed_id;
     struct cq_budget budget;
     struct rows rows;
     _Atomic uint64_t next_subscription_id;
@@ -220,34 +229,69 @@ void server_load_free(struct server *server);
 /* The locator asks for a region to be cleared here. */
 void server_on_call(void *arg, uint64_t id, uint32_t number, struct slice body);
 
-/* registry.c: instances by name, plan and id. */
+/* ask.c: the server's own request to a locator. The answer comes once, on the worker's loop or, if
+ * that is NULL, on the main loop: as link_answer_fn. Any thread. ERROR_MEMORY: no answer comes. */
+enum error server_ask_locator(struct server *server, struct worker *worker, uint32_t number,
+                              struct slice body, link_answer_fn *on_answer, void *arg);
 
-/* Finds or makes the instance for a subscription. `plan` may be NULL when `plan_id` or `token_id`
- * names one. *created: the caller starts it (cq_instance_add, build). ERROR_NOT_FOUND,
- * ERROR_CONFLICT (the name is taken by another text), ERROR_LIMIT, ERROR_MEMORY. */
+/* registry_plan.c: the plan of a query as the map has it, made with the table that it began with.
+ * *ddl, if asked for, is given the DDL of the catalog's table that it reads. ERROR_INVALID,
+ * ERROR_NOT_FOUND, ERROR_MEMORY. */
+enum error registry_plan(const struct catalog *catalog, const struct cluster_query *query,
+                         struct query_plan **plan, struct buf *ddl);
+/* What a token is about: a region of that name in another cluster, or made anew, is another one. */
+uint64_t registry_life(const struct catalog *catalog, const struct region *region);
+
+/* registry.c, reconcile.c: the instances of the map. */
+
+/* Main loop. registry_adopt() makes and ends instances, before the buckets adopt the map that is
+ * the catalog's; registry_reconcile() after them: CQ_ADD and CQ_DROP in the buckets led here, and
+ * every subscription looks anew where its buckets are. */
+void registry_adopt(struct server *server, struct catalog *catalog);
+void registry_reconcile(struct server *server);
+
+/* Finds the instance for a subscription. `plan` may be NULL when `plan_id` or `token_id` names one.
+ * ERROR_NOT_FOUND: there is none, and it has to be asked for, or does not exist (no plan);
+ * ERROR_CONFLICT (the name or token is another text's). */
 struct registry_request {
     struct query_plan *plan;
     struct region *region;
-    struct slice sql, name, plan_id;
+    struct slice name, plan_id;
     uint64_t token_id; /* 0: none */
-    uint64_t life, now_us;
-    enum cq_start start;
 };
 enum error registry_attach(struct server *server, const struct registry_request *request,
-                           uint64_t new_id, struct cq_instance **instance, bool *created);
+                           struct cq_instance **instance);
+/* The same by its id. ERROR_NOT_FOUND, or ERROR_BUSY: this server's map does not have it yet; then
+ * wait->on_map is posted to the worker's loop once it may. `made_here`: its first subscriber. */
+struct cq_wait {
+    struct cq_wait *next;
+    struct worker *worker;
+    struct loop_task on_map;
+    uint64_t id, epoch;
+};
+enum error registry_attach_id(struct server *server, uint64_t id, uint64_t epoch, bool made_here,
+                              struct cq_wait *wait, struct cq_instance **instance);
+/* It waits no more; false: it was posted already. */
+bool registry_forget_wait(struct server *server, struct cq_wait *wait);
+/* A reference, for a feed; NULL if this server does not know it. */
+struct cq_instance *registry_find(struct server *server, uint64_t id);
 /* The caller has attached its subscription, or has given up: the instance may end again. Once for
- * each registry_attach(). */
-void registry_attached(struct cq_instance *instance);
-/* Ends instances that nobody has been attached to for the retention, that failed, or whose region
- * is gone. Main loop. */
+ * each registry_attach*(). */
+void registry_attached(struct server *server, struct cq_instance *instance);
+/* Asks for the end of what failed; lets go of what has ended; tells who is attached. Main loop. */
 void registry_upkeep(struct server *server);
 /* The last subscriber of an unnamed instance has left in so many words. */
-void registry_release(struct server *server, struct cq_instance *instance, uint64_t wall_ms);
-/* Of the young instances (LIMIT_YOUNG_MS) that nobody is attached to, ends those that were left
- * first, beyond LIMIT_UNATTACHED_INSTANCES without and LIMIT_UNATTACHED_NAMED with a name: clients
- * that subscribe and vanish must not cost those who stay, and a broken network must not cost those
- * who had been there for a while. */
-void registry_trim(struct server *server, uint64_t wall_ms);
+void registry_release(struct server *server, struct cq_instance *instance);
+/* Of the young instances (LIMIT_YOUNG_MS) of this server's subscribers that nobody is attached to,
+ * ends those that were left first, beyond LIMIT_UNATTACHED_INSTANCES without and
+ * LIMIT_UNATTACHED_NAMED with a name: clients that subscribe and vanish must not cost those who
+ * stay, and a broken network must not cost those who had been there for a while. */
+void registry_trim(struct server *server);
+/* The queries of this epoch are here. */
+void registry_wake_waits(struct server *server, uint64_t epoch);
+/* Lets go of instances that have ended in every bucket. Main loop. */
+void registry_sweep(struct server *server);
+void registry_init(struct server *server);
 void registry_free(struct server *server);
 void registry_each(struct server *server, void (*visit)(void *arg, struct cq_instance *instance),
                    void *arg);

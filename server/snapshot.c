@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/mem.h"
+#include "common/plant.h"
 #include "server/subscription.h"
 
 void snapshot_fini(struct snapshot *snapshot)
@@ -105,6 +106,17 @@ static struct ring_position cut_end(const struct cq_bucket *cqb, const struct to
     return ring_before(end, from->at) ? from->at : end;
 }
 
+/* The fault that PLANT_SEEDED_ORDER plants: the order of a table with a seed of its own. */
+static void disorder(struct snapshot *snapshot, uint64_t seed)
+{
+    for (size_t i = 1; i < snapshot->count; i++) {
+        size_t j = (size_t)(seed ^ snapshot->rows[i].position.seq) % (i + 1);
+        struct snapshot_row row = snapshot->rows[i];
+        snapshot->rows[i] = snapshot->rows[j];
+        snapshot->rows[j] = row;
+    }
+}
+
 enum error snapshot_cut(struct subscription *subscription, uint32_t index)
 {
     struct cq_instance *instance = subscription->instance;
@@ -129,7 +141,7 @@ enum error snapshot_cut(struct subscription *subscription, uint32_t index)
                       .sub = instance->append_only ? 0 : 1,
                       .above = from->at,
                       .up_to = end};
-    if (atomic_load(&bucket->gate.committed) < bucket->last_seq) {
+    if (!cqb->active || from->generation != bucket->generation) {
         error = ERROR_BUSY;
     } else if (instance->has_state) {
         arena_reset(cut.arena);
@@ -137,14 +149,17 @@ enum error snapshot_cut(struct subscription *subscription, uint32_t index)
     } else {
         error = bucket_entries_locked(bucket, &entries, &entry_count);
     }
-    from->generation = bucket->generation;
+    snapshot->wait_seq = bucket->last_seq;
+    snapshot->term = bucket->term;
     bucket_unlock(bucket);
 
     cut.arena = &subscription->worker->arena;
     for (size_t i = 0; i < entry_count && error == OK; i++)
         error = add_entry(&cut, entries[i]);
     bucket_entries_free(entries, entry_count);
-    if (snapshot->count > 0)
+    if (snapshot->count > 0 && PLANTED(PLANT_SEEDED_ORDER))
+        disorder(snapshot, bucket->region->hash_seed);
+    else if (snapshot->count > 0)
         qsort(snapshot->rows, snapshot->count, sizeof *snapshot->rows, by_position);
     snapshot->after = end;
     return error;

@@ -82,44 +82,47 @@ void subscription_wait_for_room(struct subscription *subscription)
     loop_timer_set(&subscriptions->room, 0);
 }
 
-/* ---- Attaching ---- */
-
-static void start_position(struct subscription *subscription, uint32_t index, bool latest,
-                           bool created)
+static void on_retry(void *arg)
 {
-    struct cq_bucket *cqb = &subscription->instance->buckets[index];
-    struct token_position *position = &subscription->buckets[index].position;
-    bucket_lock(cqb->bucket);
-    *position = (struct token_position){.generation = cqb->bucket->generation,
-                                        .in_snapshot = !latest,
-                                        .begin = created ? cqb->begin_seq : cqb->bucket->data_seq};
-    if (latest)
-        position->at = ring_behind(position->begin);
-    bucket_unlock(cqb->bucket);
+    struct subscription *subscription = arg;
+    subscription->retry_set = false;
+    atomic_store(&subscription->reroute, true);
+    mark_all(subscription);
+    subscription_pump(subscription);
 }
 
-/* Compares a position with the bucket as it is. Whatever does not fit is replaced by a new start,
- * and its reader will be told if there was anything before. */
+void subscription_retry(struct subscription *subscription)
+{
+    const uint64_t delay_us_min = 500, delay_us_max = 50000;
+    uint64_t delay_us = subscription->retry_us * 2;
+    if (subscription->retry_set || subscription->ended)
+        return;
+    delay_us = delay_us < delay_us_min ? delay_us_min : delay_us;
+    subscription->retry_us = delay_us > delay_us_max ? delay_us_max : delay_us;
+    subscription->retry_set = true;
+    loop_timer_set(&subscription->retry, subscription->retry_us);
+}
+
+/* ---- Attaching ---- */
+
+/* A position of another life, or of an instance that is gone, is about something else: its reader
+ * starts anew, and will be told if there was anything before. */
 static void resume_position(struct subscription *subscription, uint32_t index,
-                            struct token_position position, const struct token_head *head,
-                            bool created)
+                            struct token_position position, const struct token_head *head)
 {
     struct subscription_bucket *own = &subscription->buckets[index];
     struct cq_instance *instance = subscription->instance;
-    struct bucket *bucket = instance->buckets[index].bucket;
-    bucket_lock(bucket);
-    bool lost = head->life != instance->life || position.generation != bucket->generation ||
-                position.at.seq > bucket->data_seq;
-    bucket_unlock(bucket);
+    bool lost = head->life != instance->life;
     bool restarted = instance->has_state && head->instance != instance->id;
-    own->position = position;
-    if (!lost && !restarted)
+    if (!lost && !restarted) {
+        own->position = position;
         return;
-    start_position(subscription, index, false, created);
+    }
     if (position.at.seq == 0)
         return;
     own->trouble = lost ? TROUBLE_LOST : TROUBLE_RESTARTED;
     own->troubled_from = position.at.seq + 1;
+    subscription->has_trouble = true;
 }
 
 static enum error take_given_positions(const struct subscription *subscription,
@@ -163,7 +166,7 @@ static enum error resume_positions(struct subscription *subscription,
                     "for a new start.");
     }
     for (uint32_t i = 0; i < subscription->bucket_count && error == OK; i++)
-        resume_position(subscription, i, positions[i], &head, options->created);
+        resume_position(subscription, i, positions[i], &head);
     mem_free(positions);
     return error == OK || error == ERROR_MEMORY ? error : ERROR_INVALID;
 }
@@ -218,17 +221,21 @@ static void attach_to_instance(struct subscription *subscription)
     if (subscription->next != NULL)
         subscription->next->previous = subscription;
     instance->subscriptions = subscription;
-    instance->subscription_count++;
+    if (subscription->session != NULL) /* who reads through a feed counts where its client is */
+        instance->subscription_count++;
     pthread_mutex_unlock(&instance->lock);
 }
 
 static void free_now(struct subscription *subscription)
 {
     snapshot_fini(&subscription->snapshot);
+    subscription_feeds_free(subscription);
     loop_timer_fini(&subscription->progress_timer);
+    loop_timer_fini(&subscription->retry);
     query_plan_unref(subscription->plan);
     cq_instance_unref(subscription->instance);
-    atomic_fetch_sub(&subscription->worker->server->subscription_count, 1);
+    if (subscription->sink == &subscription_client_sink)
+        atomic_fetch_sub(&subscription->worker->server->subscription_count, 1);
     mem_free(subscription->buckets);
     mem_free(subscription);
 }
@@ -263,44 +270,63 @@ static void set_options(struct subscription *subscription,
                                                    : request->initial_credit_events,
                request->initial_credit_bytes == 0 ? LIMIT_CREDIT_BYTES_DEFAULT
                                                   : request->initial_credit_bytes);
+    subscription->run_events_max = subscription->credit_events > UINT32_MAX
+                                       ? UINT32_MAX
+                                       : (uint32_t)subscription->credit_events;
+}
+
+static enum error make(struct worker *worker, struct cq_instance *instance, struct query_plan *plan,
+                       const struct subscription_sink *sink, struct subscription **subscription)
+{
+    uint32_t bucket_count = instance->region->bucket_count, words = (bucket_count + 63) / 64;
+    struct subscription *made = mem_zalloc(sizeof *made + words * sizeof(uint64_t));
+    if (made == NULL)
+        return ERROR_MEMORY;
+    made->worker = worker;
+    made->sink = sink;
+    made->instance = cq_instance_ref(instance);
+    made->plan = query_plan_ref(plan);
+    made->bucket_count = made->snapshot_bucket = bucket_count;
+    made->task = (struct loop_task){.on_run = on_task, .arg = made};
+    made->buckets = mem_array(bucket_count, sizeof *made->buckets);
+    enum error error = made->buckets == NULL ? ERROR_MEMORY : OK;
+    if (error == OK)
+        error = loop_timer_init(&made->retry, worker->loop, on_retry, made);
+    uint32_t keys[LIMIT_COLUMNS];
+    made->key_count = query_plan_key_columns(instance->plan, keys);
+    if (made->key_count <= LIMIT_KEY_COLUMNS)
+        memcpy(made->keys, keys, made->key_count * sizeof *keys);
+    *subscription = made;
+    return error;
 }
 
 enum error subscription_new(struct worker *worker, struct session *session,
                             const struct subscription_options *options,
                             struct subscription **subscription, struct failure *failure)
 {
-    uint32_t bucket_count = options->instance->region->bucket_count;
-    uint32_t words = (bucket_count + 63) / 64;
+    struct subscription *made = NULL;
     if (atomic_fetch_add(&worker->server->subscription_count, 1) >= LIMIT_SUBSCRIPTIONS) {
         atomic_fetch_sub(&worker->server->subscription_count, 1);
         return ERROR_LIMIT;
     }
-    struct subscription *made = mem_zalloc(sizeof *made + words * sizeof(uint64_t));
+    enum error error = make(worker, options->instance,
+                            options->plan != NULL ? options->plan : options->instance->plan,
+                            &subscription_client_sink, &made);
     if (made == NULL) {
         atomic_fetch_sub(&worker->server->subscription_count, 1);
-        return ERROR_MEMORY;
+        return error;
     }
-    made->worker = worker;
     made->session = session;
-    made->instance = cq_instance_ref(options->instance);
-    made->plan = query_plan_ref(options->plan != NULL ? options->plan : options->instance->plan);
-    uint32_t keys[LIMIT_COLUMNS];
-    made->key_count = query_plan_key_columns(made->instance->plan, keys);
-    if (made->key_count <= LIMIT_KEY_COLUMNS)
-        memcpy(made->keys, keys, made->key_count * sizeof *keys);
     made->id = atomic_fetch_add(&worker->server->next_subscription_id, 1) + 1;
-    made->bucket_count = made->snapshot_bucket = bucket_count;
-    made->task = (struct loop_task){.on_run = on_task, .arg = made};
+    made->latest = options->request->start == PB__START__LATEST;
+    made->created = options->created;
     set_options(made, options);
-    made->buckets = mem_array(bucket_count, sizeof *made->buckets);
-    enum error error = made->buckets == NULL ? ERROR_MEMORY : OK;
     if (error == OK)
         error = choose_buckets(made, options->request, failure);
-    if (error == OK && options->request->resume_token.len > 0)
+    if (error == OK && options->request->resume_token.len > 0) {
+        made->latest = false;
         error = resume_positions(made, options, failure);
-    else if (error == OK)
-        for (uint32_t i = 0; i < bucket_count; i++)
-            start_position(made, i, options->request->start == PB__START__LATEST, options->created);
+    }
     if (error == OK && made->progress)
         error = loop_timer_init(&made->progress_timer, worker->loop, on_progress, made);
     if (error == OK)
@@ -309,6 +335,28 @@ enum error subscription_new(struct worker *worker, struct session *session,
         free_now(made);
         return error;
     }
+    attach_to_instance(made);
+    *subscription = made;
+    return OK;
+}
+
+enum error subscription_new_of_feed(struct worker *worker, struct cq_instance *instance,
+                                    struct feed_out *feed, bool progress,
+                                    struct subscription **subscription)
+{
+    struct subscription *made = NULL;
+    enum error error = make(worker, instance, instance->plan, &feed_sink, &made);
+    if (error == OK && progress)
+        error = loop_timer_init(&made->progress_timer, worker->loop, on_progress, made);
+    if (error != OK) {
+        if (made != NULL)
+            free_now(made);
+        return error;
+    }
+    made->feed_out = feed;
+    made->progress = progress;
+    made->batch_events_max = UINT32_MAX;
+    add_credit(made, UINT64_MAX, 0);
     attach_to_instance(made);
     *subscription = made;
     return OK;
@@ -323,14 +371,12 @@ struct subscription *subscription_find(struct session *session, uint64_t id)
     return found;
 }
 
-void subscription_start(struct subscription *subscription, struct session_slot *slot,
-                        bool answer_now)
+void subscription_start(struct subscription *subscription, struct session_slot *slot)
 {
     subscription->slot = slot;
-    subscription->state = answer_now ? SUBSCRIPTION_SNAPSHOT : SUBSCRIPTION_WAITING;
-    for (uint32_t i = 0; i < subscription->bucket_count; i++)
-        if (subscription->buckets[i].wanted && subscription->buckets[i].position.in_snapshot)
-            subscription->wants_snapshot_end = true;
+    subscription->state = SUBSCRIPTION_WAITING;
+    subscription->deadline_us = loop_now_us(subscription->worker->loop) + LIMIT_SUBSCRIBE_US;
+    atomic_store(&subscription->reroute, true);
     mark_all(subscription);
     if (subscription->progress)
         loop_timer_set(&subscription->progress_timer, 1000000);
@@ -355,7 +401,7 @@ static void detach_from_instance(struct subscription *subscription)
         instance->subscriptions = subscription->next;
     if (subscription->next != NULL)
         subscription->next->previous = subscription->previous;
-    if (--instance->subscription_count == 0)
+    if (subscription->session != NULL && --instance->subscription_count == 0)
         instance->unattached_since_us = loop_now_us(subscription->worker->loop);
     pthread_mutex_unlock(&instance->lock);
 }
@@ -380,6 +426,8 @@ static void release(struct subscription *subscription)
     subscription->slot = NULL;
     if (subscription->progress_timer.loop != NULL)
         loop_timer_clear(&subscription->progress_timer);
+    loop_timer_clear(&subscription->retry);
+    subscription_feeds_free(subscription);
     if (!subscription->pumping)
         subscription_dispose(subscription);
     if (slot != NULL)
@@ -403,6 +451,12 @@ void subscription_free_reaped(struct worker *worker)
 
 void subscription_end(struct subscription *subscription)
 {
+    subscription->sink->end(subscription);
+    release(subscription);
+}
+
+void subscription_leave_session(struct subscription *subscription)
+{
     struct session_subscriptions *subscriptions = session_attachment(subscription->session);
     struct subscription **link = &subscriptions->first;
     while (*link != subscription)
@@ -411,7 +465,6 @@ void subscription_end(struct subscription *subscription)
     subscriptions->count--;
     if (subscriptions->count == 0)
         session_set_subscribed(subscription->session, false);
-    release(subscription);
 }
 
 void subscription_session_end(void *owner, struct session *session)
@@ -444,6 +497,17 @@ static void on_task(void *arg)
     }
     atomic_store(&subscription->posted, false);
     subscription_pump(subscription);
+}
+
+void subscription_reroute_all(struct cq_instance *instance)
+{
+    pthread_mutex_lock(&instance->lock);
+    for (struct subscription *s = instance->subscriptions; s != NULL; s = s->next) {
+        atomic_store(&s->reroute, true);
+        if (!atomic_exchange(&s->posted, true))
+            loop_post(s->worker->loop, &s->task);
+    }
+    pthread_mutex_unlock(&instance->lock);
 }
 
 void subscription_notify_all(struct cq_instance *instance, uint32_t bucket)

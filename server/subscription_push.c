@@ -1,223 +1,36 @@
-/* Pushing: from rings and snapshots into the connection. */
-#include "protocol/codec.h"
+/* Pushing: from rings, snapshots and feeds into the sink. */
 #include "server/conflate.h"
 #include "server/subscription.h"
 
-#define MEMBER_CQ_SUBSCRIBE_RESPONSE 1002
-#define MEMBER_CQ_EVENT_BATCH        1003
-#define MEMBER_CQ_STATUS             1007
-#define BATCH_BYTES                  (64u * 1024)
+#define BATCH_BYTES (64u * 1024)
 
-/* Field numbers of CqEventBatch. */
-enum {
-    BATCH_SUBSCRIPTION = 1,
-    BATCH_NO = 2,
-    BATCH_PHASE = 3,
-    BATCH_EVENT = 4,
-    BATCH_TOKEN = 5,
-    BATCH_CONFLATED = 7,
-};
-
-static bool may_push(struct subscription *subscription)
-{
-    if (subscription->ended || subscription->credit_events == 0 || subscription->credit_bytes <= 0)
-        return false;
-    if (session_unsent(subscription->session) < LIMIT_PUSH_UNSENT_BYTES)
-        return true;
-    subscription_wait_for_room(subscription);
-    return false;
-}
-
-/* ---- Frames ---- */
-
-static void put_token(const struct subscription *subscription, struct buf *token)
-{
-    struct token_position positions[64];
-    const struct cq_instance *instance = subscription->instance;
-    struct token_head head = {.instance = instance->id, .life = instance->life};
-    struct buf all;
-    memcpy(&head.plan, instance->fingerprint, sizeof head.plan);
-    buf_init(&all);
-    for (uint32_t i = 0; i < subscription->bucket_count; i += 64) {
-        uint32_t n = subscription->bucket_count - i < 64 ? subscription->bucket_count - i : 64;
-        for (uint32_t j = 0; j < n; j++)
-            positions[j] = subscription->buckets[i + j].position;
-        buf_append(&all, positions, n * sizeof *positions);
-    }
-    if (all.failed)
-        token->failed = true;
-    else
-        token_encode(&head, (const struct token_position *)(const void *)all.data,
-                     subscription->bucket_count, token);
-    buf_fini(&all);
-}
-
-static void put_varint_field(struct buf *out, uint32_t number, uint64_t value)
-{
-    uint8_t bytes[20];
-    uint8_t *end = codec_put_varint(codec_put_varint(bytes, (uint64_t)number << 3), value);
-    buf_append(out, bytes, (size_t)(end - bytes));
-}
-
-/* The events lie in worker->batch, each as a field of the batch. False when the connection could
- * not take the frame; it is lost then, and the session may be gone. */
-static bool push_batch(struct subscription *subscription, Pb__CqEventBatch__Phase phase,
-                       bool with_token)
-{
-    struct buf head, token;
-    struct buf *events = &subscription->worker->batch;
-    buf_init(&head);
-    buf_init(&token);
-    put_varint_field(&head, BATCH_SUBSCRIPTION, subscription->id);
-    put_varint_field(&head, BATCH_NO, ++subscription->batch_no);
-    if (phase != PB__CQ_EVENT_BATCH__PHASE__TAIL)
-        put_varint_field(&head, BATCH_PHASE, (uint64_t)phase);
-    if (subscription->conflated > 0)
-        put_varint_field(&head, BATCH_CONFLATED, subscription->conflated);
-    subscription->conflated = 0;
-    if (with_token)
-        put_token(subscription, &token);
-    size_t len =
-        head.len + events->len + (with_token ? codec_bytes_field_size(BATCH_TOKEN, token.len) : 0);
-    bool whole = !head.failed && !token.failed && !events->failed;
-    uint8_t *at =
-        whole ? session_push_begin(subscription->session, MEMBER_CQ_EVENT_BATCH, len) : NULL;
-    if (at != NULL) {
-        memcpy(at, head.data, head.len);
-        at += head.len;
-        if (events->len > 0)
-            memcpy(at, events->data, events->len);
-        at += events->len;
-        if (with_token)
-            memcpy(codec_put_bytes_header(at, BATCH_TOKEN, token.len), token.data, token.len);
-        session_push_end(subscription->session);
-        subscription->moved = !with_token;
-    }
-    buf_fini(&token);
-    buf_fini(&head);
-    buf_clear(events);
-    return at != NULL;
-}
-
-static bool push_status(struct subscription *subscription, Pb__CqStatus__Code code, uint32_t bucket,
-                        uint64_t from_seq, uint64_t to_seq, const char *detail)
-{
-    Pb__CqStatus status = PB__CQ_STATUS__INIT;
-    status.subscription_id = subscription->id;
-    status.code = code;
-    status.bucket = bucket;
-    status.from_seq = from_seq;
-    status.to_seq = to_seq;
-    status.detail = message_bytes(slice_text(detail));
-    size_t len = protobuf_c_message_get_packed_size(&status.base);
-    uint8_t *at = session_push_begin(subscription->session, MEMBER_CQ_STATUS, len);
-    if (at == NULL)
-        return false;
-    protobuf_c_message_pack(&status.base, at);
-    session_push_end(subscription->session);
-    return true;
-}
-
-/* The connection lacks the memory for a frame: what it would have missed must not be missed in
- * silence, so it ends, and the client resumes. */
 static void give_up(struct subscription *subscription)
 {
-    buf_clear(&subscription->worker->batch);
-    subscription->credit_events =
-        0; /* nothing more, even if the session waits for earlier replies */
-    if (!subscription->ended)
-        session_finish(subscription->session);
+    subscription->sink->give_up(subscription);
 }
 
-/* Something to push, or to give up for: an event that the batch had no memory for. */
-static bool batch_waits(const struct subscription *subscription)
-{
-    return subscription->worker->batch.len > 0 || subscription->worker->batch.failed;
-}
-
-/* Adds an encoded event to the batch, in the subscription's encoding. */
-static void add_event(struct subscription *subscription, uint8_t kind, struct slice encoded)
-{
-    struct buf *batch = &subscription->worker->batch;
-    if (subscription->encoding == PB__ENCODING__UPSERT && kind == QUERY_UPDATE_BEFORE)
-        return;
-    uint8_t *at = buf_reserve(batch, codec_bytes_field_size(BATCH_EVENT, encoded.len));
-    if (at == NULL)
-        return;
-    uint8_t *content = codec_put_bytes_header(at, BATCH_EVENT, encoded.len);
-    memcpy(content, encoded.data, encoded.len);
-    if (subscription->encoding == PB__ENCODING__UPSERT && kind == QUERY_INSERT)
-        content[CQ_EVENT_KIND_OFFSET] = QUERY_UPDATE_AFTER;
-    batch->len += (size_t)(content - at) + encoded.len;
-    subscription->credit_events--;
-    /* As proto3 writes it, without the kind when that is 0. */
-    bool has_kind = content[CQ_EVENT_KIND_OFFSET] != QUERY_INSERT;
-    subscription->credit_bytes -= (int64_t)encoded.len - (has_kind ? 0 : CQ_EVENT_KIND_BYTES);
-    atomic_fetch_add_explicit(&subscription->worker->events_pushed, 1, memory_order_relaxed);
-}
-
-static bool batch_has_room(const struct subscription *subscription, uint32_t events)
+bool subscription_batch_has_room(const struct subscription *subscription, uint32_t events)
 {
     return subscription->worker->batch.len < BATCH_BYTES &&
            events < subscription->batch_events_max && subscription->credit_events > 0 &&
            subscription->credit_bytes > 0;
 }
 
-/* ---- The answer to the subscribe request ---- */
-
-static void answer(struct subscription *subscription)
+static bool push_status(struct subscription *subscription, Pb__CqStatus__Code code, uint32_t bucket,
+                        uint64_t from_seq, uint64_t to_seq, const char *detail)
 {
-    const struct query_plan *plan = subscription->plan;
-    uint32_t count = query_plan_column_count(plan), keys[LIMIT_COLUMNS];
-    ProtobufCBinaryData columns[LIMIT_COLUMNS], types[LIMIT_COLUMNS];
-    struct buf names, text, token;
-    size_t ends[LIMIT_COLUMNS];
-    buf_init(&names);
-    buf_init(&text);
-    buf_init(&token);
-    for (uint32_t i = 0; i < count; i++) {
-        columns[i] = message_bytes(slice_text(query_plan_column_name(plan, i)));
-        query_type_name(query_plan_column_type(plan, i), &names);
-        ends[i] = names.len;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        size_t start = i == 0 ? 0 : ends[i - 1];
-        types[i] = message_bytes(slice_of(names.data + start, ends[i] - start));
-    }
-    query_plan_explain(plan, &text);
-    put_token(subscription, &token);
-    Pb__CqSubscribeResponse response = PB__CQ_SUBSCRIBE_RESPONSE__INIT;
-    response.subscription_id = subscription->id;
-    response.n_column = response.n_type = count;
-    response.column = columns;
-    response.type = types;
-    response.n_key_column = query_plan_key_columns(plan, keys);
-    response.key_column = keys;
-    response.append_only = query_plan_is_append_only(plan);
-    response.token = message_bytes(buf_slice(&token));
-    if (subscription->is_durable)
-        response.warning = message_bytes(
-            slice_text("Without a subscriber the outputs are kept for 10 minutes; a longer durable "
-                       "retention comes with a later version."));
-    response.plan = message_bytes(buf_slice(&text));
-    response.plan_id = message_bytes(
-        slice_of(subscription->instance->plan_id, sizeof subscription->instance->plan_id));
-    struct session_slot *slot = subscription->slot;
-    subscription->slot = NULL;
-    if (names.failed || text.failed || token.failed)
-        session_slot_drop(slot);
-    else
-        session_slot_reply_message(slot, MEMBER_CQ_SUBSCRIBE_RESPONSE, &response.base,
-                                   SESSION_NO_WAIT);
-    buf_fini(&token);
-    buf_fini(&text);
-    buf_fini(&names);
+    return subscription->sink->push_status(subscription, code, bucket, from_seq, to_seq, detail);
+}
+
+static bool push_batch(struct subscription *subscription, Pb__CqEventBatch__Phase phase,
+                       bool with_token)
+{
+    return subscription->sink->push_batch(subscription, phase, with_token);
 }
 
 /* ---- Snapshots ---- */
 
-/* The bucket starts over: its reader has missed something, up to `begin`, and is told. */
-static void start_over(struct subscription *subscription, uint32_t index, uint64_t begin)
+void subscription_start_over(struct subscription *subscription, uint32_t index, uint64_t begin)
 {
     struct subscription_bucket *own = &subscription->buckets[index];
     own->position.in_snapshot = true;
@@ -226,19 +39,35 @@ static void start_over(struct subscription *subscription, uint32_t index, uint64
     own->hint = (struct ring_hint){0};
     subscription->state = SUBSCRIPTION_SNAPSHOT;
     subscription->wants_snapshot_end = true;
+    subscription->sink->add_position(subscription, index);
 }
 
-/* The next bucket that is still in snapshot mode; bucket_count if there is none. Looks once around,
- * from where it was. */
+static bool in_snapshot(const struct subscription *subscription, uint32_t index)
+{
+    const struct subscription_bucket *own = &subscription->buckets[index];
+    return own->wanted && own->position.in_snapshot;
+}
+
+/* The next bucket of this server that is still in snapshot mode; bucket_count if there is none.
+ * Looks once around, from where it was. */
 static uint32_t next_snapshot_bucket(struct subscription *subscription)
 {
     for (uint32_t step = 0; step < subscription->bucket_count; step++) {
         uint32_t i = subscription->snapshot_next;
-        if (subscription->buckets[i].wanted && subscription->buckets[i].position.in_snapshot)
+        const struct subscription_bucket *own = &subscription->buckets[i];
+        if (in_snapshot(subscription, i) && own->route == ROUTE_HERE && own->settled)
             return i;
         subscription->snapshot_next = (i + 1) % subscription->bucket_count;
     }
     return subscription->bucket_count;
+}
+
+static bool any_in_snapshot(const struct subscription *subscription)
+{
+    for (uint32_t i = 0; i < subscription->bucket_count; i++)
+        if (in_snapshot(subscription, i))
+            return true;
+    return false;
 }
 
 /* Tells the reader what its resume found out about this bucket. True if the subscription goes on.
@@ -271,6 +100,7 @@ static void finish_snapshot_bucket(struct subscription *subscription)
     subscription->moved = true;
     atomic_fetch_or(&subscription->dirty[subscription->snapshot_bucket / 64],
                     1ull << (subscription->snapshot_bucket % 64));
+    subscription->sink->add_position(subscription, subscription->snapshot_bucket);
     subscription->snapshot_bucket = subscription->bucket_count;
     snapshot_fini(&subscription->snapshot);
 }
@@ -284,6 +114,7 @@ static bool restart_interrupted(struct subscription *subscription, uint32_t inde
     if (subscription->instance->append_only || position->at.seq == 0)
         return true;
     position->at = (struct ring_position){0, 0};
+    subscription->sink->add_position(subscription, index);
     return push_status(
         subscription, PB__CQ_STATUS__CODE__RESNAPSHOT, index, 0, 0,
         "The snapshot of the bucket was interrupted and is sent again; drop what came of it.");
@@ -298,12 +129,38 @@ static enum error begin_snapshot_bucket(struct subscription *subscription)
     uint32_t index = next_snapshot_bucket(subscription);
     if (index == subscription->bucket_count)
         return OK;
-    if (!tell_trouble(subscription, index) || !restart_interrupted(subscription, index))
+    if (!restart_interrupted(subscription, index))
         return ERROR_MEMORY;
     enum error error = snapshot_cut(subscription, index);
     if (error == OK)
         subscription->snapshot_bucket = index;
     return error;
+}
+
+/* What was cut is committed, so that it may leave. ERROR_BUSY: not yet, or it has to be cut again,
+ * because another primary may have gone on from before it. */
+static enum error check_snapshot(struct subscription *subscription)
+{
+    struct snapshot *snapshot = &subscription->snapshot;
+    uint32_t index = subscription->snapshot_bucket;
+    struct cq_bucket *cqb = &subscription->instance->buckets[index];
+    struct bucket *bucket = cqb->bucket;
+    if (snapshot->committed)
+        return OK;
+    bucket_lock(bucket);
+    bool same = bucket->term == snapshot->term &&
+                bucket->generation == subscription->buckets[index].position.generation;
+    snapshot->committed = same && atomic_load(&bucket->gate.committed) >= snapshot->wait_seq;
+    cqb->armed |= !snapshot->committed;
+    bucket_unlock(bucket);
+    if (snapshot->committed)
+        return OK;
+    if (!same) {
+        snapshot_fini(snapshot);
+        subscription->snapshot_bucket = subscription->bucket_count;
+        atomic_store(&subscription->reroute, true);
+    }
+    return ERROR_BUSY;
 }
 
 static bool end_snapshot(struct subscription *subscription)
@@ -318,37 +175,60 @@ static bool end_snapshot(struct subscription *subscription)
     return false;
 }
 
-/* Pushes the next part of the snapshot; false if it has to wait or the connection is lost. Small
- * buckets share a batch. */
-static bool push_snapshot(struct subscription *subscription)
+/* Rows of the buckets of this server. ERROR_BUSY: the next one is not ready to leave. */
+static enum error push_rows(struct subscription *subscription, uint32_t *events)
 {
-    uint32_t events = 0;
     struct snapshot *snapshot = &subscription->snapshot;
-    enum error error = OK;
-    while (batch_has_room(subscription, events)) {
-        error = begin_snapshot_bucket(subscription);
-        if (error != OK || subscription->snapshot_bucket == subscription->bucket_count)
-            break;
-        while (snapshot->next < snapshot->count && batch_has_room(subscription, events)) {
+    while (subscription_batch_has_room(subscription, *events)) {
+        enum error error = begin_snapshot_bucket(subscription);
+        if (error == OK && subscription->snapshot_bucket == subscription->bucket_count)
+            return OK;
+        if (error == OK)
+            error = check_snapshot(subscription);
+        if (error != OK)
+            return error;
+        uint32_t index = subscription->snapshot_bucket;
+        while (snapshot->next < snapshot->count &&
+               subscription_batch_has_room(subscription, *events)) {
             const struct snapshot_row *row = &snapshot->rows[snapshot->next++];
             const uint8_t *encoded = snapshot->encoded.data + row->offset;
-            add_event(subscription, encoded[CQ_EVENT_KIND_OFFSET], slice_of(encoded, row->len));
-            subscription->buckets[subscription->snapshot_bucket].position.at = row->position;
-            events++;
+            struct ring_event event = {.position = row->position,
+                                       .kind = encoded[CQ_EVENT_KIND_OFFSET],
+                                       .encoded = slice_of(encoded, row->len)};
+            subscription->sink->add_event(subscription, index, &event, false);
+            subscription->buckets[index].position.at = row->position;
+            ++*events;
         }
         if (snapshot->next == snapshot->count)
             finish_snapshot_bucket(subscription);
     }
-    if (batch_waits(subscription) && !push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__SNAPSHOT,
-                                                 subscription->token_every_batch))
-        error = ERROR_MEMORY;
-    if (error != OK && error != ERROR_BUSY)
-        give_up(subscription);
-    if (error != OK)
+    return OK;
+}
+
+/* Pushes the next part of the snapshot; false if it has to wait or the connection is lost. Small
+ * buckets share a batch. */
+static bool push_snapshot(struct subscription *subscription, bool *ended)
+{
+    uint32_t events = 0;
+    enum error error = push_rows(subscription, &events);
+    if (error == ERROR_BUSY) {
+        subscription_retry(subscription);
+        error = OK;
+    }
+    if (error == OK && !subscription_feed_take(subscription, &events)) {
+        *ended = true;
         return false;
-    if (subscription->snapshot_bucket < subscription->bucket_count ||
-        next_snapshot_bucket(subscription) < subscription->bucket_count)
-        return true;
+    }
+    if (error == OK && subscription_batch_waits(subscription) &&
+        !push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__SNAPSHOT,
+                    subscription->token_every_batch))
+        error = ERROR_MEMORY;
+    if (error != OK) {
+        give_up(subscription);
+        return false;
+    }
+    if (any_in_snapshot(subscription))
+        return events > 0;
     return end_snapshot(subscription);
 }
 
@@ -368,7 +248,7 @@ static enum tail read_conflated(struct subscription *subscription, uint32_t inde
     uint32_t most = LIMIT_CONFLATED_EVENTS, count = 0, net_count;
     struct ring_position at = own->position.at;
     struct ring_event *net;
-    if (!batch_has_room(subscription, *events))
+    if (!subscription_batch_has_room(subscription, *events))
         return TAIL_MORE;
     if (most > subscription->batch_events_max - *events)
         most = subscription->batch_events_max - *events;
@@ -391,11 +271,13 @@ static enum tail read_conflated(struct subscription *subscription, uint32_t inde
         (count > 1 && conflate(run, count, subscription->keys, subscription->key_count, arena, &net,
                                &net_count) != OK))
         return TAIL_LOST;
+    if (count > 0)
+        subscription->sink->add_run(subscription, net_count, count);
     for (uint32_t i = 0; i < net_count; i++)
-        add_event(subscription, net[i].kind, net[i].encoded);
+        subscription->sink->add_event(subscription, index, &net[i], true);
     if (count > 0) {
         own->position.at = run[count - 1].position;
-        subscription->conflated += count - net_count;
+        subscription->sink->add_position(subscription, index);
         subscription->moved = true;
         *events += count;
     }
@@ -413,7 +295,9 @@ static enum tail read_bucket(struct subscription *subscription, uint32_t index, 
     enum tail tail = TAIL_MORE;
     bucket_lock(bucket);
     uint64_t committed = atomic_load(&bucket->gate.committed);
-    if (!cqb->active) {
+    if (!cqb->active || bucket->generation != own->position.generation) {
+        atomic_store(&subscription->reroute, true);
+        subscription_retry(subscription);
         tail = TAIL_END;
     } else if (ring_before(own->position.at, cqb->ring.floor)) {
         *missed_to = bucket->data_seq;
@@ -421,14 +305,15 @@ static enum tail read_bucket(struct subscription *subscription, uint32_t index, 
     }
     if (tail == TAIL_MORE && subscription->conflates)
         tail = read_conflated(subscription, index, committed, events);
-    while (tail == TAIL_MORE && !subscription->conflates && batch_has_room(subscription, *events)) {
+    while (tail == TAIL_MORE && !subscription->conflates &&
+           subscription_batch_has_room(subscription, *events)) {
         struct ring_event event;
         if (!ring_next(&cqb->ring, own->position.at, committed, &own->hint, &event)) {
             cqb->armed = true;
             tail = TAIL_END;
             break;
         }
-        add_event(subscription, event.kind, event.encoded);
+        subscription->sink->add_event(subscription, index, &event, false);
         own->position.at = event.position;
         subscription->moved = true;
         ++*events;
@@ -437,10 +322,34 @@ static enum tail read_bucket(struct subscription *subscription, uint32_t index, 
     if (tail == TAIL_END && subscription->progress_due && bucket->data_seq <= committed &&
         ring_before(own->position.at, end)) {
         own->position.at = end;
+        subscription->sink->add_position(subscription, index);
         subscription->moved = true;
     }
     bucket_unlock(bucket);
     return tail;
+}
+
+bool subscription_tell_gap(struct subscription *subscription, uint32_t index, uint64_t from,
+                           uint64_t to)
+{
+    if (!subscription->disconnects_when_slow) {
+        if (push_status(subscription, PB__CQ_STATUS__CODE__GAP, index, from, to,
+                        "These results are no longer kept; a new snapshot of the bucket follows."))
+            return true;
+        give_up(subscription);
+        return false;
+    }
+    /* What waits is of other buckets; the token of the client does not know of it. */
+    buf_clear(&subscription->worker->batch);
+    if (push_status(subscription, PB__CQ_STATUS__CODE__SLOW, index, from, to,
+                    "The subscriber fell behind.") &&
+        push_status(subscription, PB__CQ_STATUS__CODE__CLOSED, 0, 0, 0,
+                    "The subscription asked to be ended when it falls behind. Resume with the "
+                    "last token."))
+        subscription_end(subscription);
+    else
+        give_up(subscription);
+    return false;
 }
 
 /* False if the connection or the subscription ends. */
@@ -450,25 +359,10 @@ static bool on_gap(struct subscription *subscription, uint32_t index, uint64_t m
     struct ring_position at = subscription->buckets[index].position.at;
     bool is_whole = subscription->instance->append_only || at.sub == UINT32_MAX;
     uint64_t from = is_whole || at.seq == 0 ? at.seq + 1 : at.seq;
-    if (subscription->disconnects_when_slow) {
-        buf_clear(&subscription->worker
-                       ->batch); /* of other buckets; the token of the client does not know of it */
-        if (push_status(subscription, PB__CQ_STATUS__CODE__SLOW, index, from, missed_to,
-                        "The subscriber fell behind.") &&
-            push_status(subscription, PB__CQ_STATUS__CODE__CLOSED, 0, 0, 0,
-                        "The subscription asked to be ended when it falls behind. Resume with the "
-                        "last token."))
-            subscription_end(subscription);
-        else
-            give_up(subscription);
+    if (!subscription_tell_gap(subscription, index, from, missed_to))
         return false;
-    }
-    start_over(subscription, index, missed_to);
-    if (push_status(subscription, PB__CQ_STATUS__CODE__GAP, index, from, missed_to,
-                    "These results are no longer kept; a new snapshot of the bucket follows."))
-        return true;
-    give_up(subscription);
-    return false;
+    subscription_start_over(subscription, index, missed_to);
+    return true;
 }
 
 /* Pushes one batch of the tail. False if there is nothing, or if the subscription has ended:
@@ -477,7 +371,8 @@ static bool push_tail(struct subscription *subscription, bool *ended)
 {
     uint32_t events = 0, words = (subscription->bucket_count + 63) / 64,
              first = subscription->scan_next;
-    for (uint32_t step = 0; step < words && batch_has_room(subscription, events); step++) {
+    for (uint32_t step = 0; step < words && subscription_batch_has_room(subscription, events);
+         step++) {
         uint32_t word = (first + step) % words;
         uint64_t bits = atomic_exchange(&subscription->dirty[word], 0);
         while (bits != 0) {
@@ -485,14 +380,11 @@ static bool push_tail(struct subscription *subscription, bool *ended)
             uint64_t bit = bits & -bits, missed_to = 0;
             enum tail tail = TAIL_MORE;
             bits &= bits - 1;
-            if (index >= subscription->bucket_count || !subscription->buckets[index].wanted)
+            if (index >= subscription->bucket_count || !subscription->buckets[index].wanted ||
+                subscription->buckets[index].route != ROUTE_HERE ||
+                !subscription->buckets[index].settled)
                 continue;
-            if (!tell_trouble(subscription, index)) {
-                give_up(subscription);
-                *ended = true;
-                return false;
-            }
-            if (batch_has_room(subscription, events) &&
+            if (subscription_batch_has_room(subscription, events) &&
                 !subscription->buckets[index].position.in_snapshot)
                 tail = read_bucket(subscription, index, &events, &missed_to);
             if (tail == TAIL_LOST) {
@@ -509,11 +401,16 @@ static bool push_tail(struct subscription *subscription, bool *ended)
         }
         subscription->scan_next = (word + 1) % words;
     }
+    if (subscription->state == SUBSCRIPTION_TAIL &&
+        !subscription_feed_take(subscription, &events)) {
+        *ended = true;
+        return false;
+    }
     bool progress = subscription->progress_due && subscription->moved;
     subscription->progress_due = false;
     if (events == 0 && !progress)
         return subscription->state == SUBSCRIPTION_SNAPSHOT;
-    if (!batch_waits(subscription) && !progress)
+    if (!subscription_batch_waits(subscription) && !progress)
         return true; /* all of it is left out by the encoding */
     if (push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__TAIL,
                    progress || subscription->token_every_batch))
@@ -527,23 +424,24 @@ static bool push_tail(struct subscription *subscription, bool *ended)
 static bool end_if_over(struct subscription *subscription)
 {
     bool failed = atomic_load(&subscription->instance->failed);
-    if (!failed && !atomic_load(&subscription->instance->region->destroyed))
+    bool destroyed = atomic_load(&subscription->instance->region->destroyed);
+    if (!failed && !destroyed && !atomic_load(&subscription->instance->is_over))
         return false;
     if (subscription->slot != NULL) {
         struct failure failure;
         failure_set(&failure, FAILURE_SERVER_ERROR, "The query ended before it was ready: %s.",
-                    failed ? "the server is out of memory" : "its region was destroyed");
-        struct session_slot *slot = subscription->slot;
-        subscription->slot = NULL;
-        session_slot_fail(slot, &failure);
+                    failed      ? "the server is out of memory"
+                    : destroyed ? "its region was destroyed"
+                                : "nobody was attached to it any more");
+        subscription->sink->fail(subscription, &failure);
     } else {
         const char *why = failed ? "The server ran out of memory for this query and has missed "
                                    "rows; subscribe again."
                                  : "The region was destroyed.";
-        if (!push_status(subscription,
-                         failed ? PB__CQ_STATUS__CODE__ERROR
-                                : PB__CQ_STATUS__CODE__REGION_DESTROYED,
-                         0, 0, 0, why) ||
+        if (((failed || destroyed) && !push_status(subscription,
+                                                   failed ? PB__CQ_STATUS__CODE__ERROR
+                                                          : PB__CQ_STATUS__CODE__REGION_DESTROYED,
+                                                   0, 0, 0, why)) ||
             !push_status(subscription, PB__CQ_STATUS__CODE__CLOSED, 0, 0, 0,
                          "The query has ended."))
             give_up(subscription);
@@ -553,26 +451,75 @@ static bool end_if_over(struct subscription *subscription)
     return true;
 }
 
+/* False: the sink is lost. */
+static bool tell_troubles(struct subscription *subscription)
+{
+    if (!subscription->has_trouble)
+        return true;
+    subscription->has_trouble = false;
+    for (uint32_t i = 0; i < subscription->bucket_count; i++) {
+        struct subscription_bucket *own = &subscription->buckets[i];
+        if (own->trouble == TROUBLE_NONE || !own->wanted)
+            continue;
+        if (!own->settled)
+            subscription->has_trouble = true; /* what it comes to is not known yet */
+        else if (!tell_trouble(subscription, i))
+            return false;
+    }
+    return true;
+}
+
+/* The query has to begin in every bucket first. True: it has. */
+static bool may_begin(struct subscription *subscription, bool settled)
+{
+    struct failure failure;
+    if (settled)
+        return true;
+    subscription_retry(subscription);
+    if (subscription->slot == NULL ||
+        loop_now_us(subscription->worker->loop) < subscription->deadline_us)
+        return false;
+    subscription_tell_unrouted(subscription, &failure);
+    subscription->sink->fail(subscription, &failure);
+    if (!subscription->ended)
+        subscription_end(subscription);
+    return false;
+}
+
 static void pump(struct subscription *subscription)
 {
+    uint32_t none = 0;
+    bool ended = false;
+    if (subscription->sink == &feed_sink && !feed_out_is_whole(subscription))
+        return;
     if (end_if_over(subscription))
         return;
-    bool ready = cq_instance_is_ready(subscription->instance);
-    if (subscription->state == SUBSCRIPTION_WAITING && !ready)
-        return;
-    if (subscription->slot != NULL)
-        answer(subscription);
-    if (!ready || subscription->ended)
-        return;
-    if (subscription->state == SUBSCRIPTION_WAITING)
+    if (subscription->state == SUBSCRIPTION_WAITING) {
+        if (!subscription_feed_take(subscription, &none))
+            return;
+        if (!may_begin(subscription, subscription_route_all(subscription)))
+            return;
+        subscription->retry_us = 0;
+        if (subscription->slot != NULL)
+            subscription->sink->answer(subscription);
+        if (subscription->ended)
+            return;
         subscription->state = SUBSCRIPTION_SNAPSHOT;
-    bool ended = false;
-    while (may_push(subscription)) {
+    } else if (atomic_exchange(&subscription->reroute, false)) {
+        if (!subscription_route_all(subscription))
+            subscription_retry(subscription);
+    }
+    while (subscription->sink->may_push(subscription)) {
+        if (!tell_troubles(subscription)) {
+            give_up(subscription);
+            return;
+        }
         bool went_on = subscription->state == SUBSCRIPTION_SNAPSHOT
-                           ? push_snapshot(subscription)
+                           ? push_snapshot(subscription, &ended)
                            : push_tail(subscription, &ended);
         if (ended || !went_on)
             return;
+        subscription->retry_us = 0;
     }
 }
 
@@ -580,9 +527,13 @@ void subscription_pump(struct subscription *subscription)
 {
     if (subscription->ended || subscription->pumping)
         return;
-    subscription->pumping =
-        true; /* a lost connection ends the session, and with it this subscription, at once */
+    /* A lost connection ends the session, and with it this subscription, at once. */
+    subscription->pumping = true;
     pump(subscription);
+    if (!subscription->ended && subscription->sink == &feed_sink &&
+        subscription_batch_waits(subscription) &&
+        !push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__TAIL, false))
+        give_up(subscription);
     subscription->pumping = false;
     if (subscription->ended)
         subscription_dispose(subscription);

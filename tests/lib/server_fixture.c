@@ -12,28 +12,165 @@ enum { ARENA_BYTES = 256 * 1024 * 1024 };
 
 /* ---- The server ---- */
 
-static void take_map(struct server_fixture *fixture, struct cluster_map *map)
+/* One server leads everything, alone. */
+static void lead_all(struct server_fixture *fixture, struct catalog *catalog)
+{
+    for (uint32_t i = 0; i < catalog->region_count; i++) {
+        for (uint32_t j = 0; j < catalog->regions[i]->bucket_count; j++) {
+            struct replica *replica = &catalog->regions[i]->buckets[j].replica;
+            if (replica->role != REPLICA_NONE || fixture->leads_nothing)
+                continue;
+            replica->role = REPLICA_PRIMARY;
+            replica->led = replica->current = 1;
+            replica->primary = fixture->server.incarnation;
+        }
+    }
+}
+
+/* As the server does with a newer map. The map is taken on success. */
+static enum error adopt(struct server_fixture *fixture, struct cluster_map *map)
 {
     struct catalog *catalog;
-    INVARIANT(cluster_map_seal(map) == OK);
-    INVARIANT(catalog_new(fixture->server.catalog, map, &fixture->server, fixture->server.hash_seed,
-                          NULL, &catalog) == OK);
-    for (uint32_t i = 0; i < catalog->region_count; i++)
-        region_lead_alone_for_tests(catalog->regions[i]);
+    struct server *server = &fixture->server;
+    enum error error = catalog_new(server->catalog, map, server, server->hash_seed, NULL, &catalog);
+    if (error != OK)
+        return error;
     cluster_map_unref(fixture->map);
     fixture->map = map;
-    catalog_unref(fixture->server.catalog);
+    catalog_unref(server->catalog);
     catalog_unref(fixture->worker->catalog);
-    fixture->server.catalog = catalog;
-    for (uint32_t r = 0; r < catalog->region_count; r++)
-        for (uint32_t b = 0; b < catalog->regions[r]->bucket_count; b++) {
-            struct replica *replica = &catalog->regions[r]->buckets[b].replica;
-            if (replica->role == REPLICA_NONE) {
-                replica->role = REPLICA_PRIMARY;
-                replica->led = 1;
-            }
-        }
+    server->catalog = catalog;
     fixture->worker->catalog = catalog_ref(catalog);
+    registry_adopt(server, catalog);
+    lead_all(fixture, catalog);
+    registry_reconcile(server);
+    if (fixture->on_map != NULL)
+        fixture->on_map(fixture->on_map_arg, map);
+    return OK;
+}
+
+void server_fixture_adopt(struct server_fixture *fixture, struct cluster_map *map)
+{
+    INVARIANT(adopt(fixture, cluster_map_ref(map)) == OK);
+}
+
+static void take_map(struct server_fixture *fixture, struct cluster_map *map)
+{
+    INVARIANT(cluster_map_seal(map) == OK);
+    INVARIANT(adopt(fixture, map) == OK);
+}
+
+/* ---- The locator: answers at once ---- */
+
+static bool is_same_query(const struct cluster_query *query, const Pb__QueryAdd *add)
+{
+    if (add->name.len > 0)
+        return slice_equal(query->name, message_slice(add->name));
+    return add->shared && query->name.len == 0 &&
+           slice_equal(query->text, message_slice(add->text));
+}
+
+static enum error add_query(struct server_fixture *fixture, const Pb__QueryAdd *add,
+                            Pb__QueryAdded *added)
+{
+    struct cluster_map *map;
+    for (uint32_t i = 0; i < fixture->map->query_count; i++) {
+        if (!is_same_query(&fixture->map->queries[i], add))
+            continue;
+        added->id = fixture->map->queries[i].id;
+        added->epoch = fixture->map->epoch;
+        return OK;
+    }
+    struct cluster_query query = {.name = message_slice(add->name),
+                                  .text = message_slice(add->text),
+                                  .parameters = message_slice(add->parameters),
+                                  .numeric_mode = add->numeric_mode,
+                                  .start = add->start,
+                                  .region_id = add->region_id,
+                                  .ddl = message_slice(add->ddl)};
+    enum error error = cluster_map_edit(fixture->map, &map);
+    if (error != OK)
+        return error;
+    error = cluster_map_add_query(map, &query, &added->id);
+    if (error == OK)
+        error = cluster_map_seal(map);
+    added->created = true;
+    added->epoch = map->epoch;
+    if (error == OK)
+        error = adopt(fixture, map);
+    if (error != OK)
+        cluster_map_unref(map);
+    return error;
+}
+
+static enum error drop_query(struct server_fixture *fixture, uint64_t id)
+{
+    struct cluster_map *map;
+    if (cluster_map_query(fixture->map, id) == NULL)
+        return OK;
+    enum error error = cluster_map_edit(fixture->map, &map);
+    if (error != OK)
+        return error;
+    error = cluster_map_remove_query(map, id);
+    if (error == OK)
+        error = cluster_map_seal(map);
+    if (error == OK)
+        error = adopt(fixture, map);
+    if (error != OK)
+        cluster_map_unref(map);
+    return error;
+}
+
+static enum error execute(struct server_fixture *fixture, uint32_t number,
+                          const ProtobufCMessage *message, uint8_t *answer, size_t *len)
+{
+    Pb__QueryAdded added = PB__QUERY_ADDED__INIT;
+    Pb__QueryDropped dropped = PB__QUERY_DROPPED__INIT;
+    enum error error = OK;
+    if (number == 1070) {
+        error = add_query(fixture, (const Pb__QueryAdd *)message, &added);
+        *len = protobuf_c_message_pack(&added.base, answer);
+    } else if (number == 1072) {
+        dropped.dropped = !fixture->keeps_queries;
+        if (dropped.dropped)
+            error = drop_query(fixture, ((const Pb__QueryDrop *)message)->id);
+        *len = protobuf_c_message_pack(&dropped.base, answer);
+    } else {
+        fixture->attachments = (uint32_t)((const Pb__QueryAttached *)message)->n_id;
+    }
+    return error;
+}
+
+/* Takes the place of the product's own. */
+enum error server_ask_locator(struct server *server, struct worker *worker, uint32_t number,
+                              struct slice body, link_answer_fn *on_answer, void *arg)
+{
+    struct server_fixture *fixture =
+        (struct server_fixture *)((char *)server - offsetof(struct server_fixture, server));
+    const ProtobufCMessageDescriptor *descriptor = number == 1070 ? &pb__query_add__descriptor
+                                                   : number == 1072
+                                                       ? &pb__query_drop__descriptor
+                                                       : &pb__query_attached__descriptor;
+    struct arena arena;
+    struct failure failure;
+    ProtobufCMessage *message;
+    uint8_t answer[64];
+    size_t len = 0;
+    (void)worker;
+    if (fixture->no_locator) {
+        failure_set(&failure, FAILURE_SERVER_ERROR, "UNREACHABLE: No locator is connected.");
+        on_answer(arg, &failure, 0, slice_of(NULL, 0));
+        return OK;
+    }
+    arena_init(&arena, ARENA_BYTES);
+    enum error error = message_unpack(descriptor, &arena, body, &message);
+    if (error == OK)
+        error = execute(fixture, number, message, answer, &len);
+    arena_fini(&arena);
+    if (error != OK)
+        failure_of_error(&failure, error);
+    on_answer(arg, error != OK ? &failure : NULL, number + 1, slice_of(answer, len));
+    return OK;
 }
 
 static struct cluster_map *edited(struct server_fixture *fixture)
@@ -56,7 +193,8 @@ void server_fixture_init(struct server_fixture *fixture)
     server->net = fake_net_net(fixture->net);
     server->budget.ring_bytes_max = LIMIT_RING_BYTES;
     server->hash_seed = 77;
-    server->incarnation = 0x5e1f;
+    server->incarnation = 1001;
+    registry_init(server);
     server->workers = mem_array(1, sizeof *server->workers);
     INVARIANT(server->workers != NULL);
     server->worker_count = 1;

@@ -14,7 +14,16 @@ struct server_fixture {
     struct server server;
     struct cluster_map *map; /* sealed, the newest */
     struct worker *worker;
+    bool leads_nothing;   /* the test says which buckets the server leads */
+    bool no_locator;      /* new queries are refused */
+    bool keeps_queries;   /* others are attached to every query */
+    uint32_t attachments; /* that the server told last */
+    void (*on_map)(void *arg, struct cluster_map *map); /* the fixture has adopted it; or NULL */
+    void *on_map_arg;
 };
+
+/* Takes a sealed map that another fixture made. */
+void server_fixture_adopt(struct server_fixture *fixture, struct cluster_map *map);
 
 void server_fixture_init(struct server_fixture *fixture);
 void server_fixture_fini(struct server_fixture *fixture);

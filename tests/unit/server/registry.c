@@ -172,31 +172,122 @@ static void upkeep_seconds(struct stage *stage, uint32_t seconds)
     }
 }
 
-static void an_instance_is_kept_for_its_retention_after_its_last_reader(void **state)
+static uint32_t told(struct stage *stage)
+{
+    upkeep_seconds(stage, 11);
+    return stage->fixture.attachments;
+}
+
+static void the_locator_is_told_who_is_attached(void **state)
 {
     (void)state;
     struct stage stage;
     struct subscriber first, second;
     stage_begin(&stage, 5);
     subscriber_begin(&first, &stage, AVERAGE);
-    upkeep_seconds(&stage, 700); /* attached */
-    assert_int_equal(server_fixture_instances(&stage.fixture), 1);
-    struct slice token = first.token;
+    subscriber_turn(&first);
+    assert_int_equal(stage.fixture.attachments, 1); /* at once, not with the next upkeep */
+    subscriber_begin(&second, &stage, AVERAGE);
+    assert_int_equal(told(&stage), 2);
     fake_conn_reset(first.client.conn);
-    upkeep_seconds(&stage, 599);
-    assert_int_equal(server_fixture_instances(&stage.fixture), 1);
-    Pb__CqSubscribeRequest request = subscribe_request(AVERAGE);
-    request.resume_token = message_bytes(token);
-    subscriber_init(&second, &stage);
-    subscriber_subscribe(&second, &request);
-    fake_conn_reset(second.client.conn); /* however short the visit, the time begins anew */
-    upkeep_seconds(&stage, 599);
-    assert_int_equal(server_fixture_instances(&stage.fixture), 1);
-    upkeep_seconds(&stage, 10);
-    assert_int_equal(server_fixture_instances(&stage.fixture), 0);
-    assert_null(stage.region->buckets[0].cqs);
+    fake_conn_reset(second.client.conn);
+    assert_int_equal(told(&stage), 0);
+    upkeep_seconds(&stage, 700);
+    assert_int_equal(server_fixture_instances(&stage.fixture), 2); /* the locator ends them */
     subscriber_fini(&first);
     subscriber_fini(&second);
+    stage_end(&stage);
+}
+
+static void an_instance_that_the_map_has_no_more_ends_everywhere(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct subscriber first;
+    stage_begin(&stage, 5);
+    subscriber_begin(&first, &stage, AVERAGE);
+    struct cluster_map *map;
+    assert_int_equal(cluster_map_edit(stage.fixture.map, &map), OK);
+    uint64_t id = map->queries[0].id;
+    assert_ptr_equal(cq_instance_find(stage.region, id), stage.fixture.server.instances);
+    assert_int_equal(cluster_map_remove_query(map, id), OK);
+    assert_int_equal(cluster_map_seal(map), OK);
+    server_fixture_adopt(&stage.fixture, map);
+    cluster_map_unref(map);
+    subscriber_turn(&first);
+    assert_int_equal(first.status_count, 1);
+    assert_int_equal(first.statuses[0]->code, PB__CQ_STATUS__CODE__CLOSED);
+    registry_upkeep(&stage.fixture.server);
+    assert_int_equal(server_fixture_instances(&stage.fixture), 0);
+    assert_null(stage.region->buckets[0].cqs);
+    assert_null(cq_instance_find(stage.region, id));
+    subscriber_fini(&first);
+    stage_end(&stage);
+}
+
+static void who_is_attached_elsewhere_keeps_an_instance(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct subscriber first, second;
+    stage_begin(&stage, 5);
+    subscriber_begin(&first, &stage, FILTER);
+    stage.fixture.keeps_queries = true;
+    unsubscribe(&first);
+    subscriber_turn(&first);
+    assert_int_equal(server_fixture_instances(&stage.fixture), 1);
+    subscriber_begin(&second, &stage, FILTER); /* it is there, and is not asked for again */
+    assert_int_equal(stage.fixture.map->query_count, 1);
+    assert_int_equal(stage.fixture.map->next_query_id, 2);
+    subscriber_fini(&first);
+    subscriber_fini(&second);
+    stage_end(&stage);
+}
+
+static void without_a_locator_nothing_new_begins_and_the_rest_goes_on(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct subscriber first, second;
+    stage_begin(&stage, 5);
+    subscriber_begin(&first, &stage, FILTER);
+    stage.fixture.no_locator = true;
+    Pb__CqSubscribeRequest request = subscribe_request(AVERAGE);
+    const Pb__Error *error = refused(&stage, &request);
+    assert_non_null(strstr((const char *)error->message.data, "needs a locator"));
+    stage_put(&stage, NULL, 1, 30);
+    subscriber_turn(&first);
+    assert_int_equal(first.event_count, 1);
+    subscriber_begin(&second, &stage, FILTER);
+    assert_int_equal(second.event_count, 1);
+    subscriber_fini(&first);
+    subscriber_fini(&second);
+    stage_end(&stage);
+}
+
+static void the_plan_is_that_of_the_table_as_the_query_began(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct subscriber first;
+    stage_begin(&stage, 5);
+    subscriber_begin(&first, &stage, AVERAGE);
+    struct cluster_map *map;
+    struct catalog *catalog;
+    struct query_plan *plan;
+    assert_int_equal(cluster_map_edit(stage.fixture.map, &map), OK);
+    assert_int_equal(cluster_map_remove_table(map, slice_text("Readings")), OK);
+    assert_int_equal(cluster_map_seal(map), OK);
+    assert_int_equal(catalog_new(NULL, map, NULL, 1, NULL, &catalog), OK);
+    assert_int_equal(registry_plan(catalog, &map->queries[0], &plan, NULL), OK);
+    uint8_t fingerprint[16];
+    query_plan_fingerprint(plan, fingerprint);
+    assert_memory_equal(fingerprint, stage.fixture.server.instances->fingerprint,
+                        sizeof fingerprint);
+    query_plan_unref(plan);
+    catalog_unref(catalog);
+    cluster_map_unref(map);
+    subscriber_fini(&first);
     stage_end(&stage);
 }
 
@@ -204,48 +295,53 @@ static void who_is_about_to_attach_keeps_an_instance(void **state)
 {
     (void)state;
     struct stage stage;
-    struct cq_instance *instance, *again;
-    bool created;
+    struct subscriber first;
+    struct cq_instance *instance;
     stage_begin(&stage, 5);
+    subscriber_begin(&first, &stage, FILTER);
     struct query_plan *plan = server_fixture_plan(&stage.fixture, FILTER);
     struct registry_request request = {.plan = plan, .region = stage.region};
     struct server *server = &stage.fixture.server;
-    assert_int_equal(registry_attach(server, &request, 5, &instance, &created), OK);
-    assert_true(created);
-    assert_int_equal(cq_instance_add(instance, 1), OK);
-    assert_int_equal(registry_attach(server, &request, 6, &again, &created), OK);
-    assert_false(created);
-    assert_ptr_equal(instance, again);
-    registry_attached(instance); /* the first one has gone again ... */
-    registry_release(server, instance, 2);
-    assert_int_equal(server_fixture_instances(&stage.fixture),
-                     1); /* ... while the second one is about to come */
-    registry_attached(again);
-    registry_release(server, instance, 2);
-    assert_int_equal(server_fixture_instances(&stage.fixture), 0);
+    assert_int_equal(registry_attach(server, &request, &instance), OK);
+    unsubscribe(&first); /* while the second one is about to come */
+    subscriber_turn(&first);
+    assert_int_equal(server_fixture_instances(&stage.fixture), 1);
+    registry_attached(server, instance);
+    registry_release(server, instance);
     cq_instance_unref(instance);
-    cq_instance_unref(again);
+    subscriber_turn(&first);
+    assert_int_equal(server_fixture_instances(&stage.fixture), 0);
     query_plan_unref(plan);
+    subscriber_fini(&first);
     stage_end(&stage);
 }
 
-static void a_server_has_a_limited_number_of_instances(void **state)
+static void nothing(void *arg)
+{
+    ++*(uint32_t *)arg;
+}
+
+static void who_waits_for_the_map_is_woken_by_it(void **state)
 {
     (void)state;
     struct stage stage;
     struct cq_instance *instance;
-    bool created;
+    uint32_t woken = 0;
     stage_begin(&stage, 1);
-    struct query_plan *plan = server_fixture_plan(&stage.fixture, AVERAGE);
-    struct registry_request request = {.plan = plan, .region = stage.region};
-    for (uint32_t i = 0; i <= LIMIT_INSTANCES; i++) {
-        enum error error =
-            registry_attach(&stage.fixture.server, &request, i + 1, &instance, &created);
-        assert_int_equal(error, i == LIMIT_INSTANCES ? ERROR_LIMIT : OK);
-        if (error == OK)
-            cq_instance_unref(instance);
-    }
-    query_plan_unref(plan);
+    struct server *server = &stage.fixture.server;
+    uint64_t epoch = stage.fixture.map->epoch;
+    struct cq_wait wait = {.worker = stage.fixture.worker,
+                           .on_map = {.on_run = nothing, .arg = &woken}};
+    assert_int_equal(registry_attach_id(server, 7, epoch, false, &wait, &instance),
+                     ERROR_NOT_FOUND);
+    assert_int_equal(registry_attach_id(server, 7, epoch + 1, false, &wait, &instance), ERROR_BUSY);
+    assert_true(registry_forget_wait(server, &wait));
+    assert_false(registry_forget_wait(server, &wait));
+    assert_int_equal(registry_attach_id(server, 7, epoch + 1, false, &wait, &instance), ERROR_BUSY);
+    server_fixture_partition(&stage.fixture, "other", 1); /* the next epoch */
+    fake_net_turn(stage.fixture.net);
+    assert_int_equal(woken, 1);
+    assert_false(registry_forget_wait(server, &wait));
     stage_end(&stage);
 }
 
@@ -257,9 +353,13 @@ int main(void)
         cmocka_unit_test(a_name_is_shared_by_those_who_mean_the_same),
         cmocka_unit_test(what_does_not_exist_is_refused),
         cmocka_unit_test(a_token_finds_its_instance_among_others),
-        cmocka_unit_test(an_instance_is_kept_for_its_retention_after_its_last_reader),
+        cmocka_unit_test(the_locator_is_told_who_is_attached),
+        cmocka_unit_test(an_instance_that_the_map_has_no_more_ends_everywhere),
+        cmocka_unit_test(who_is_attached_elsewhere_keeps_an_instance),
+        cmocka_unit_test(without_a_locator_nothing_new_begins_and_the_rest_goes_on),
+        cmocka_unit_test(the_plan_is_that_of_the_table_as_the_query_began),
         cmocka_unit_test(who_is_about_to_attach_keeps_an_instance),
-        cmocka_unit_test(a_server_has_a_limited_number_of_instances),
+        cmocka_unit_test(who_waits_for_the_map_is_woken_by_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
