@@ -234,26 +234,27 @@ static enum error instance_of(struct server *server, const struct catalog *catal
     return error;
 }
 
-static void make_instance(struct server *server, const struct catalog *catalog,
+static bool make_instance(struct server *server, const struct catalog *catalog,
                           const struct cluster_query *query)
 {
     struct cq_instance *instance;
     enum error error = instance_of(server, catalog, query, &instance);
     if (error == ERROR_NOT_FOUND)
-        return; /* its region is gone; it will follow */
+        return true; /* its region is gone; it will follow */
     if (error != OK) {
         if (server->log != NULL)
             log_line(server->log, LOG_ERROR, "query", "VG1404",
                      "continuous query %llu of the cluster map cannot be taken: %s; tried again "
                      "with the next map",
                      (unsigned long long)query->id, error_text(error));
-        return;
+        return false;
     }
     link_to_region(instance);
     pthread_mutex_lock(&server->lock);
     instance->next = server->instances;
     server->instances = instance;
     pthread_mutex_unlock(&server->lock);
+    return true;
 }
 
 /* Those that wait for an epoch that is here; their order does not matter. */
@@ -277,6 +278,7 @@ void registry_wake_waits(struct server *server, uint64_t epoch)
 void registry_adopt(struct server *server, struct catalog *catalog)
 {
     const struct cluster_map *map = catalog->map;
+    uint64_t below = map->next_query_id;
     pthread_mutex_lock(&server->lock);
     for (struct cq_instance *i = server->instances; i != NULL; i = i->next)
         if (cluster_map_query(map, i->id) == NULL)
@@ -286,11 +288,12 @@ void registry_adopt(struct server *server, struct catalog *catalog)
         pthread_mutex_lock(&server->lock);
         bool known = find_id_locked(server, map->queries[i].id) != NULL;
         pthread_mutex_unlock(&server->lock);
-        if (!known)
-            make_instance(server, catalog, &map->queries[i]);
+        if (!known && !make_instance(server, catalog, &map->queries[i]) &&
+            map->queries[i].id < below)
+            below = map->queries[i].id;
     }
     for (uint32_t i = 0; i < catalog->region_count; i++)
-        atomic_store(&catalog->regions[i]->query_ids_below, map->next_query_id);
+        atomic_store(&catalog->regions[i]->query_ids_below, below);
 }
 
 /* ---- Ending ---- */
