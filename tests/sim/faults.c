@@ -460,7 +460,8 @@ void faults_init(struct faults *faults, struct grid *grid, struct watch *watch,
 
 void faults_fini(struct faults *faults)
 {
-    vug_client_free(faults->admin.client);
+    if (faults->admin.client != NULL)
+        vug_client_free(faults->admin.client);
 }
 
 const char *fault_text(enum fault fault)

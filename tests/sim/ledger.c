@@ -154,11 +154,13 @@ void ledger_fini(struct ledger *ledger)
     if (!ledger->started)
         return;
     for (unsigned i = 0; i < ledger->options.subscribers; i++) {
-        vug_subscription_free(ledger->subscribers[i].subscription);
+        if (ledger->subscribers[i].subscription != NULL)
+            vug_subscription_free(ledger->subscribers[i].subscription);
         free(ledger->subscribers[i].seen);
     }
     for (unsigned i = 0; i < ledger->options.writers; i++)
-        vug_writer_free(ledger->writers[i].writer);
+        if (ledger->writers[i].writer != NULL)
+            vug_writer_free(ledger->writers[i].writer);
     free(ledger->writers);
 }
 

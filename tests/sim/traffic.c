@@ -5,7 +5,7 @@
 
 #include "tests/sim/sim_impl.h"
 
-enum { READS_AT_END = 2 * TRAFFIC_KEYS_MAX * TRAFFIC_REGIONS_MAX, BUDGET = 400000 };
+enum { READS_AT_END = 2 * TRAFFIC_KEYS_MAX * TRAFFIC_REGIONS_MAX, BUDGET = 3000000 };
 
 #define SIZE_KEY UINT32_MAX
 
@@ -36,7 +36,8 @@ void traffic_start(struct traffic *traffic, struct grid *grid, struct watch *wat
 void traffic_fini(struct traffic *traffic)
 {
     for (unsigned i = 0; i < traffic->options.callers; i++)
-        vug_client_free(traffic->callers[i].client);
+        if (traffic->callers[i].client != NULL)
+            vug_client_free(traffic->callers[i].client);
     free(traffic->ops);
 }
 
@@ -156,7 +157,8 @@ static struct traffic_op *new_op(struct traffic *traffic, struct traffic_caller 
 /* What was under way on it stays open. */
 static void leave(struct traffic *traffic, struct traffic_caller *caller)
 {
-    vug_client_free(caller->client);
+    if (caller->client != NULL)
+        vug_client_free(caller->client);
     caller->client = NULL;
     caller->broken = false;
     caller->unanswered = 0;
@@ -168,8 +170,7 @@ static void leave(struct traffic *traffic, struct traffic_caller *caller)
 static bool turn_to(struct traffic *traffic, struct traffic_caller *caller, unsigned server)
 {
     struct sim_process *process = &traffic->grid->clients[caller->node];
-    if (caller->client != NULL)
-        leave(traffic, caller);
+    leave(traffic, caller);
     struct vug_target target = grid_straight(traffic->grid, server, traffic->options.timeout_ms);
     caller->server = server;
     caller->session = ++traffic->sessions;
