@@ -100,6 +100,7 @@ bool cluster_status_next_region(struct slice *walk, struct status_region *region
         {9, TO_TEXT, offsetof(struct status_region, value_constraint)},
         {10, TO_U32, offsetof(struct status_region, degraded_buckets)},
         {11, TO_U32, offsetof(struct status_region, lost_buckets)},
+        {12, TO_U64, offsetof(struct status_region, generations)},
     };
     struct slice message = {0};
     if (!vug_wire_next(walk, 4, &message))

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 enum { CLUSTER_STATUS_MEMBERS = 1, CLUSTER_STATUS_REGIONS = 2, CLUSTER_STATUS_DEGRADED = 8 };
+enum { CLUSTER_STATUS_MOVES_FIELD = 11 }; /* changes of places that are under way or wait */
 
 /* Asks a locator for the parts that `want` names; a failure is told. */
 enum exit_status cluster_status_ask(struct cli *cli, unsigned want, struct vug_reply *reply);
@@ -28,7 +29,7 @@ bool cluster_status_next_member(struct slice *walk, struct status_member *member
 struct status_region {
     struct slice name, type, key_constraint, value_constraint;
     uint32_t redundant_copies, buckets, degraded_buckets, lost_buckets;
-    uint64_t entries, bytes;
+    uint64_t entries, bytes, generations;
 };
 bool cluster_status_next_region(struct slice *walk, struct status_region *region);
 

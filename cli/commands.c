@@ -28,6 +28,8 @@ const struct command *const commands[] = {
     &status_command,
     &members_command,
     &member_forget_command,
+    &events_command,
+    &rebalance_command,
     &health_command,
     &stop_command,
     &version_command,
@@ -40,8 +42,6 @@ static const struct {
 } later_rows[] = {
     {"query", "OQL queries come with a later version",
      "`vug sql 'SELECT ...'` asks once, `vug cq` goes on asking"},
-    {"rebalance", "`vug rebalance` comes with clusters of several servers, in a later version",
-     NULL},
     {"user", "users come with a later version",
      "until then members listen on loopback unless told otherwise"},
     {"top", "`vug top` comes with a later version",

@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 #include "cli/cq_print.h"
 #include "cli/demo_check.h"
+#include "cli/demo_show.h"
 #include "cli/demo_tally.h"
 #include "cli/grid.h"
 #include "cli/importer.h"
@@ -29,9 +30,8 @@ static const char demo_query[] =
     "SELECT id, AVG(temperature) OVER (PARTITION BY id) FROM SensorReadings "
     "WHERE timestamp >= start_time";
 
-#define REDRAW_US      (100u * 1000)
-#define PATIENCE_US    (10u * 1000 * 1000) /* for results that have not come when all is written */
-#define STATIONS_SHOWN 20u
+#define REDRAW_US   (100u * 1000)
+#define PATIENCE_US (10u * 1000 * 1000) /* for results that have not come when all is written */
 
 struct demo_options {
     int64_t servers, rate, start_time;
@@ -43,10 +43,10 @@ static const struct option_row rows[] = {
     {.name = "servers",
      .kind = OPTION_INT,
      .min = 1,
-     .max = 1,
-     .default_text = "1",
+     .max = DEMO_SERVERS_MAX,
+     .default_text = "3",
      .value_name = "N",
-     .help = "servers; more than one come with a later version",
+     .help = "servers; with two or more each bucket has a redundant copy",
      .offset = offsetof(struct demo_options, servers)},
     {.name = "readings",
      .kind = OPTION_STRING,
@@ -69,7 +69,7 @@ static const struct option_row rows[] = {
      .offset = offsetof(struct demo_options, start_time)},
     {.name = "kill",
      .kind = OPTION_BOOL,
-     .help = "kill a server half way; comes with clusters of several servers",
+     .help = "kill a server half way; the averages go on",
      .offset = offsetof(struct demo_options, kill)},
 };
 
@@ -99,6 +99,7 @@ struct demo {
     bool has_columns, imported, done, interrupted, lost_member;
     uint64_t acknowledged, admitted; /* rows; and those that the query takes */
     uint64_t errors;                 /* rows that were refused, results that are errors */
+    uint64_t kill_at;                /* acknowledged rows; 0: not, or done */
     unsigned lines_drawn;
     struct loop_timer redraw, patience;
     enum exit_status status;
@@ -113,51 +114,11 @@ static void stop(struct demo *demo, enum exit_status status)
 
 /* ---- Showing ---- */
 
-static void append_average(struct buf *out, const struct tally_key *key)
-{
-    char text[TEXT_DOUBLE_BYTES];
-    if (key->has_average)
-        buf_printf(out, "%14.*s", (int)text_double(key->average, text), text);
-    else
-        buf_printf(out, "%14s", "null");
-}
-
-static void draw(struct demo *demo)
-{
-    struct buf *out = &demo->cli->out;
-    uint32_t shown =
-        demo->tally.key_count < STATIONS_SHOWN ? demo->tally.key_count : STATIONS_SHOWN;
-    if (demo->lines_drawn > 0)
-        buf_printf(out, "\033[%uA", demo->lines_drawn);
-    buf_printf(out, "\033[K%-12s %20s %10s\n", "STATION", "AVG(temperature)", "RESULTS");
-    for (uint32_t i = 0; i < shown; i++) {
-        const struct tally_key *key = &demo->tally.keys[i];
-        char text[TEXT_DOUBLE_BYTES];
-        int len = key->has_average ? (int)text_double(key->average, text) : 0;
-        buf_printf(out, "\033[K%-12.*s %20.*s %10" PRIu64 "\n", SLICE_FMT(key->id), len, text,
-                   key->results);
-    }
-    buf_printf(out, "\033[K%" PRIu64 " readings written, %" PRIu64 " results\n", demo->acknowledged,
-               demo->tally.results);
-    demo->lines_drawn = shown + 2;
-    cli_flush(demo->cli);
-}
-
 static void on_redraw(void *arg)
 {
     struct demo *demo = arg;
-    draw(demo);
+    demo_draw(demo->cli, &demo->tally, demo->acknowledged, &demo->lines_drawn);
     loop_timer_set(&demo->redraw, REDRAW_US);
-}
-
-static void print_plain(struct demo *demo)
-{
-    for (uint32_t i = 0; i < demo->tally.key_count; i++) {
-        const struct tally_key *key = &demo->tally.keys[i];
-        buf_printf(&demo->cli->out, "%-12.*s", SLICE_FMT(key->id));
-        append_average(&demo->cli->out, key);
-        buf_printf(&demo->cli->out, "  %" PRIu64 " results\n", key->results);
-    }
 }
 
 /* ---- Results ---- */
@@ -213,6 +174,14 @@ static void on_subscription_failed(void *arg, const struct vug_error *error)
 
 /* ---- Readings ---- */
 
+static void kill_server(struct demo *demo)
+{
+    uint32_t victim = demo->cluster.server_count / 2;
+    demo_cluster_kill(&demo->cluster, victim);
+    cli_note(demo->cli, "killed server%u after %" PRIu64 " readings; the averages go on",
+             victim + 1, demo->acknowledged);
+}
+
 static void on_row(void *arg, uint64_t line, const char *problem)
 {
     struct demo *demo = arg;
@@ -228,6 +197,8 @@ static void on_row(void *arg, uint64_t line, const char *problem)
     if (problem != NULL)
         return;
     demo->acknowledged++;
+    if (demo->acknowledged == demo->kill_at)
+        kill_server(demo);
     if (written.admitted) {
         demo->admitted++;
         demo->tally.keys[written.key].acknowledged++;
@@ -366,7 +337,7 @@ static enum exit_status make_region_and_table(struct demo *demo)
         goto out;
     }
     vug_wire_text(&body, 1, "my_region");
-    vug_wire_text(&body, 2, "PARTITION");
+    vug_wire_text(&body, 2, demo_region_type(&demo->cluster));
     if (vug_sync_call(locator, VUG_REGION_CREATE, &body, &reply) != OK) {
         status = cli_fail_vug(demo->cli, &reply.error, NULL, NULL);
         goto out;
@@ -387,17 +358,22 @@ out:
     return status;
 }
 
-static void introduce(struct demo *demo)
+/* Half of the readings that the query takes. */
+static enum exit_status find_half(struct demo *demo)
 {
-    const struct demo_cluster *cluster = &demo->cluster;
-    cli_note(demo->cli, "vug " VUG_VERSION "  demo cluster (in memory, gone when it ends)\n");
-    cli_note(demo->cli, "  locator  %s:%u     server  %s:%u     metrics  http://%s:%u/metrics",
-             cluster->locator_address.host, (unsigned)cluster->locator_address.port,
-             cluster->server_address.host, (unsigned)cluster->server_address.port,
-             cluster->http_address.host, (unsigned)cluster->http_address.port);
-    cli_note(demo->cli, "  region   my_region  PARTITION, 113 buckets");
-    cli_note(demo->cli, "  readings %s", demo->path);
-    cli_note(demo->cli, "  query    %s\n", demo_query);
+    struct demo_check *check = NULL;
+    char problem[256];
+    uint64_t readings = 0;
+    enum error error = demo_check_new(demo->path, demo->options->start_time, &check, problem);
+    if (error == ERROR_MEMORY)
+        return cli_fail_memory(demo->cli);
+    if (error != OK)
+        return cli_fail(demo->cli, EXIT_FAILED, NULL, "%s: %s", demo->path, problem);
+    for (uint32_t i = 0; i < demo_check_key_count(check); i++)
+        readings += demo_check_rows(check, i);
+    demo_check_free(check);
+    demo->kill_at = readings / 2 + 1;
+    return EXIT_OK;
 }
 
 static enum exit_status run_query(struct demo *demo)
@@ -475,9 +451,9 @@ static enum exit_status summarize(struct demo *demo)
         cli_note(demo->cli, "%s", line);
     } else {
         if (demo->cli->out_is_terminal)
-            draw(demo);
+            demo_draw(demo->cli, &demo->tally, demo->acknowledged, &demo->lines_drawn);
         else
-            print_plain(demo);
+            demo_print(demo->cli, &demo->tally);
         buf_append_text(&demo->cli->out, line);
         cli_flush(demo->cli);
     }
@@ -487,29 +463,24 @@ static enum exit_status summarize(struct demo *demo)
 /* On a terminal the cluster stays for whoever wants to try it. */
 static void stay(struct demo *demo)
 {
-    cli_note(
-        demo->cli,
-        "\nThe cluster stays until Ctrl-C. In another terminal:\n"
-        "  vug --locator %s[%u] cq 'SELECT id, AVG(temperature) FROM SensorReadings GROUP BY id'\n"
-        "  vug --locator %s[%u] put my_region EWR "
-        "'{\"id\":\"EWR\",\"timestamp\":1,\"temperature\":40}'",
-        demo->cluster.locator_address.host, (unsigned)demo->cluster.locator_address.port,
-        demo->cluster.locator_address.host, (unsigned)demo->cluster.locator_address.port);
+    demo_invite(demo->cli, &demo->cluster);
     while (!demo->interrupted && demo->status == EXIT_OK)
         loop_event_run(demo->loop);
 }
 
 static enum exit_status play(struct demo *demo)
 {
-    enum exit_status status =
-        demo_cluster_start(&demo->cluster, demo->cli, demo->loop, demo->net, on_lost, demo);
+    enum exit_status status = demo_cluster_start(&demo->cluster, demo->cli, demo->loop, demo->net,
+                                                 (uint32_t)demo->options->servers, on_lost, demo);
     if (status == EXIT_OK && !demo->interrupted) {
         demo->target.locators[0] = demo->cluster.locator_address;
         demo->target.locator_count = 1;
         demo->target.timeout_ms = (uint32_t)demo->cli->globals.timeout_ms;
-        introduce(demo);
+        demo_introduce(demo->cli, &demo->cluster, demo->path, demo_query);
         status = make_region_and_table(demo);
     }
+    if (status == EXIT_OK && demo->options->kill)
+        status = find_half(demo);
     if (status == EXIT_OK && !demo->interrupted)
         status = run_query(demo);
     if (status == EXIT_OK && demo->done)
@@ -561,10 +532,10 @@ static enum exit_status run_demo(struct cli *cli, const void *into)
     enum exit_status status = cli_output(cli, cli->command->formats, OUTPUT_TABLE, &output);
     if (status != EXIT_OK)
         return status;
-    if (options->kill)
-        return cli_fail(cli, EXIT_FAILED, "without --kill the demo runs to its end",
-                        "--kill comes with clusters of several servers: with one, killing it loses "
-                        "what is in memory");
+    if (options->kill && options->servers < 2)
+        return cli_fail(cli, EXIT_USAGE, "--servers 2 or more",
+                        "--kill needs a second server: what a single one has in memory dies with "
+                        "it");
     struct demo demo = {.cli = cli, .options = options, .output = output, .fd = -1};
     if (options->readings != NULL)
         snprintf(demo.path, sizeof demo.path, "%s", options->readings);
@@ -586,7 +557,8 @@ static enum exit_status run_demo(struct cli *cli, const void *into)
 const struct command demo_command = {
     .name = "demo",
     .formats = CLI_FORMAT(OUTPUT_TABLE) | CLI_FORMAT(OUTPUT_NDJSON),
-    .usage = "[--readings FILE.csv] [--rate N] [--start-time MS] [-o table|ndjson]",
+    .usage = "[--servers N] [--kill] [--readings FILE.csv] [--rate N] [--start-time MS] "
+             "[-o table|ndjson]",
     .summary = "Starts a cluster on this machine, feeds it readings and shows their averages as "
                "they change",
     .details = "It counts every write and every result, and compares the averages with the file. "

@@ -9,34 +9,38 @@
 #define START_US (20u * 1000 * 1000)
 #define END_US   (5u * 1000 * 1000)
 
-static bool is_over(const struct child *child)
-{
-    return child == NULL || child_has_ended(child);
-}
-
 static void on_ready(void *arg, struct child *child)
 {
     struct demo_cluster *cluster = arg;
     (void)child;
-    if (!cluster->ending)
+    if (!cluster->started && !cluster->ending)
         loop_event_stop(cluster->loop);
+}
+
+static bool was_killed(const struct demo_cluster *cluster, const struct child *child)
+{
+    for (uint32_t i = 0; i < cluster->server_count; i++)
+        if (cluster->servers[i].child == child)
+            return cluster->servers[i].killed;
+    return false;
 }
 
 static void on_ended(void *arg, struct child *child)
 {
     struct demo_cluster *cluster = arg;
-    (void)child;
     if (!cluster->started || cluster->ending)
         loop_event_stop(cluster->loop);
-    else
+    else if (!was_killed(cluster, child))
         cluster->on_lost(cluster->arg);
 }
 
-/* From a reader thread: one write, which does not mix with others. */
+/* From a reader thread: one write, which does not mix with others. What members say of each other
+ * while the whole cluster is thrown away is of no interest. */
 static void on_line(void *arg, const char *line)
 {
     struct demo_cluster *cluster = arg;
-    cli_note(cluster->cli, "%s", line);
+    if (!atomic_load(&cluster->ending))
+        cli_note(cluster->cli, "%s", line);
 }
 
 static const struct child_events events = {
@@ -67,66 +71,105 @@ static unsigned usual_or_free(struct demo_cluster *cluster, uint16_t port)
 }
 
 static enum exit_status start_member(struct demo_cluster *cluster, char *const *argv,
-                                     const char *port_name, struct child **child,
-                                     struct text_host_port *address)
+                                     struct child **child)
 {
-    if (child_start(cluster->loop, argv, &events, cluster, child) != OK) {
-        *child = NULL;
-        return cli_fail(cluster->cli, EXIT_INTERNAL, NULL, "cannot start a process for the %s",
-                        argv[1]);
-    }
+    if (child_start(cluster->loop, argv, &events, cluster, child) == OK)
+        return EXIT_OK;
+    *child = NULL;
+    return cli_fail(cluster->cli, EXIT_INTERNAL, NULL, "cannot start a process for the %s",
+                    argv[1]);
+}
+
+static enum exit_status wait_for(struct demo_cluster *cluster, struct child *child,
+                                 const char *name, struct text_host_port *address)
+{
+    cluster->late = false;
     loop_timer_set(&cluster->deadline, START_US);
-    loop_event_run(cluster->loop);
+    while (!cluster->late && !child_has_ended(child) && !child_port(child, name, address))
+        loop_event_run(cluster->loop);
     loop_timer_clear(&cluster->deadline);
     if (cluster->late)
-        return cli_fail(cluster->cli, EXIT_TIMEOUT, NULL, "the %s was not ready within 20 s",
-                        argv[1]);
-    if (!child_port(*child, port_name, address))
+        return cli_fail(cluster->cli, EXIT_TIMEOUT, NULL, "the %s was not ready within 20 s", name);
+    if (!child_port(child, name, address))
         return cli_fail(cluster->cli, EXIT_FAILED, "the lines above say why",
-                        "the %s did not start", argv[1]);
+                        "the %s did not start", name);
     return EXIT_OK;
 }
 
-enum exit_status demo_cluster_start(struct demo_cluster *cluster, struct cli *cli,
-                                    struct loop *loop, struct net *net, void (*on_lost)(void *arg),
-                                    void *arg)
+static enum exit_status make_data_dir(struct demo_cluster *cluster)
 {
-    char port[16], locators[300], http[16];
     const char *temporary = getenv("TMPDIR");
-    *cluster =
-        (struct demo_cluster){.cli = cli, .loop = loop, .net = net, .on_lost = on_lost, .arg = arg};
-    if (loop_timer_init(&cluster->deadline, loop, on_deadline, cluster) != OK)
-        return cli_fail_memory(cli);
     bool fits = temporary != NULL && strlen(temporary) < sizeof cluster->data_dir - 20;
     snprintf(cluster->data_dir, sizeof cluster->data_dir, "%s/vug-demo-XXXXXX",
              fits ? temporary : "/tmp");
-    if (mkdtemp(cluster->data_dir) == NULL) {
-        cluster->data_dir[0] = '\0';
-        return cli_fail(cli, EXIT_DATA_DIR, "TMPDIR names another place",
-                        "cannot make a directory for the demo");
-    }
+    if (mkdtemp(cluster->data_dir) != NULL)
+        return EXIT_OK;
+    cluster->data_dir[0] = '\0';
+    return cli_fail(cluster->cli, EXIT_DATA_DIR, "TMPDIR names another place",
+                    "cannot make a directory for the demo");
+}
+
+static enum exit_status start_locator(struct demo_cluster *cluster)
+{
+    char port[16], http[16];
     snprintf(port, sizeof port, "%u", usual_or_free(cluster, VUG_LOCATOR_PORT));
     snprintf(http, sizeof http, "%u", usual_or_free(cluster, 7070));
     char *locator[] = {
         "vug",        "locator",         "--name",      "locator1",    "--bind-address",
         "127.0.0.1",  "--port",          port,          "--http-port", http,
         "--data-dir", cluster->data_dir, "--log-level", "warn",        NULL};
-    enum exit_status status =
-        start_member(cluster, locator, "locator", &cluster->locator, &cluster->locator_address);
-    if (status != EXIT_OK)
-        return status;
+    enum exit_status status = start_member(cluster, locator, &cluster->locator);
+    if (status == EXIT_OK)
+        status = wait_for(cluster, cluster->locator, "locator", &cluster->locator_address);
+    if (status == EXIT_OK)
+        (void)child_port(cluster->locator, "http", &cluster->http_address);
+    return status;
+}
+
+static enum exit_status start_server(struct demo_cluster *cluster, uint32_t index)
+{
+    char name[16], port[16], http[16], locators[300];
+    snprintf(name, sizeof name, "server%u", index + 1);
+    snprintf(port, sizeof port, "%u", usual_or_free(cluster, (uint16_t)(VUG_SERVER_PORT + index)));
+    snprintf(http, sizeof http, "%u", usual_or_free(cluster, (uint16_t)(7071 + index)));
     snprintf(locators, sizeof locators, "%s[%u]", cluster->locator_address.host,
              (unsigned)cluster->locator_address.port);
-    snprintf(port, sizeof port, "%u", usual_or_free(cluster, VUG_SERVER_PORT));
-    snprintf(http, sizeof http, "%u", usual_or_free(cluster, 7071));
-    char *server[] = {"vug",        "server",        "--name",      "server1",     "--bind-address",
+    char *server[] = {"vug",        "server",        "--name",      name,          "--bind-address",
                       "127.0.0.1",  "--server-port", port,          "--http-port", http,
-                      "--locators", locators,        "--log-level", "warn",        NULL};
-    status = start_member(cluster, server, "server", &cluster->server, &cluster->server_address);
+                      "--locators", locators,        "--log-level", "error",       NULL};
+    return start_member(cluster, server, &cluster->servers[index].child);
+}
+
+enum exit_status demo_cluster_start(struct demo_cluster *cluster, struct cli *cli,
+                                    struct loop *loop, struct net *net, uint32_t servers,
+                                    void (*on_lost)(void *arg), void *arg)
+{
+    PRE(servers <= DEMO_SERVERS_MAX);
+    *cluster = (struct demo_cluster){.cli = cli,
+                                     .loop = loop,
+                                     .net = net,
+                                     .server_count = servers,
+                                     .on_lost = on_lost,
+                                     .arg = arg};
+    if (loop_timer_init(&cluster->deadline, loop, on_deadline, cluster) != OK)
+        return cli_fail_memory(cli);
+    enum exit_status status = make_data_dir(cluster);
     if (status == EXIT_OK)
-        (void)child_port(cluster->server, "http", &cluster->http_address);
+        status = start_locator(cluster);
+    for (uint32_t i = 0; i < servers && status == EXIT_OK; i++)
+        status = start_server(cluster, i);
+    for (uint32_t i = 0; i < servers && status == EXIT_OK; i++)
+        status =
+            wait_for(cluster, cluster->servers[i].child, "server", &cluster->servers[i].address);
     cluster->started = status == EXIT_OK;
     return status;
+}
+
+void demo_cluster_kill(struct demo_cluster *cluster, uint32_t server)
+{
+    PRE(server < cluster->server_count);
+    cluster->servers[server].killed = true;
+    child_signal(cluster->servers[server].child, SIGKILL);
 }
 
 /* Only what a locator keeps there: files, no folders. */
@@ -142,34 +185,43 @@ static void remove_directory(const char *path)
     (void)rmdir(path);
 }
 
-/* Signals one member and waits for its end; false if it takes too long. */
-static bool end_child(struct demo_cluster *cluster, struct child *child, int signal_number)
+/* Signals one member, or all servers (NULL), and waits for their end; false if it takes too long.
+ */
+static bool end_children(struct demo_cluster *cluster, struct child *child, int signal_number)
 {
-    if (is_over(child))
-        return true;
+    struct child *children[DEMO_SERVERS_MAX] = {child};
+    uint32_t count = child != NULL;
+    for (uint32_t i = 0; child == NULL && i < cluster->server_count; i++)
+        if (cluster->servers[i].child != NULL)
+            children[count++] = cluster->servers[i].child;
     cluster->late = false;
     loop_timer_set(&cluster->deadline, END_US);
-    child_signal(child, signal_number);
-    while (!cluster->late && !is_over(child))
-        loop_event_run(cluster->loop);
+    for (uint32_t i = 0; i < count; i++)
+        if (!child_has_ended(children[i]))
+            child_signal(children[i], signal_number);
+    bool over = true;
+    for (uint32_t i = 0; i < count; i++) {
+        while (!cluster->late && !child_has_ended(children[i]))
+            loop_event_run(cluster->loop);
+        over = over && child_has_ended(children[i]);
+    }
     loop_timer_clear(&cluster->deadline);
-    return is_over(child);
-}
-
-static void end_and_free(struct demo_cluster *cluster, struct child *child)
-{
-    if (child == NULL)
-        return;
-    if (!end_child(cluster, child, SIGTERM))
-        (void)end_child(cluster, child, SIGKILL); /* child_free() waits for it in any case */
-    child_free(child);
+    return over;
 }
 
 void demo_cluster_end(struct demo_cluster *cluster)
 {
     cluster->ending = true;
-    end_and_free(cluster, cluster->server); /* first, while it has a locator to tell */
-    end_and_free(cluster, cluster->locator);
+    /* A cluster that is thrown away has nothing to hand over, so nobody is asked to. */
+    (void)end_children(cluster, NULL, SIGKILL);
+    for (uint32_t i = 0; i < cluster->server_count; i++)
+        if (cluster->servers[i].child != NULL)
+            child_free(cluster->servers[i].child);
+    if (cluster->locator != NULL) {
+        if (!end_children(cluster, cluster->locator, SIGTERM))
+            (void)end_children(cluster, cluster->locator, SIGKILL);
+        child_free(cluster->locator);
+    }
     loop_timer_fini(&cluster->deadline);
     if (cluster->data_dir[0] != '\0')
         remove_directory(cluster->data_dir);

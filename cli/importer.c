@@ -26,11 +26,11 @@ struct importer {
     uint64_t start_us, paced_rows; /* for the rate */
     struct loop_timer pace;
 
-    /* Which server it is. */
+    /* Whether what was acknowledged is still there. */
     uint32_t patience_ms;
     struct vug_client *locator; /* NULL: the target is straight */
     struct text_host_port server;
-    uint64_t incarnation;           /* whose acknowledgements were counted; 0: not known yet */
+    uint64_t generations;           /* of the region's buckets when it began; 0: not known yet */
     uint32_t connection, asked_for; /* connections so far; that which the locator is asked for */
     bool connected, asking, away;
     struct loop_timer ask_again;
@@ -243,7 +243,7 @@ static void on_failed(void *arg, const struct vug_error *error)
     end(importer, &told);
 }
 
-/* ---- Losing the server, and finding out whether it is the same that is back ---- */
+/* ---- Losing the server, and finding out whether contents were lost with it ---- */
 
 static void note(struct importer *importer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -266,35 +266,37 @@ static void go_on(struct importer *importer)
     vug_writer_proceed(importer->writer);
 }
 
-/* What the server of another incarnation holds begins after what was acknowledged so far. */
-static void compare(struct importer *importer, uint64_t incarnation)
+/* A bucket that lost its last copy goes on in another generation. */
+static void compare(struct importer *importer, uint64_t generations)
 {
     struct vug_error error;
-    if (importer->counts.written > 0 && incarnation != importer->incarnation) {
+    if (importer->counts.written > 0 && importer->generations != 0 &&
+        generations != importer->generations) {
         vug_error_set(&error, ERROR_INVALID,
-                      "the server was restarted and begins empty: the %llu rows that were "
-                      "acknowledged before are gone with it; import the file again",
+                      "servers died and took the last copy of buckets of this region with them: of "
+                      "the %llu rows that were acknowledged before some are gone; import the file "
+                      "again",
                       (unsigned long long)importer->counts.written);
         end(importer, &error);
         return;
     }
-    importer->incarnation = incarnation;
+    importer->generations = generations;
     go_on(importer);
 }
 
-static void on_members(void *arg, const struct vug_error *error, struct slice body);
+static void on_regions(void *arg, const struct vug_error *error, struct slice body);
 
-/* ClusterStatusRequest: 1 want_members. */
-static void ask_which(struct importer *importer)
+/* ClusterStatusRequest: 2 want_regions. */
+static void ask_what_is_lost(struct importer *importer)
 {
     struct buf body;
     if (importer->asking || importer->over)
         return;
     buf_init(&body);
-    vug_wire_uint(&body, 1, 1);
+    vug_wire_uint(&body, 2, 1);
     enum error error = body.failed ? ERROR_MEMORY
                                    : vug_client_call(importer->locator, VUG_CLUSTER_STATUS,
-                                                     buf_slice(&body), on_members, importer);
+                                                     buf_slice(&body), on_regions, importer);
     buf_fini(&body);
     if (error != OK) {
         end_kind(importer, error, error_text(error));
@@ -304,34 +306,35 @@ static void ask_which(struct importer *importer)
     importer->asked_for = importer->connection;
 }
 
-/* A locator that does not answer, or does not know the server yet, is asked again, for as long as
- * the writer is patient. */
-static void on_members(void *arg, const struct vug_error *error, struct slice body)
+/* A locator that does not answer is asked again, for as long as the writer is patient. */
+static void on_regions(void *arg, const struct vug_error *error, struct slice body)
 {
     struct importer *importer = arg;
-    struct status_member member;
+    struct status_region region;
     importer->asking = false;
     if (importer->over || !importer->connected)
         return;
     if (importer->asked_for != importer->connection) {
-        ask_which(importer);
+        ask_what_is_lost(importer);
         return;
     }
-    while (error == NULL && cluster_status_next_member(&body, &member))
-        if (slice_equal(member.role, slice_text("server")) &&
-            slice_equal(member.host, slice_text(importer->server.host)) &&
-            member.port == importer->server.port) {
-            compare(importer, member.incarnation);
+    if (error != NULL) {
+        loop_timer_set(&importer->ask_again, ASK_AGAIN_US);
+        return;
+    }
+    while (cluster_status_next_region(&body, &region))
+        if (slice_equal(region.name, slice_text(importer->options.region))) {
+            compare(importer, region.generations);
             return;
         }
-    loop_timer_set(&importer->ask_again, ASK_AGAIN_US);
+    go_on(importer); /* the server says what it thinks of the region's name */
 }
 
 static void on_ask_again(void *arg)
 {
     struct importer *importer = arg;
     if (importer->connected)
-        ask_which(importer);
+        ask_what_is_lost(importer);
 }
 
 static void on_connected(void *arg, const struct text_host_port *server)
@@ -343,7 +346,7 @@ static void on_connected(void *arg, const struct text_host_port *server)
     if (importer->locator == NULL)
         go_on(importer);
     else
-        ask_which(importer);
+        ask_what_is_lost(importer);
 }
 
 static void on_disconnected(void *arg, const struct text_host_port *server,

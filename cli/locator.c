@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 #include "cli/member.h"
+#include "locator/client_address.h"
 #include "locator/locator.h"
 
 #include <inttypes.h>
@@ -9,6 +10,7 @@ struct locator_command_options {
     struct member_options common;
     const char *map_store;
     struct option_list etcd;
+    const char *client_address;
 };
 
 static const struct option_row rows[] = {
@@ -24,11 +26,17 @@ static const struct option_row rows[] = {
      .value_name = "URL,...",
      .help = "comes with a later version: the map in etcd",
      .offset = offsetof(struct locator_command_options, etcd)},
+    {.name = "client-address",
+     .kind = OPTION_STRING,
+     .value_name = "SOURCE=HOST,...",
+     .help = "which host of a server clients are told, by where they ask from",
+     .offset = offsetof(struct locator_command_options, client_address)},
 };
 
 struct process {
     struct member member;
     struct locator *locator;
+    struct client_address *client_address;
 };
 
 static int on_health(void *arg, struct buf *body)
@@ -117,6 +125,29 @@ static void run_last_turn(struct loop *loop)
     loop_event_run(loop);
 }
 
+static enum exit_status read_client_address(struct process *process, const char *rules)
+{
+    struct cli *cli = process->member.cli;
+    char text[16384], gateway[16], problem[256];
+    if (rules == NULL)
+        return EXIT_OK;
+    FILE *file = fopen("/proc/net/route", "re");
+    size_t len = file == NULL ? 0 : fread(text, 1, sizeof text, file);
+    if (file != NULL)
+        fclose(file);
+    bool has_gateway = client_address_gateway(slice_of((const uint8_t *)text, len), gateway);
+    enum error error =
+        client_address_new(rules, has_gateway ? gateway : NULL, &process->client_address, problem);
+    if (error == ERROR_MEMORY)
+        return cli_fail_memory(cli);
+    if (error != OK)
+        return cli_fail(cli, EXIT_CONFIG, "for example: --client-address 'gateway=localhost'",
+                        "--client-address: %s", problem);
+    cli_note(cli, "clients are told by where they ask from: %s (gateway: %s)", rules,
+             has_gateway ? gateway : "none");
+    return EXIT_OK;
+}
+
 static enum exit_status run_locator(struct cli *cli, const void *into)
 {
     const struct locator_command_options *options = into;
@@ -141,6 +172,8 @@ static enum exit_status run_locator(struct cli *cli, const void *into)
     cli_note(cli, "vug " VUG_VERSION "  locator %s  data in %s  open files at most %llu",
              options->common.name, data_dir, (unsigned long long)member_file_limit());
     status = member_serve_http(&process.member, routes, sizeof routes / sizeof routes[0], &process);
+    if (status == EXIT_OK)
+        status = read_client_address(&process, options->client_address);
     if (status != EXIT_OK)
         goto err_after_store;
     enum error error = locator_new(
@@ -150,6 +183,7 @@ static enum exit_status run_locator(struct cli *cli, const void *into)
                                   .hostname = options->common.hostname_for_clients,
                                   .http_port = member_http_port(&process.member),
                                   .connections_max = member_connections_max(&options->common),
+                                  .client_address = process.client_address,
                                   .on_ready = on_ready,
                                   .on_failed = on_failed,
                                   .on_stop = on_stop,
@@ -167,6 +201,7 @@ static enum exit_status run_locator(struct cli *cli, const void *into)
     run_last_turn(process.member.loop);
 err_after_store:
     map_store_free(store);
+    client_address_free(process.client_address);
 err_after_member:
     member_fini(&process.member);
     return status;

@@ -2,6 +2,8 @@
 #include "client/wire.h"
 #include "common/mem.h"
 
+#define CONNECT_MS_MAX 3000u
+
 struct request {
     struct request *next;
     uint32_t number;
@@ -250,8 +252,10 @@ enum error vug_conn_open(struct loop *loop, struct net *net, const struct text_h
     enum error error = loop_timer_init(&conn->deadline, loop, on_deadline, conn);
     if (error != OK)
         goto err_after_conn;
-    error = net_connect(net, peer->host, peer->port, (uint64_t)conn->timeout_ms * 1000, &net_events,
-                        conn, &conn->net_conn);
+    /* Whoever does not take a connection within a few seconds is not there: another one may be. */
+    uint32_t connect_ms = conn->timeout_ms < CONNECT_MS_MAX ? conn->timeout_ms : CONNECT_MS_MAX;
+    error = net_connect(net, peer->host, peer->port, connect_ms * UINT64_C(1000), &net_events, conn,
+                        &conn->net_conn);
     if (error != OK)
         goto err_after_timer;
     error = net_conn_write(conn->net_conn, version_message, sizeof version_message);

@@ -35,6 +35,9 @@ static const struct {
     {100, "already exists", ERROR_EXISTS},
     {100, "not found", ERROR_NOT_FOUND},
     {100, "timed out", ERROR_TIMEOUT},
+    {100, "TIMEOUT: ", ERROR_TIMEOUT},
+    {100, "BUSY: ", ERROR_BUSY},
+    {100, "IN_DOUBT: ", ERROR_IN_DOUBT},
 };
 
 static enum error error_of_code(uint32_t code, const char *text)

@@ -106,6 +106,17 @@ void vug_sync_be_patient(struct vug_sync *sync, uint32_t patience_ms)
     sync->patience_us = patience_ms * 1000ull;
 }
 
+/* Asks, and changes nothing: a repeat on another server is harmless. */
+static bool only_asks(uint32_t number)
+{
+    static const uint32_t numbers[] = {VUG_GET,     VUG_GET_ALL, VUG_SIZE,   VUG_REGION_NAMES,
+                                       VUG_KEY_SET, VUG_CQ_LIST, VUG_EVENTS, VUG_CLUSTER_STATUS};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (numbers[i] == number)
+            return true;
+    return false;
+}
+
 enum error vug_sync_call(struct vug_sync *sync, uint32_t number, const struct buf *body,
                          struct vug_reply *reply)
 {
@@ -114,7 +125,9 @@ enum error vug_sync_call(struct vug_sync *sync, uint32_t number, const struct bu
         call_once(sync, number, body, reply);
         /* Nobody listens, or the locator knows no server: nothing was carried out. */
         bool is_early = reply->error.error == ERROR_REFUSED || reply->error.code == 101;
-        if (reply->error.error == OK || !is_early ||
+        bool is_lost = reply->error.code == 0 && only_asks(number) &&
+                       (reply->error.error == ERROR_CLOSED || reply->error.error == ERROR_RESET);
+        if (reply->error.error == OK || !(is_early || is_lost) ||
             loop_now_us(sync->loop) - began_us >= sync->patience_us)
             return reply->error.error;
         loop_timer_set(&sync->pause, PAUSE_US);

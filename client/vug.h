@@ -85,9 +85,11 @@ enum vug_message {
     VUG_REGION_CREATE = 1020,
     VUG_REGION_DESTROY = 1022,
     VUG_CLUSTER_STATUS = 1024,
+    VUG_REBALANCE = 1026,
     VUG_MEMBER_STOP = 1028,
     VUG_REGION_CLEAR = 1030,
     VUG_MEMBER_FORGET = 1032,
+    VUG_EVENTS = 1034,
 };
 /* The answer to message N is message N + 1. */
 

@@ -183,6 +183,28 @@ static void send_batches(struct vug_writer *writer)
     set_give_up(writer);
 }
 
+static void retry_later(struct vug_writer *writer);
+
+/* The server could not decide it: nobody led a bucket for too long, or too much waited there. The
+ * batch, and all behind it, are repeated on another connection. */
+static bool is_undecided(const struct vug_error *error)
+{
+    return error != NULL && (error->error == ERROR_TIMEOUT || error->error == ERROR_BUSY ||
+                             error->error == ERROR_IN_DOUBT);
+}
+
+static void start_over(struct vug_writer *writer)
+{
+    struct vug_conn *conn = writer->conn;
+    writer->conn = NULL;
+    writer->held = false;
+    for (struct batch *batch = writer->first; batch != NULL; batch = batch->next)
+        batch->sent = false;
+    writer->reconnects++;
+    vug_conn_close(conn);
+    retry_later(writer);
+}
+
 static void on_answer(void *arg, const struct vug_error *error, struct slice body)
 {
     struct batch *batch = arg;
@@ -192,6 +214,10 @@ static void on_answer(void *arg, const struct vug_error *error, struct slice bod
         return; /* the connection is lost: the batch is repeated on the next one */
     /* Replies come in the order of the requests, and requests in the order of the list. */
     INVARIANT(batch == writer->first);
+    if (is_undecided(error)) {
+        start_over(writer);
+        return;
+    }
     writer->in_calls++;
     writer->retry_us = RETRY_MIN_US;
     tell(writer, take_first(writer), error);

@@ -17,6 +17,7 @@
 #include "common/net.h"
 #include "locator/map_store.h"
 
+struct client_address;
 struct locator;
 
 struct locator_options {
@@ -26,6 +27,8 @@ struct locator_options {
     const char *hostname;     /* that people and tables may call it by; NULL: bind_host */
     uint16_t http_port;       /* 0: none */
     uint32_t connections_max; /* of clients; 0: LIMIT_CONNECTIONS */
+    /* What clients are told of servers; NULL: what the servers say. Outlives the locator. */
+    const struct client_address *client_address;
 
     /* The map is loaded (or a new cluster was made) and the port is open. Once. */
     void (*on_ready)(void *arg);

@@ -1,5 +1,6 @@
 /* GetServer: names the server with the fewest connections among those that can serve this moment.
  */
+#include "locator/client_address.h"
 #include "locator/membership.h"
 #include "locator/ops.h"
 #include "protocol/message.h"
@@ -19,14 +20,14 @@ static bool is_in_group(const struct cluster_member *server, struct slice group)
     return false;
 }
 
-/* By the text of its address, as the client wrote it: an exclusion in another spelling excludes
+/* By the text of its address, as this client was told it: an exclusion in another spelling excludes
  * nothing. */
-static bool is_excluded(const struct cluster_member *server, const Pb__GetServerRequest *request)
+static bool is_excluded(const struct cluster_member *server, struct slice host,
+                        const Pb__GetServerRequest *request)
 {
     for (size_t i = 0; i < request->n_excluded_servers; i++) {
         const Pb__Server *excluded = request->excluded_servers[i];
-        if (excluded->port == server->port &&
-            slice_equal(message_slice(excluded->hostname), server->host))
+        if (excluded->port == server->port && slice_equal(message_slice(excluded->hostname), host))
             return true;
     }
     return false;
@@ -54,17 +55,22 @@ enum error locator_op_get_server(struct session *session, struct slice body)
         return error;
     const Pb__GetServerRequest *request = (const Pb__GetServerRequest *)base;
     struct slice group = message_slice(request->server_group);
+    struct net_address from = session_peer(session);
+    struct slice best_host = group;
     const struct cluster_member *best = NULL;
     struct member *best_member = NULL;
     for (uint32_t i = 0; i < locator->map->member_count; i++) {
         const struct cluster_member *server = &locator->map->members[i];
         struct member *member = locator_member(locator, server->incarnation);
+        struct slice host = client_address_of(locator->options.client_address, from.host,
+                                              server->name, server->host);
         if (server->role != CLUSTER_SERVER || server->state != CLUSTER_UP ||
             !membership_serves(locator, member) || !is_in_group(server, group) ||
-            is_excluded(server, request))
+            is_excluded(server, host, request))
             continue;
         if (best == NULL || is_better(server, member, best, best_member)) {
             best = server;
+            best_host = host;
             best_member = member;
         }
     }
@@ -76,7 +82,7 @@ enum error locator_op_get_server(struct session *session, struct slice body)
     } else {
         Pb__Server server = PB__SERVER__INIT;
         Pb__GetServerResponse response = PB__GET_SERVER_RESPONSE__INIT;
-        server.hostname = message_bytes(best->host);
+        server.hostname = message_bytes(best_host);
         server.port = best->port;
         response.server = &server;
         best_member->load_estimate++;

@@ -42,14 +42,15 @@ def wait_until(condition, what, seconds=10):
 
 
 class Process:
-    """A child whose stderr is read as it comes, so that a test can wait for a line."""
+    """A child whose stderr is read as it comes, so that a test can wait for a line. `command` are the words that run it,
+    if it is not run here."""
 
-    def __init__(self, arguments, env=None, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL):
+    def __init__(self, arguments, env=None, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, command=None):
         self.arguments = arguments
         self.lines = []
         self.changed = threading.Condition()
         self.ended = False
-        self.child = subprocess.Popen([VUG] + arguments, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE,
+        self.child = subprocess.Popen(command or [VUG] + arguments, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE,
                                       env={**os.environ, **(env or {})})
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -125,8 +126,8 @@ class Process:
 class Member(Process):
     """A locator or a server that has said `ready in`."""
 
-    def __init__(self, arguments, env=None, ready=True):
-        super().__init__(arguments, env)
+    def __init__(self, arguments, env=None, ready=True, command=None):
+        super().__init__(arguments, env, command=command)
         if ready:
             self.wait_ready()
 
@@ -140,6 +141,7 @@ class Member(Process):
 
 class Cluster:
     """A locator, servers, and the command line pointed at them."""
+    locator_host = '127.0.0.1'
 
     def __init__(self, servers=1, regions=(), server_options=()):
         self.folder = tempfile.mkdtemp(prefix='vug-test-')
@@ -162,6 +164,9 @@ class Cluster:
 
     def __exit__(self, kind, *_):
         self.close(check=kind is None)
+
+    def enter(self):
+        """Puts the calling thread where clients are."""
 
     @property
     def data_dir(self):

@@ -291,8 +291,8 @@ def parameter_fields(number, parameters):
     return [(number, message((1, name), (2, encode(value)))) for name, value in parameters.items()]
 
 
-def find_server(locator_port):
+def find_server(locator_port, host='127.0.0.1'):
     """(host, port) of the server that the locator names."""
-    with Connection(locator_port) as conn:
+    with Connection(locator_port, host=host) as conn:
         server = parse(one(conn.ask(GET_SERVER), 1))
         return one(server, 1).decode(), one(server, 2)

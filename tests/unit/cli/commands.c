@@ -132,8 +132,8 @@ static void what_comes_later_says_so(void **state)
 {
     (void)state;
     assert_int_equal(run("query", "select", NULL)->status, 1);
-    assert_non_null(strstr(run("rebalance", NULL)->err, "later version"));
-    assert_int_equal(run("demo", "--kill", NULL)->status, 1);
+    assert_non_null(strstr(run("top", NULL)->err, "later version"));
+    assert_int_equal(run("demo", "--kill", "--servers", "1", NULL)->status, 2);
 }
 
 static void wrong_use_ends_with_2(void **state)
