@@ -49,12 +49,11 @@ static bool ends_later(struct faults *faults, enum fault fault, unsigned a, unsi
 {
     if (faults->end_count == FAULT_ENDS_MAX)
         return false;
-    faults->ends[faults->end_count++] =
-        (struct fault_end){.at_us = sim_now_us(faults->grid->sim) + 1 +
-                                    draw(faults, faults->longest_us),
-                           .fault = fault,
-                           .a = a,
-                           .b = b};
+    faults->ends[faults->end_count++] = (struct fault_end){
+        .at_us = sim_now_us(faults->grid->sim) + 1 + draw(faults, faults->longest_us),
+        .fault = fault,
+        .a = a,
+        .b = b};
     return true;
 }
 
@@ -99,8 +98,8 @@ static void administer(struct faults *faults)
         buf_append_slice(&body, buf_slice(faults->scrap_body));
     else if (admin->number == VUG_REGION_DESTROY)
         buf_append_slice(&body, buf_slice(faults->destroy_body));
-    admin->asked = vug_client_call(admin->client, admin->number, buf_slice(&body), on_answer,
-                                   faults) == OK;
+    admin->asked =
+        vug_client_call(admin->client, admin->number, buf_slice(&body), on_answer, faults) == OK;
     buf_fini(&body);
 }
 
@@ -186,8 +185,8 @@ static bool cut_off(struct faults *faults, enum fault fault)
         isolate(faults, server, true);
         return true;
     }
-    struct sim_node *to = fault == FAULT_CUT_LOCATOR ? node_at(faults, other)
-                                                     : faults->grid->clients[other].node;
+    struct sim_node *to =
+        fault == FAULT_CUT_LOCATOR ? node_at(faults, other) : faults->grid->clients[other].node;
     sim_partition(node_at(faults, server), to);
     sim_partition(to, node_at(faults, server));
     return true;
@@ -412,8 +411,9 @@ static void revive(struct faults *faults)
         struct grid_member *member = &faults->grid->servers[i];
         bool waits = false;
         for (unsigned j = 0; j < faults->end_count; j++)
-            waits = waits || (faults->ends[j].a == i && (faults->ends[j].fault == FAULT_CRASH ||
-                                                         faults->ends[j].fault == FAULT_CRASH_SILENT));
+            waits =
+                waits || (faults->ends[j].a == i && (faults->ends[j].fault == FAULT_CRASH ||
+                                                     faults->ends[j].fault == FAULT_CRASH_SILENT));
         if (member->exists && !member->running && !waits)
             ends_later(faults, FAULT_CRASH, i, 0);
     }

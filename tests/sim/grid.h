@@ -1,7 +1,7 @@
 /* A whole cluster under the simulation: locators over one map in memory, servers, and nodes for
  * clients, each a machine of its own that may die, stop, be slow or be cut off at any event.
  *
- *   locator1..3 -- struct map_memory      server1..8, each: main loop, 1 or 2 workers      client1..
+ *   locator1..3 -- struct map_memory      server1..8, each: main loop, 1 or 2 workers client1..
  *
  * The clock rates of the machines differ, and their wall clocks too. Nothing here draws random
  * numbers of its own; whoever drives it decides. */
@@ -21,10 +21,10 @@ struct grid_member {
     char name[24];
     struct locator *locator;
     struct server *server;
-    bool exists;   /* it was started at least once */
-    bool running;  /* its process lives; it may be paused or cut off */
-    bool ready;    /* it said so */
-    bool refused;  /* the cluster does not take it: the embedder ends it and tries again */
+    bool exists;  /* it was started at least once */
+    bool running; /* its process lives; it may be paused or cut off */
+    bool ready;   /* it said so */
+    bool refused; /* the cluster does not take it: the embedder ends it and tries again */
     bool paused;
     bool draining, drained; /* told to stop; has handed over and may go */
     unsigned starts;

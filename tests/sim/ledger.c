@@ -20,11 +20,12 @@ static void on_event(void *arg, const struct vug_event *event)
     }
     if (subscriber->count == subscriber->cap) {
         subscriber->cap = subscriber->cap == 0 ? 64 : subscriber->cap * 2;
-        subscriber->seen = sim_realloc(subscriber->seen, subscriber->cap * sizeof *subscriber->seen);
+        subscriber->seen =
+            sim_realloc(subscriber->seen, subscriber->cap * sizeof *subscriber->seen);
     }
     struct ledger_seen *seen = &subscriber->seen[subscriber->count++];
-    *seen = (struct ledger_seen){.average = event->values[1].float64,
-                                 .generation = event->generation};
+    *seen =
+        (struct ledger_seen){.average = event->values[1].float64, .generation = event->generation};
     snprintf(seen->id, sizeof seen->id, "%.*s", SLICE_FMT(event->values[0].bytes));
     sim_note(subscriber->ledger->grid->sim, "result", event->bucket, event->seq);
 }
@@ -174,7 +175,9 @@ bool ledger_is_ready(const struct ledger *ledger)
 
 void ledger_step(struct ledger *ledger)
 {
-    if (!ledger->started)
+    /* What is written before a subscription begins is in its snapshot, as a state and not as steps.
+     */
+    if (!ledger->started || !ledger_is_ready(ledger))
         return;
     for (unsigned i = 0; i < ledger->options.writers; i++)
         write_due(&ledger->writers[i]);
@@ -226,8 +229,7 @@ bool ledger_explains(const struct ledger_row *rows, size_t row_count, const doub
         }
         used[found] = true;
         for (size_t j = 0; j < row_count; j++)
-            if (!used[j] && rows[j].lane == rows[found].lane &&
-                rows[j].place < rows[found].place) {
+            if (!used[j] && rows[j].lane == rows[found].lane && rows[j].place < rows[found].place) {
                 snprintf(why, size, "result %zu counts a reading before an earlier one", i);
                 explained = false;
             }
@@ -260,8 +262,8 @@ static void check_id(struct ledger *ledger, unsigned subscriber, const char *id)
         for (unsigned j = 0; j < ledger->options.readings; j++) {
             const struct sim_reading *reading = &ledger->writers[i].readings[j];
             if (strcmp(reading->id, id) == 0)
-                rows[row_count++] = (struct ledger_row){
-                    reading->temperature, lane_of(ledger, i, reading), j};
+                rows[row_count++] =
+                    (struct ledger_row){reading->temperature, lane_of(ledger, i, reading), j};
         }
     }
     for (size_t i = 0; i < books->count; i++)

@@ -11,7 +11,7 @@ enum { LEDGER_WRITERS_MAX = 3, LEDGER_SUBSCRIBERS_MAX = 3, LEDGER_READINGS_MAX =
 
 struct ledger_options {
     unsigned writers, subscribers, readings; /* of each writer */
-    unsigned ids, buckets; /* of the region */
+    unsigned ids, buckets;                   /* of the region */
     bool key_is_id; /* else each reading has a key of its own, so rows change buckets */
     unsigned gap_us;
 };

@@ -15,9 +15,9 @@ struct memo {
 struct search {
     const struct linear_op *ops; /* by call */
     size_t count, words;
-    uint64_t *done;    /* a bit for each operation that has happened */
-    size_t first;      /* every operation before it has happened, or is open and passed by */
-    size_t answered;   /* still to be placed */
+    uint64_t *done;  /* a bit for each operation that has happened */
+    size_t first;    /* every operation before it has happened, or is open and passed by */
+    size_t answered; /* still to be placed */
     struct memo memo;
     size_t budget;
     size_t best, best_at; /* the most that were placed, and the first that was not */

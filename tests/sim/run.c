@@ -282,12 +282,15 @@ static const struct scenario *scenario_of(const char *name)
 
 static void read_arguments(int argc, char **argv, struct arguments *arguments)
 {
-    static const struct option options[] = {
-        {"seed", required_argument, NULL, 's'},     {"trace", no_argument, NULL, 't'},
-        {"first", required_argument, NULL, 'f'},    {"seeds", required_argument, NULL, 'n'},
-        {"tap", required_argument, NULL, 'T'},      {"tap-plants", required_argument, NULL, 'P'},
-        {"scenario", required_argument, NULL, 'S'}, {"plant", required_argument, NULL, 'p'},
-        {0}};
+    static const struct option options[] = {{"seed", required_argument, NULL, 's'},
+                                            {"trace", no_argument, NULL, 't'},
+                                            {"first", required_argument, NULL, 'f'},
+                                            {"seeds", required_argument, NULL, 'n'},
+                                            {"tap", required_argument, NULL, 'T'},
+                                            {"tap-plants", required_argument, NULL, 'P'},
+                                            {"scenario", required_argument, NULL, 'S'},
+                                            {"plant", required_argument, NULL, 'p'},
+                                            {0}};
     const char *scenario = NULL;
     int option;
     *arguments = (struct arguments){.first = 1, .seeds = 100};
@@ -326,7 +329,7 @@ static void read_arguments(int argc, char **argv, struct arguments *arguments)
             exit(2);
         }
     }
-    arguments->scenario = scenario != NULL ? scenario_of(scenario)
+    arguments->scenario = scenario != NULL                 ? scenario_of(scenario)
                           : arguments->plant != PLANT_NONE ? scenario_aimed_at(arguments->plant)
                                                            : &scenarios[0];
     if (arguments->scenario == NULL) {

@@ -99,12 +99,12 @@ static void create_region(struct run *run, const struct buf *body)
     struct vug_client *client;
     struct sim_process *process = &run->grid.clients[0];
     bool created = false;
-    INVARIANT(vug_client_new(process->loops[0], process->nets[0], &run->grid.target,
-                             VUG_TO_LOCATOR, &client) == OK);
+    INVARIANT(vug_client_new(process->loops[0], process->nets[0], &run->grid.target, VUG_TO_LOCATOR,
+                             &client) == OK);
     for (int tries = 0; tries < 5 && !created; tries++) {
         struct request request = {0};
-        INVARIANT(vug_client_call(client, VUG_REGION_CREATE, buf_slice(body), on_reply,
-                                  &request) == OK);
+        INVARIANT(vug_client_call(client, VUG_REGION_CREATE, buf_slice(body), on_reply, &request) ==
+                  OK);
         created = sim_run_until(run->sim, is_over, &request, SETUP_US) && !request.failed;
     }
     vug_client_free(client);
@@ -227,7 +227,7 @@ static bool is_recovered(struct run *run, char *why, size_t size)
         snprintf(why, size, "a member is not ready");
         return false;
     }
-    return ledger_is_over(&run->ledger, why, size) && (getenv("SIM_STUBS") || watch_is_whole(&run->watch, why, size));
+    return ledger_is_over(&run->ledger, why, size) && watch_is_whole(&run->watch, why, size);
 }
 
 static void recover(struct run *run)

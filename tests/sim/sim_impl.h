@@ -88,10 +88,10 @@ struct sim_loop {
     struct sim_loop *next;
     uint64_t id;
     bool dead;
-    uint64_t turn_clock_us; /* the node's clock as this turn read it */
-    uint64_t busy_until_us; /* virtual time: nothing of this loop runs before */
+    uint64_t turn_clock_us;    /* the node's clock as this turn read it */
+    uint64_t busy_until_us;    /* virtual time: nothing of this loop runs before */
     struct sim_event *stalled; /* its turn has begun, the clock is read, and it goes on later */
-    struct sim_prng prng; /* of its own, so that one node's draws do not move another's */
+    struct sim_prng prng;      /* of its own, so that one node's draws do not move another's */
     struct sim_task_list posted, deferred, last;
     struct sim_event turn;
 };

@@ -24,8 +24,8 @@ void traffic_start(struct traffic *traffic, struct grid *grid, struct watch *wat
                    struct verdict *verdict, const struct traffic_options *options)
 {
     PRE(options->callers <= TRAFFIC_CALLERS_MAX && options->keys <= TRAFFIC_KEYS_MAX);
-    *traffic = (struct traffic){
-        .grid = grid, .watch = watch, .verdict = verdict, .options = *options};
+    *traffic =
+        (struct traffic){.grid = grid, .watch = watch, .verdict = verdict, .options = *options};
     traffic->ops = sim_alloc((options->ops_max + READS_AT_END) * sizeof *traffic->ops);
     for (unsigned i = 0; i < options->callers; i++) {
         traffic->callers[i].node = i % grid->options.clients;
@@ -87,8 +87,7 @@ static void on_reply(void *arg, const struct vug_error *error, struct slice body
     op->linear.answered = ++traffic->clock;
     traffic->answered++;
     sim_note(traffic->grid->sim, "answered", (uint64_t)(op - traffic->ops), op->linear.seen);
-    bool wrote = op->number == VUG_PUT ||
-                 (op->number == VUG_PUT_IF_ABSENT && op->linear.seen == 0);
+    bool wrote = op->number == VUG_PUT || (op->number == VUG_PUT_IF_ABSENT && op->linear.seen == 0);
     if (wrote) {
         op->next_acknowledged = traffic->acknowledged;
         traffic->acknowledged = op;
@@ -112,8 +111,7 @@ static void send(struct traffic *traffic, struct traffic_caller *caller, struct 
     else
         vug_key_request(&body, region, &key);
     sim_note(traffic->grid->sim, "call", (uint64_t)(op - traffic->ops), op->key);
-    enum error error =
-        vug_client_call(caller->client, op->number, buf_slice(&body), on_reply, op);
+    enum error error = vug_client_call(caller->client, op->number, buf_slice(&body), on_reply, op);
     if (error == OK)
         caller->unanswered++;
     else
@@ -270,8 +268,7 @@ void traffic_lost(struct traffic *traffic, unsigned region, uint64_t since, uint
     for (unsigned key = 0; key < traffic->options.keys; key++) {
         if (traffic->op_count >= traffic->options.ops_max + READS_AT_END / 2)
             return;
-        struct traffic_op *op =
-            new_op(traffic, &traffic->callers[0], VUG_REMOVE, region, key);
+        struct traffic_op *op = new_op(traffic, &traffic->callers[0], VUG_REMOVE, region, key);
         op->is_over = true;
         op->linear.session = 0;
         op->linear.called = since;
@@ -298,8 +295,7 @@ void traffic_read_all(struct traffic *traffic)
 
 /* ---- The check ---- */
 
-static void check_key(struct traffic *traffic, struct linear_op *ops, unsigned region,
-                      unsigned key)
+static void check_key(struct traffic *traffic, struct linear_op *ops, unsigned region, unsigned key)
 {
     struct linear_op stuck = {0};
     size_t count = 0;

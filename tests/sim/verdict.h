@@ -12,8 +12,8 @@ struct verdict {
 };
 
 /* Keeps the first. */
-__attribute__((format(printf, 2, 3))) static inline void
-verdict_fail(struct verdict *verdict, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static inline void verdict_fail(struct verdict *verdict,
+                                                                      const char *format, ...)
 {
     va_list args;
     if (verdict->failed)

@@ -126,8 +126,7 @@ static const struct cluster_bucket *place_of(const struct watch *watch,
 {
     if (watch->map == NULL)
         return NULL;
-    const struct cluster_region *region =
-        cluster_map_region_by_id(watch->map, track->region_id);
+    const struct cluster_region *region = cluster_map_region_by_id(watch->map, track->region_id);
     return region == NULL || region->buckets == NULL ? NULL : &region->buckets[track->bucket];
 }
 
@@ -162,8 +161,8 @@ static void check_set(struct watch *watch, const struct watch_track *track)
     if (place == NULL || place->generation != track->generation || track->committed == 0)
         return;
     for (uint32_t i = 0; i < place->in_sync_count; i++) {
-        struct grid_member *member = grid_server_of(
-            watch->grid, watch->map->members[place->in_sync[i]].incarnation);
+        struct grid_member *member =
+            grid_server_of(watch->grid, watch->map->members[place->in_sync[i]].incarnation);
         const struct bucket *bucket = bucket_on(member, track->region_id, track->bucket);
         if (bucket == NULL)
             continue;
@@ -311,11 +310,15 @@ static void look_at_bucket(struct watch *watch, struct grid_member *member,
 void watch_step(struct watch *watch)
 {
     struct sim_node *node = sim_last_node(watch->grid->sim);
-    if (node == NULL || watch->verdict->failed)
-        return;
+    struct grid_member *member = node == NULL ? NULL : grid_server_on(watch->grid, node);
+    if (member != NULL)
+        watch_server(watch, member);
+}
+
+void watch_server(struct watch *watch, struct grid_member *member)
+{
     take_map(watch);
-    struct grid_member *member = grid_server_on(watch->grid, node);
-    if (member == NULL || member->server->catalog == NULL)
+    if (watch->verdict->failed || member->server->catalog == NULL)
         return;
     const struct catalog *catalog = member->server->catalog;
     for (uint32_t i = 0; i < catalog->region_count; i++) {
@@ -357,8 +360,8 @@ void watch_acknowledged(struct watch *watch, const char *name, const struct valu
     uint64_t seq = 0;
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t i = 0; i < place->in_sync_count; i++) {
-            struct grid_member *member = grid_server_of(
-                watch->grid, watch->map->members[place->in_sync[i]].incarnation);
+            struct grid_member *member =
+                grid_server_of(watch->grid, watch->map->members[place->in_sync[i]].incarnation);
             const struct bucket *bucket = bucket_on(member, region->id, number);
             if (bucket == NULL || bucket->generation != place->generation)
                 continue;

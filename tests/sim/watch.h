@@ -18,7 +18,7 @@ struct watch_track;
 struct watch {
     struct grid *grid;
     struct verdict *verdict;
-    struct cluster_map *map; /* the newest that was stored; NULL before the first */
+    struct cluster_map *map;     /* the newest that was stored; NULL before the first */
     struct watch_track **tracks; /* one for each region, bucket and generation */
     size_t count, cap;
     /* A bucket of the region starts empty, because its contents were lost. NULL allowed. */
@@ -34,6 +34,8 @@ void watch_fini(struct watch *watch);
 
 /* After each sim_step(). */
 void watch_step(struct watch *watch);
+/* The part of it that looks at one server. */
+void watch_server(struct watch *watch, struct grid_member *member);
 
 /* A client was told that `value` is stored under `key`. */
 void watch_acknowledged(struct watch *watch, const char *region, const struct value *key,
