@@ -304,6 +304,8 @@ const struct scenario scenarios[] = {
      .weights = {[FAULT_CRASH] = 6, [FAULT_PAUSE] = 4}},
     {.name = "seeded-order",
      .plant = PLANT_SEEDED_ORDER,
+     .has_encore = true,
+     .faults = 10,
      CLUSTER(1, 3, 5),
      REDUNDANT(1),
      .has_ledger = true,

@@ -467,14 +467,26 @@ static void record_times_that_jump_with_the_leader_are_found(void **state)
     assert_true(pair->verdict.failed);
 }
 
-static void a_loss_is_counted_and_told(void **state)
+static void a_loss_is_counted_when_every_copy_is_dead(void **state)
 {
     struct pair *pair = *state;
     watch_server(&pair->watch, &pair->grid.servers[0]);
+    for (int i = 0; i < 2; i++)
+        pair->grid.servers[i].running = false;
     store_map(pair, 2, 2, true);
     watch_server(&pair->watch, &pair->grid.servers[0]);
     assert_int_equal(pair->watch.losses, 1);
     assert_false(pair->verdict.failed);
+}
+
+static void a_bucket_that_starts_empty_although_a_copy_lives_is_found(void **state)
+{
+    struct pair *pair = *state;
+    watch_server(&pair->watch, &pair->grid.servers[0]);
+    pair->grid.servers[0].running = false;
+    store_map(pair, 2, 2, true);
+    watch_server(&pair->watch, &pair->grid.servers[1]);
+    assert_true(pair->verdict.failed);
 }
 
 static void the_last_living_copy_is_known(void **state)
@@ -522,7 +534,8 @@ int main(void)
         PAIR_TEST(a_second_leader_of_a_term_is_found),
         PAIR_TEST(an_answer_before_a_copy_has_the_write_is_found),
         PAIR_TEST(record_times_that_jump_with_the_leader_are_found),
-        PAIR_TEST(a_loss_is_counted_and_told),
+        PAIR_TEST(a_loss_is_counted_when_every_copy_is_dead),
+        PAIR_TEST(a_bucket_that_starts_empty_although_a_copy_lives_is_found),
         PAIR_TEST(the_last_living_copy_is_known),
         PAIR_TEST(a_bucket_is_whole_when_all_its_copies_are_equal),
     };

@@ -24,8 +24,9 @@ static void on_event(void *arg, const struct vug_event *event)
             sim_realloc(subscriber->seen, subscriber->cap * sizeof *subscriber->seen);
     }
     struct ledger_seen *seen = &subscriber->seen[subscriber->count++];
-    *seen =
-        (struct ledger_seen){.average = event->values[1].float64, .generation = event->generation};
+    *seen = (struct ledger_seen){.average = event->values[1].float64,
+                                 .bucket = event->bucket,
+                                 .generation = event->generation};
     snprintf(seen->id, sizeof seen->id, "%.*s", SLICE_FMT(event->values[0].bytes));
     sim_note(subscriber->ledger->grid->sim, "result", event->bucket, event->seq);
 }
@@ -36,10 +37,14 @@ static void on_status(void *arg, const struct vug_status *status)
     sim_note(subscriber->ledger->grid->sim, "status", status->code, status->bucket);
     subscriber->ready = subscriber->ready || status->code == VUG_SUBSCRIBED;
     subscriber->gaps += status->code == VUG_GAP;
-    subscriber->losses += status->code == VUG_DATA_LOSS;
+    subscriber->is_snapshot_over =
+        subscriber->is_snapshot_over || status->code == VUG_SNAPSHOT_ENDED;
+    if (status->code == VUG_DATA_LOSS && status->bucket < LEDGER_BUCKETS_MAX)
+        subscriber->told[status->bucket] = true;
     subscriber->reconnects += status->code == VUG_RECONNECTING;
-    if (status->code == VUG_STATUS_ERROR || status->code == VUG_CLOSED ||
-        status->code == VUG_RESNAPSHOT || status->code == VUG_REGION_DESTROYED)
+    bool is_trouble = status->code == VUG_RESNAPSHOT && subscriber->ledger->losses == 0;
+    if (is_trouble || status->code == VUG_STATUS_ERROR || status->code == VUG_CLOSED ||
+        status->code == VUG_REGION_DESTROYED)
         verdict_fail(subscriber->ledger->verdict, "a subscriber was told %s: %.*s",
                      vug_status_text(status->code), SLICE_FMT(status->detail));
 }
@@ -50,11 +55,10 @@ static void on_failed(void *arg, const struct vug_error *error)
                  error->text);
 }
 
-static void subscribe(struct ledger *ledger, unsigned index)
+static void subscribe(struct ledger *ledger, struct ledger_subscriber *subscriber, unsigned index)
 {
     static const struct vug_subscription_events events = {
         .on_event = on_event, .on_status = on_status, .on_failed = on_failed};
-    struct ledger_subscriber *subscriber = &ledger->subscribers[index];
     struct sim_process *process = &ledger->grid->clients[index % ledger->grid->options.clients];
     struct vug_subscription_options options = {.sql = slice_text(QUERY), .progress = index == 1};
     if (index == 1) {
@@ -138,7 +142,7 @@ void ledger_start(struct ledger *ledger, struct grid *grid, struct verdict *verd
     ledger->writers = sim_alloc(LEDGER_WRITERS_MAX * sizeof *ledger->writers);
     ledger->started = true;
     for (unsigned i = 0; i < options->subscribers; i++)
-        subscribe(ledger, i);
+        subscribe(ledger, &ledger->subscribers[i], i);
     for (unsigned i = 0; i < options->writers; i++) {
         struct sim_process *process = &grid->clients[(i + 1) % grid->options.clients];
         struct vug_writer_options writer = {.region = "readings", .batch_ops = 8, .window = 32};
@@ -197,7 +201,7 @@ bool ledger_is_over(const struct ledger *ledger, char *why, size_t size)
     }
     for (unsigned i = 0; ledger->started && i < ledger->options.subscribers; i++) {
         const struct ledger_subscriber *subscriber = &ledger->subscribers[i];
-        if (subscriber->count < total && subscriber->losses + subscriber->gaps == 0) {
+        if (subscriber->count < total && ledger->losses + subscriber->gaps == 0) {
             snprintf(why, size, "subscriber %u has %zu of %zu results", i, subscriber->count,
                      total);
             return false;
@@ -275,17 +279,86 @@ static void check_id(struct ledger *ledger, unsigned subscriber, const char *id)
     free(seen);
 }
 
-void ledger_check(struct ledger *ledger, unsigned losses)
+void ledger_lost(struct ledger *ledger, uint32_t bucket)
+{
+    PRE(bucket < LEDGER_BUCKETS_MAX);
+    ledger->lost[bucket] = true;
+    ledger->losses++;
+}
+
+static void check_told(struct ledger *ledger, unsigned index)
+{
+    const struct ledger_subscriber *subscriber = &ledger->subscribers[index];
+    if (ledger->losses == 0 && subscriber->gaps > 0)
+        verdict_fail(ledger->verdict, "subscriber %u was told of %u gaps", index, subscriber->gaps);
+    for (unsigned bucket = 0; bucket < LEDGER_BUCKETS_MAX; bucket++) {
+        if (subscriber->told[bucket] && ledger->losses == 0)
+            verdict_fail(ledger->verdict,
+                         "subscriber %u was told of a loss in bucket %u that was none", index,
+                         bucket);
+        if (ledger->lost[bucket] && !subscriber->told[bucket])
+            verdict_fail(ledger->verdict,
+                         "subscriber %u was not told that bucket %u lost its contents", index,
+                         bucket);
+    }
+}
+
+void ledger_check(struct ledger *ledger)
 {
     for (unsigned i = 0; ledger->started && i < ledger->options.subscribers; i++) {
-        const struct ledger_subscriber *subscriber = &ledger->subscribers[i];
-        if (losses == 0 && subscriber->gaps + subscriber->losses > 0)
-            verdict_fail(ledger->verdict, "subscriber %u was told of %u gaps and %u losses", i,
-                         subscriber->gaps, subscriber->losses);
-        for (unsigned id = 0; losses == 0 && id < ledger->options.ids; id++) {
+        check_told(ledger, i);
+        for (unsigned id = 0; ledger->losses == 0 && id < ledger->options.ids; id++) {
             char text[24];
             snprintf(text, sizeof text, "s%u", id);
             check_id(ledger, i, text);
         }
     }
+}
+
+/* ---- Snapshots at the end ---- */
+
+void ledger_look(struct ledger *ledger, struct ledger_subscriber *subscriber)
+{
+    *subscriber = (struct ledger_subscriber){0};
+    subscribe(ledger, subscriber, 0);
+}
+
+bool ledger_has_seen(const struct ledger_subscriber *subscriber)
+{
+    return subscriber->is_snapshot_over;
+}
+
+void ledger_compare(struct ledger *ledger, const struct ledger_subscriber *a,
+                    const struct ledger_subscriber *b)
+{
+    if (a->count != b->count) {
+        verdict_fail(ledger->verdict, "one snapshot has %zu results, another %zu", a->count,
+                     b->count);
+        return;
+    }
+    for (uint32_t bucket = 0; bucket < ledger->options.buckets; bucket++) {
+        size_t at = 0;
+        for (size_t i = 0; i < a->count; i++) {
+            if (a->seen[i].bucket != bucket)
+                continue;
+            while (at < b->count && b->seen[at].bucket != bucket)
+                at++;
+            if (at == b->count || strcmp(a->seen[i].id, b->seen[at].id) != 0 ||
+                a->seen[i].average != b->seen[at].average) {
+                verdict_fail(ledger->verdict,
+                             "two snapshots of bucket %u differ at result %zu of id %s", bucket, i,
+                             a->seen[i].id);
+                return;
+            }
+            at++;
+        }
+    }
+}
+
+void ledger_look_away(struct ledger_subscriber *subscriber)
+{
+    if (subscriber->subscription != NULL)
+        vug_subscription_free(subscriber->subscription);
+    free(subscriber->seen);
+    *subscriber = (struct ledger_subscriber){0};
 }

@@ -7,7 +7,12 @@
 #include "tests/sim/grid.h"
 #include "tests/sim/verdict.h"
 
-enum { LEDGER_WRITERS_MAX = 3, LEDGER_SUBSCRIBERS_MAX = 3, LEDGER_READINGS_MAX = 512 };
+enum {
+    LEDGER_WRITERS_MAX = 3,
+    LEDGER_SUBSCRIBERS_MAX = 3,
+    LEDGER_READINGS_MAX = 512,
+    LEDGER_BUCKETS_MAX = 32,
+};
 
 struct ledger_options {
     unsigned writers, subscribers, readings; /* of each writer */
@@ -27,7 +32,7 @@ struct ledger_writer {
 struct ledger_seen {
     char id[24];
     double average;
-    uint32_t generation;
+    uint32_t generation, bucket;
 };
 
 struct ledger_subscriber {
@@ -35,8 +40,9 @@ struct ledger_subscriber {
     struct vug_subscription *subscription;
     struct ledger_seen *seen;
     size_t count, cap;
-    unsigned gaps, losses, reconnects;
-    bool ready;
+    unsigned gaps, reconnects;
+    bool told[LEDGER_BUCKETS_MAX]; /* that the bucket's contents were lost */
+    bool ready, is_snapshot_over;
 };
 
 struct ledger {
@@ -46,6 +52,8 @@ struct ledger {
     struct ledger_writer *writers;
     struct ledger_subscriber subscribers[LEDGER_SUBSCRIBERS_MAX];
     bool started;
+    bool lost[LEDGER_BUCKETS_MAX]; /* buckets whose contents were really lost */
+    unsigned losses;
 };
 
 /* The region `readings` exists. Subscribes; ledger_is_ready() tells when writing may begin. */
@@ -59,8 +67,18 @@ void ledger_step(struct ledger *ledger); /* writes what is due */
  * is missing. */
 bool ledger_is_over(const struct ledger *ledger, char *why, size_t size);
 
-/* `losses` is how many buckets really lost their contents: then the sums are not compared. */
-void ledger_check(struct ledger *ledger, unsigned losses);
+/* A bucket of `readings` starts empty: its subscribers have to be told, and the sums mean nothing
+ * any more. */
+void ledger_lost(struct ledger *ledger, uint32_t bucket);
+void ledger_check(struct ledger *ledger);
+
+/* A subscriber of the end: it gets a snapshot, and two of them on a quiet cluster get the same one,
+ * in the same order in each bucket, whoever leads it. */
+void ledger_look(struct ledger *ledger, struct ledger_subscriber *subscriber);
+bool ledger_has_seen(const struct ledger_subscriber *subscriber);
+void ledger_compare(struct ledger *ledger, const struct ledger_subscriber *a,
+                    const struct ledger_subscriber *b);
+void ledger_look_away(struct ledger_subscriber *subscriber);
 
 /* Whether `seen`, the averages of one id in order, is what the readings of that id give in some
  * order that keeps the order of `lane`s; for tests of the check itself. */

@@ -22,6 +22,8 @@ struct run {
     struct traffic traffic;
     struct faults faults;
     struct ledger ledger;
+    struct ledger_subscriber looks[2];
+    bool is_encore;
     struct buf data_body, readings_body, scrap_body, destroy_body;
     uint64_t steps;
     const char *type;
@@ -53,9 +55,11 @@ static bool run_until(struct run *run, bool (*until)(struct run *run), uint64_t 
     return true;
 }
 
-static void on_loss(void *arg, struct slice region)
+static void on_loss(void *arg, struct slice region, uint32_t bucket)
 {
     struct run *run = arg;
+    if (slice_equal(region, slice_text("readings")))
+        ledger_lost(&run->ledger, bucket);
     for (unsigned i = 0; i < run->traffic.region_count; i++)
         if (slice_equal(region, slice_text(run->traffic.regions[i])))
             traffic_lost(&run->traffic, i, ++run->traffic.clock, LINEAR_OPEN);
@@ -244,6 +248,35 @@ static void recover(struct run *run)
     }
 }
 
+static bool both_have_seen(struct run *run)
+{
+    return ledger_has_seen(&run->looks[0]) && (!run->is_encore || ledger_has_seen(&run->looks[1]));
+}
+
+/* A snapshot, the death of a server that leads, and a snapshot from who leads now. */
+static void play_encore(struct run *run)
+{
+    struct grid_member *victim = NULL;
+    ledger_look(&run->ledger, &run->looks[0]);
+    if (!run_until(run, both_have_seen, SETUP_US)) {
+        verdict_fail(run->verdict, "a snapshot did not end");
+        return;
+    }
+    for (unsigned i = 0; i < GRID_SERVERS_MAX && victim == NULL; i++)
+        if (run->grid.servers[i].running && watch_can_lose(&run->watch, &run->grid.servers[i]))
+            victim = &run->grid.servers[i];
+    if (victim == NULL)
+        return;
+    grid_member_crash(victim, SIM_CRASH_RESET);
+    recover(run);
+    run->is_encore = true;
+    ledger_look(&run->ledger, &run->looks[1]);
+    if (!run_until(run, both_have_seen, SETUP_US))
+        verdict_fail(run->verdict, "a snapshot after a failover did not end");
+    if (!run->verdict->failed)
+        ledger_compare(&run->ledger, &run->looks[0], &run->looks[1]);
+}
+
 static bool calls_over(struct run *run)
 {
     return traffic_is_over(&run->traffic);
@@ -259,11 +292,15 @@ static void finish(struct run *run)
     if (!run->verdict->failed)
         traffic_check(&run->traffic);
     if (!run->verdict->failed)
-        ledger_check(&run->ledger, run->watch.losses);
+        ledger_check(&run->ledger);
+    if (run->scenario->has_encore && !run->verdict->failed)
+        play_encore(run);
 }
 
 static void give_back(struct run *run)
 {
+    for (int i = 0; i < 2; i++)
+        ledger_look_away(&run->looks[i]);
     faults_fini(&run->faults);
     ledger_fini(&run->ledger);
     traffic_fini(&run->traffic);

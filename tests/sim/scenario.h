@@ -20,6 +20,7 @@ struct scenario {
     const char *type; /* of `data` and `scrap`; NULL: one of several at random */
     unsigned copies, buckets;
     bool has_scrap, has_ledger;
+    bool has_encore; /* snapshots of `readings` before and after a failover are compared */
     struct ledger_options ledger;
     struct traffic_options traffic;
     /* The faults. */

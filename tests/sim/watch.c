@@ -5,11 +5,12 @@
 
 #include <xxhash.h>
 
+#include "server/cq_image.h"
 #include "tests/sim/sim_impl.h"
 
 /* A bucket's contents after a record. */
 struct mark {
-    uint64_t seq, hash;
+    uint64_t seq, hash, state;
 };
 struct marks {
     struct mark *list; /* by rising seq */
@@ -56,13 +57,17 @@ void watch_fini(struct watch *watch)
     cluster_map_unref(watch->map);
 }
 
-static struct watch_track *track_of(struct watch *watch, const struct bucket *bucket)
+static bool is_of(const struct watch_track *track, const struct bucket *bucket)
+{
+    return track != NULL && track->region_id == bucket->region->id && track->bucket == bucket->id &&
+           track->generation == bucket->generation;
+}
+
+static struct watch_track *find_track(struct watch *watch, const struct bucket *bucket)
 {
     for (size_t i = watch->count; i > 0; i--) {
-        struct watch_track *track = watch->tracks[i - 1];
-        if (track->region_id == bucket->region->id && track->bucket == bucket->id &&
-            track->generation == bucket->generation)
-            return track;
+        if (is_of(watch->tracks[i - 1], bucket))
+            return watch->tracks[i - 1];
     }
     if (watch->count == watch->cap) {
         watch->cap = watch->cap == 0 ? 32 : watch->cap * 2;
@@ -74,6 +79,14 @@ static struct watch_track *track_of(struct watch *watch, const struct bucket *bu
     track->generation = bucket->generation;
     watch->tracks[watch->count++] = track;
     return track;
+}
+
+static struct watch_track *track_of(struct watch *watch, const struct bucket *bucket)
+{
+    size_t slot = (bucket->region->id * 16 + bucket->id) % WATCH_RECENT;
+    if (!is_of(watch->recent[slot], bucket))
+        watch->recent[slot] = find_track(watch, bucket);
+    return watch->recent[slot];
 }
 
 /* ---- Contents ---- */
@@ -92,6 +105,19 @@ uint64_t watch_contents(const struct bucket *bucket)
     table_each(&bucket->table, add_entry, &sum);
     uint64_t words[] = {sum, bucket->table.entry_count, bucket->last_time_ms, bucket->data_seq};
     return XXH3_64bits(words, sizeof words);
+}
+
+uint64_t watch_state(struct bucket *bucket)
+{
+    uint64_t words[2] = {0};
+    bucket_lock(bucket);
+    bool is_quiet = cq_image_is_quiet_locked(bucket);
+    if (is_quiet) {
+        words[0] = cq_image_hash_locked(bucket);
+        words[1] = streams_hash(&bucket->streams);
+    }
+    bucket_unlock(bucket);
+    return is_quiet ? XXH3_64bits(words, sizeof words) | 1 : 0;
 }
 
 static const struct mark *marks_find(const struct marks *marks, uint64_t seq)
@@ -175,6 +201,22 @@ static void check_set(struct watch *watch, const struct watch_track *track)
     }
 }
 
+static void count_loss(struct watch *watch, const struct cluster_map *old,
+                       const struct cluster_region *region, uint32_t number,
+                       const struct cluster_bucket *before)
+{
+    watch->losses++;
+    for (uint32_t i = 0; i < before->in_sync_count; i++) {
+        const struct cluster_member *member = &old->members[before->in_sync[i]];
+        if (grid_server_of(watch->grid, member->incarnation) != NULL)
+            verdict_fail(watch->verdict,
+                         "/%.*s bucket %u starts empty, although %.*s, which is in sync, lives",
+                         SLICE_FMT(region->name), number, SLICE_FMT(member->name));
+    }
+    if (watch->on_loss != NULL)
+        watch->on_loss(watch->arg, region->name, number);
+}
+
 static void count_changes(struct watch *watch, const struct cluster_map *old)
 {
     for (uint32_t i = 0; old != NULL && i < watch->map->region_count; i++) {
@@ -182,10 +224,8 @@ static void count_changes(struct watch *watch, const struct cluster_map *old)
         const struct cluster_region *before = cluster_map_region_by_id(old, region->id);
         for (uint32_t j = 0; before != NULL && region->buckets != NULL && j < region->bucket_count;
              j++) {
-            bool is_lost = region->buckets[j].generation != before->buckets[j].generation;
-            watch->losses += is_lost;
-            if (is_lost && watch->on_loss != NULL)
-                watch->on_loss(watch->arg, region->name);
+            if (region->buckets[j].generation != before->buckets[j].generation)
+                count_loss(watch, old, region, j, &before->buckets[j]);
             watch->promotions += region->buckets[j].term != before->buckets[j].term;
         }
     }
@@ -261,7 +301,10 @@ static void settle(struct watch *watch, struct watch_track *track, struct holder
             continue;
         }
         const struct mark *settled = marks_find(&track->settled, mark.seq);
-        if (settled != NULL && settled->hash != mark.hash)
+        bool differs = settled != NULL &&
+                       (settled->hash != mark.hash ||
+                        (settled->state != 0 && mark.state != 0 && settled->state != mark.state));
+        if (differs)
             verdict_fail(watch->verdict,
                          "region %u bucket %u: %s has other contents than the primary after "
                          "record %llu",
@@ -272,8 +315,7 @@ static void settle(struct watch *watch, struct watch_track *track, struct holder
     holder->open.count = kept;
 }
 
-static void look_at_bucket(struct watch *watch, struct grid_member *member,
-                           const struct bucket *bucket)
+static void look_at_bucket(struct watch *watch, struct grid_member *member, struct bucket *bucket)
 {
     size_t index = (size_t)(member - watch->grid->servers);
     bool leads = bucket->replica.role == REPLICA_PRIMARY && bucket->replica.led != 0;
@@ -292,7 +334,8 @@ static void look_at_bucket(struct watch *watch, struct grid_member *member,
     if (bucket->last_seq < holder->last_seq)
         holder->open.count = 0; /* it was thrown away, or replaced by an image */
     if (bucket->last_seq != holder->last_seq)
-        marks_add(&holder->open, (struct mark){bucket->last_seq, watch_contents(bucket)});
+        marks_add(&holder->open,
+                  (struct mark){bucket->last_seq, watch_contents(bucket), watch_state(bucket)});
     holder->last_seq = bucket->last_seq;
     if (leads)
         check_time(watch, track, bucket, member);
@@ -386,7 +429,7 @@ static bool bucket_is_whole(struct watch *watch, const struct cluster_region *re
 {
     const struct cluster_bucket *place = &region->buckets[number];
     uint32_t wanted = cluster_map_wanted_copies(watch->map, region);
-    const struct bucket *first = NULL;
+    struct bucket *first = NULL;
     if (place->primary == CLUSTER_NONE || place->in_sync_count < wanted) {
         snprintf(why, size, "/%.*s bucket %u has %u of %u copies%s", SLICE_FMT(region->name),
                  number, place->in_sync_count, wanted,
@@ -396,7 +439,7 @@ static bool bucket_is_whole(struct watch *watch, const struct cluster_region *re
     for (uint32_t i = 0; i < place->in_sync_count; i++) {
         const struct cluster_member *named = &watch->map->members[place->in_sync[i]];
         struct grid_member *member = grid_server_of(watch->grid, named->incarnation);
-        const struct bucket *bucket = bucket_on(member, region->id, number);
+        struct bucket *bucket = bucket_on(member, region->id, number);
         bool is_primary = place->in_sync[i] == place->primary;
         if (bucket == NULL || bucket->generation != place->generation ||
             bucket->replica.set_version != place->set_version ||
@@ -407,7 +450,13 @@ static bool bucket_is_whole(struct watch *watch, const struct cluster_region *re
                      number, SLICE_FMT(named->name));
             return false;
         }
-        if (first != NULL && watch_contents(bucket) != watch_contents(first)) {
+        if (watch_state(bucket) == 0) {
+            snprintf(why, size, "/%.*s bucket %u: %.*s has rows on their way",
+                     SLICE_FMT(region->name), number, SLICE_FMT(named->name));
+            return false;
+        }
+        if (first != NULL && (watch_contents(bucket) != watch_contents(first) ||
+                              watch_state(bucket) != watch_state(first))) {
             verdict_fail(watch->verdict, "/%.*s bucket %u: two copies differ after record %llu",
                          SLICE_FMT(region->name), number, (unsigned long long)bucket->last_seq);
             return false;
