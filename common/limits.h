@@ -47,6 +47,9 @@
 #define LIMIT_CREDIT_BYTES_DEFAULT         (16u * 1024 * 1024)
 #define LIMIT_PEER_MESSAGE_BYTES           (64u * 1024 * 1024)
 #define LIMIT_SLICE_US                     200u /* work over many entries then gives way */
+#define LIMIT_IMAGES_AT_ONCE               4u   /* being sent to one peer; others wait */
+#define LIMIT_IMAGE_HEAD_BYTES             (1024u * 1024 * 1024) /* all but the entries */
+#define LIMIT_IMAGE_OLD_BYTES              (64u * 1024 * 1024) /* replaced before they were sent */
 #define LIMIT_HTTP_HEADER_BYTES            8192
 #define LIMIT_HTTP_IDLE_MS                 10000
 #define LIMIT_LOG_LINES                    5u /* of one kind, in LIMIT_LOG_WINDOW_MS */

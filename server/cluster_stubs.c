@@ -305,6 +305,13 @@ WEAK void streams_each(const struct streams *streams, void (*visit)(void *arg, u
 {
     
 }
+WEAK void writers_pack(const struct writers *writers, struct buf *out)
+{
+}
+WEAK enum error writers_unpack(struct slice *rest, struct writers *writers)
+{
+    return ERROR_UNSUPPORTED;
+}
 WEAK void streams_pack(const struct streams *streams, struct buf *out)
 {
     

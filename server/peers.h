@@ -29,6 +29,7 @@ struct worker;
 struct bucket;
 struct call;
 struct replica_copy;
+struct image_out;
 
 #define PEER_LEASE_US       2000000u /* from the moment the beacon was sent */
 #define PEER_PROMISE_US     2500000u /* from the moment it was received */
@@ -59,8 +60,12 @@ struct peer {
     pthread_mutex_t lock; /* a leaf: guards the mailboxes below, and promises against exceptions */
     struct replica_copy *dirty, **dirty_end; /* copies with something to send */
     struct call *calls, **calls_end;         /* to be sent over REQUESTS */
+    struct image_out *images;                /* to be sent, oldest first (image.c) */
+    uint64_t image_last_id;
     bool flush_posted;
     struct loop_task flush;
+    uint64_t image_in_flight; /* bytes of images that are unacknowledged; of the peer's loop */
+    uint64_t image_turn;      /* of the peer's loop, too */
     struct peer_out *out; /* peer_out.c: the connections, of the worker's loop */
     struct peer *next;    /* in server->peers, guarded by server->lock */
 };

@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "common/mem.h"
+#include "protocol/codec.h"
 
 #define BLOCK_BYTES_MIN 1024u
 #define BLOCK_BYTES_MAX (32u * 1024)
@@ -161,4 +162,157 @@ bool ring_next(const struct ring *ring, struct ring_position after, uint64_t lim
         }
     }
     return false;
+}
+
+/* ---- Packed: varints; each event is {seq above the one before, sub, kind, len, bytes} ---- */
+
+static void pack_varint(struct buf *out, uint64_t value)
+{
+    uint8_t *at = buf_reserve(out, 10);
+    if (at != NULL)
+        out->len += (size_t)(codec_put_varint(at, value) - at);
+}
+
+static bool unpack_varint(struct slice *rest, uint64_t max, uint64_t *value)
+{
+    const uint8_t *end = rest->data + rest->len;
+    const uint8_t *at = codec_get_varint(rest->data, end, value);
+    if (at == NULL || *value > max)
+        return false;
+    *rest = slice_of(at, (size_t)(end - at));
+    return true;
+}
+
+static void pack_position(struct buf *out, struct ring_position position)
+{
+    pack_varint(out, position.seq);
+    pack_varint(out, position.sub);
+}
+
+static bool unpack_position(struct slice *rest, struct ring_position *position)
+{
+    uint64_t sub = 0;
+    bool good =
+        unpack_varint(rest, UINT64_MAX, &position->seq) && unpack_varint(rest, UINT32_MAX, &sub);
+    position->sub = (uint32_t)sub;
+    return good;
+}
+
+static struct ring_header header_at(const struct ring_block *block, uint32_t offset)
+{
+    struct ring_header header;
+    memcpy(&header, block->data + offset, sizeof header);
+    return header;
+}
+
+static uint32_t behind(uint32_t offset, struct ring_header header)
+{
+    return offset + (uint32_t)padded(header.kind_and_len & EVENT_BYTES_MAX);
+}
+
+void ring_pack(const struct ring *ring, struct buf *out)
+{
+    uint64_t blocks = 0, before = 0;
+    for (const struct ring_block *block = ring->oldest; block != NULL; block = block->next)
+        blocks++;
+    pack_position(out, ring->floor);
+    pack_position(out, ring->last);
+    pack_varint(out, blocks);
+    for (const struct ring_block *block = ring->oldest; block != NULL; block = block->next) {
+        uint64_t events = 0;
+        struct ring_header header;
+        for (uint32_t at = 0; at < block->used; at = behind(at, header_at(block, at)))
+            events++;
+        pack_varint(out, block->last_time_ms);
+        pack_varint(out, events);
+        for (uint32_t at = 0; at < block->used; at = behind(at, header)) {
+            header = header_at(block, at);
+            uint32_t len = header.kind_and_len & EVENT_BYTES_MAX;
+            pack_varint(out, header.seq - before);
+            pack_varint(out, header.sub);
+            buf_append_byte(out, (uint8_t)(header.kind_and_len >> 24));
+            pack_varint(out, len);
+            buf_append(out, block->data + at + sizeof header, len);
+            before = header.seq;
+        }
+    }
+}
+
+/* The next event; *position is that of the one before it. */
+static bool unpack_event(struct slice *rest, struct ring_position *position, uint8_t *kind,
+                         struct slice *encoded)
+{
+    uint64_t rise, sub, len;
+    struct ring_position before = *position;
+    if (!unpack_varint(rest, UINT64_MAX - before.seq, &rise) ||
+        !unpack_varint(rest, UINT32_MAX, &sub) || rest->len == 0)
+        return false;
+    *kind = rest->data[0];
+    *rest = slice_of(rest->data + 1, rest->len - 1);
+    if (!unpack_varint(rest, EVENT_BYTES_MAX, &len) || len > rest->len)
+        return false;
+    *encoded = slice_of(rest->data, len);
+    *rest = slice_of(rest->data + len, rest->len - len);
+    *position = (struct ring_position){before.seq + rise, (uint32_t)sub};
+    return true;
+}
+
+/* One block, made as large as its events. `before` has the seq that the first one counts from. */
+static enum error unpack_block(struct slice *rest, struct ring *ring, struct ring_position *before)
+{
+    uint64_t time_ms, events, need = 0;
+    uint8_t kind;
+    struct slice encoded;
+    if (!unpack_varint(rest, UINT64_MAX, &time_ms) || !unpack_varint(rest, rest->len, &events) ||
+        events == 0)
+        return ERROR_MALFORMED;
+    struct slice walk = *rest;
+    struct ring_position position = *before, last = ring->last;
+    for (uint64_t i = 0; i < events; i++) {
+        if (!unpack_event(&walk, &position, &kind, &encoded) || !ring_before(last, position))
+            return ERROR_MALFORMED;
+        last = position;
+        need += padded(encoded.len);
+    }
+    if (need > UINT32_MAX / 2)
+        return ERROR_MALFORMED;
+    struct ring_block *block = mem_alloc(sizeof *block + need);
+    if (block == NULL)
+        return ERROR_MEMORY;
+    *block = (struct ring_block){.cap = (uint32_t)need, .serial = ++ring->next_serial};
+    if (ring->newest == NULL)
+        ring->oldest = block;
+    else
+        ring->newest->next = block;
+    ring->newest = block;
+    ring->bytes += sizeof *block + need;
+    for (uint64_t i = 0; i < events; i++) {
+        INVARIANT(unpack_event(rest, before, &kind, &encoded));
+        uint8_t *at = ring_append(ring, *before, kind, encoded.len, time_ms);
+        INVARIANT(at != NULL && ring->newest == block);
+        memcpy(at, encoded.data, encoded.len);
+    }
+    return OK;
+}
+
+enum error ring_unpack(struct slice *rest, struct ring *ring)
+{
+    struct ring_position floor, last, before = {0, 0};
+    uint64_t blocks;
+    enum error error = OK;
+    ring_init(ring, before);
+    if (!unpack_position(rest, &floor) || !unpack_position(rest, &last) ||
+        ring_before(last, floor) || !unpack_varint(rest, rest->len, &blocks))
+        return ERROR_MALFORMED;
+    ring_init(ring, floor);
+    for (uint64_t i = 0; i < blocks && error == OK; i++)
+        error = unpack_block(rest, ring, &before);
+    if (error == OK && ring_before(last, ring->last))
+        error = ERROR_MALFORMED;
+    if (error != OK) {
+        ring_fini(ring);
+        return error;
+    }
+    ring->last = last;
+    return OK;
 }

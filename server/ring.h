@@ -7,6 +7,7 @@
 #define VUG_SERVER_RING_H
 
 #include "common/buf.h"
+#include "common/error.h"
 
 struct ring_position { /* of an event; events of one bucket are ordered by it */
     uint64_t seq;
@@ -63,5 +64,12 @@ struct ring_hint {
 };
 bool ring_next(const struct ring *ring, struct ring_position after, uint64_t limit_seq,
                struct ring_hint *hint, struct ring_event *event);
+
+/* The whole ring, for an image: floor, last and all events, in the blocks by which they are
+ * dropped. out->failed without memory. */
+void ring_pack(const struct ring *ring, struct buf *out);
+/* Takes a packed ring off `rest` and makes an equal one of it; whatever `ring` was is overwritten.
+ * ERROR_MALFORMED, ERROR_MEMORY: the ring is empty, with nothing to free. */
+enum error ring_unpack(struct slice *rest, struct ring *ring);
 
 #endif

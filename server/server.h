@@ -100,6 +100,9 @@ struct worker {
     struct call *mail, **mail_end; /* their on_result() runs on this loop */
     bool mail_posted;
     struct loop_task mail_task;
+    struct image_in *image_trash; /* old contents that are freed in slices; guarded by mail_lock */
+    bool image_trash_posted;
+    struct loop_task image_trash_task;
     struct peer_conn *peer_conns; /* that peers opened to this worker */
     _Atomic uint64_t turned_us;   /* a sign of life: beacons stop when a worker has none for 1 s */
 };

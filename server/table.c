@@ -317,28 +317,91 @@ struct entry *table_remove(struct table *table, struct slice key, uint64_t hash)
     return entry;
 }
 
+/* Visits the chain that begins with this line. */
+static void chain_each(const struct table_line *line, void (*visit)(void *arg, struct entry *entry),
+                       void *arg)
+{
+    for (; line != NULL; line = next_line(line))
+        for (unsigned slot = 0; slot < slot_count(line); slot++)
+            if (line->tags[slot] != 0)
+                visit(arg, line->entries[slot]);
+}
+
 void table_each(const struct table *table, void (*visit)(void *arg, struct entry *entry), void *arg)
 {
     for (uint32_t i = 0; i < table->line_count; i++)
-        for (struct table_line *line = line_at(table, i); line != NULL; line = next_line(line))
-            for (unsigned slot = 0; slot < slot_count(line); slot++)
-                if (line->tags[slot] != 0)
-                    visit(arg, line->entries[slot]);
+        chain_each(line_at(table, i), visit, arg);
+}
+
+bool table_cursor_step(const struct table *table, struct table_cursor *cursor,
+                       void (*visit)(void *arg, struct entry *entry), void *arg)
+{
+    if (cursor->line >= line_count(table))
+        return false;
+    chain_each(line_at(table, cursor->line++), visit, arg);
+    return true;
+}
+
+bool table_cursor_passed(const struct table *table, const struct table_cursor *cursor,
+                         uint64_t hash)
+{
+    return index_of(table, (uint32_t)hash) < cursor->line;
+}
+
+uint32_t table_cursor_left(const struct table *table, const struct table_cursor *cursor)
+{
+    uint32_t lines = line_count(table);
+    return cursor->line < lines ? lines - cursor->line : 0;
+}
+
+static void chain_clear(struct table *table, struct table_line *first)
+{
+    for (struct table_line *line = first; line != NULL; line = next_line(line))
+        for (unsigned slot = 0; slot < slot_count(line); slot++)
+            if (line->tags[slot] != 0) {
+                table->entry_count--;
+                table->bytes -= entry_bytes(line->entries[slot]);
+                entry_unref(line->entries[slot]);
+                line->tags[slot] = 0;
+                line->entries[slot] = NULL;
+            }
+    chain_trim(first);
+}
+
+bool table_clear_some(struct table *table, struct table_cursor *cursor, uint32_t lines)
+{
+    for (; lines > 0; lines--) {
+        if (cursor->line >= line_count(table))
+            return false;
+        chain_clear(table, line_at(table, cursor->line++));
+    }
+    return true;
 }
 
 void table_clear(struct table *table)
 {
-    for (uint32_t i = 0; i < table->line_count; i++) {
-        struct table_line *first = line_at(table, i);
-        for (struct table_line *line = first; line != NULL; line = next_line(line))
-            for (unsigned slot = 0; slot < slot_count(line); slot++)
-                if (line->tags[slot] != 0) {
-                    entry_unref(line->entries[slot]);
-                    line->tags[slot] = 0;
-                    line->entries[slot] = NULL;
-                }
-        chain_trim(first);
+    struct table_cursor cursor = {0};
+    (void)table_clear_some(table, &cursor, UINT32_MAX);
+}
+
+void table_swap(struct table *a, struct table *b)
+{
+    for (unsigned i = 0; i < TABLE_SEGMENTS; i++) {
+        struct table_line *segment = segment_at(a, i);
+        void *block = a->blocks[i];
+        atomic_store_explicit(&a->segments[i], segment_at(b, i), memory_order_relaxed);
+        atomic_store_explicit(&b->segments[i], segment, memory_order_relaxed);
+        a->blocks[i] = b->blocks[i];
+        b->blocks[i] = block;
     }
-    table->entry_count = 0;
-    table->bytes = 0;
+    uint32_t lines = line_count(a), levels = level(a);
+    atomic_store_explicit(&a->line_count, line_count(b), memory_order_relaxed);
+    atomic_store_explicit(&a->level, level(b), memory_order_relaxed);
+    atomic_store_explicit(&b->line_count, lines, memory_order_relaxed);
+    atomic_store_explicit(&b->level, levels, memory_order_relaxed);
+    uint64_t entries = a->entry_count, bytes = a->bytes;
+    a->entry_count = b->entry_count;
+    a->bytes = b->bytes;
+    b->entry_count = entries;
+    b->bytes = bytes;
 }

@@ -82,4 +82,27 @@ void table_each(const struct table *table, void (*visit)(void *arg, struct entry
 /* Removes everything. */
 void table_clear(struct table *table);
 
+/* A walk over all entries in bounded steps, between which the table may change. Lines are visited
+ * in the order of their index. A split moves entries to a higher index, and nothing ever moves them
+ * to a lower one, so what was there at the start and stays is met at least once; what a split moves
+ * ahead of the cursor is met again. Starts zeroed; does not survive table_clear() as a sign of what
+ * was there before it. */
+struct table_cursor {
+    uint32_t line;
+};
+/* Visits the entries of the next line. False, and nothing visited, behind the last line. */
+bool table_cursor_step(const struct table *table, struct table_cursor *cursor,
+                       void (*visit)(void *arg, struct entry *entry), void *arg);
+/* An entry of this hash that is in the table and was there at the start has been met. */
+bool table_cursor_passed(const struct table *table, const struct table_cursor *cursor,
+                         uint64_t hash);
+/* Lines that the cursor has before it. */
+uint32_t table_cursor_left(const struct table *table, const struct table_cursor *cursor);
+
+/* Removes the entries of at most so many lines; false when none was left: the table is empty. */
+bool table_clear_some(struct table *table, struct table_cursor *cursor, uint32_t lines);
+
+/* Exchanges the contents. Both may be looked at by table_prefetch() meanwhile. */
+void table_swap(struct table *a, struct table *b);
+
 #endif

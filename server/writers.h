@@ -29,4 +29,7 @@ enum error writers_check(struct writers *writers, const struct writer_mark *mark
 /* The record with this mark was applied at `time_ms`. */
 void writers_note(struct writers *writers, const struct writer_mark *mark, uint64_t time_ms);
 
+void writers_pack(const struct writers *writers, struct buf *out);
+enum error writers_unpack(struct slice *rest, struct writers *writers);
+
 #endif

@@ -269,6 +269,107 @@ static void without_memory_an_append_changes_nothing(void **state)
     assert_int_equal(mem_fault_live(), live);
 }
 
+/* Both have the same events, floor and end, and lose the same ones by time. */
+static void check_equal(const struct ring *a, const struct ring *b)
+{
+    struct ring_event left, right;
+    struct ring_hint left_hint = {0}, right_hint = {0};
+    struct ring_position after = a->floor;
+    assert_memory_equal(&a->floor.seq, &b->floor.seq, sizeof a->floor.seq);
+    assert_int_equal(a->floor.sub, b->floor.sub);
+    assert_int_equal(a->last.seq, b->last.seq);
+    assert_int_equal(a->last.sub, b->last.sub);
+    while (ring_next(a, after, UINT64_MAX, &left_hint, &left)) {
+        assert_true(ring_next(b, after, UINT64_MAX, &right_hint, &right));
+        assert_int_equal(left.position.seq, right.position.seq);
+        assert_int_equal(left.position.sub, right.position.sub);
+        assert_int_equal(left.kind, right.kind);
+        assert_true(slice_equal(left.encoded, right.encoded));
+        after = left.position;
+    }
+    assert_false(ring_next(b, after, UINT64_MAX, &right_hint, &right));
+}
+
+static void a_packed_ring_becomes_an_equal_one(void **state)
+{
+    (void)state;
+    long live = mem_fault_live();
+    for (uint64_t last = 10; last < 3000; last = last * 2 + 1) {
+        struct ring ring, copy;
+        struct buf packed;
+        buf_init(&packed);
+        ring_init(&ring, start);
+        for (uint64_t seq = 11; seq <= last; seq++)
+            assert_true(append(&ring, seq, seq % 300));
+        if (last > 100)
+            (void)ring_drop_oldest(&ring);
+        if (last > 1000)
+            (void)ring_raise_floor(&ring, at(last + 5, 1));
+        buf_append_text(&packed, "in front");
+        ring_pack(&ring, &packed);
+        buf_append_text(&packed, "behind");
+        struct slice rest = slice_of(packed.data + 8, packed.len - 8);
+        assert_int_equal(ring_unpack(&rest, &copy), OK);
+        assert_true(slice_equal(rest, slice_text("behind")));
+        check_equal(&ring, &copy);
+        for (uint64_t seq = last + 6; seq < last + 50; seq++)
+            assert_true(append(&ring, seq, 20) && append(&copy, seq, 20));
+        check_equal(&ring, &copy);
+        (void)ring_drop_before(&ring, last * 5);
+        (void)ring_drop_before(&copy, last * 5);
+        check_equal(&ring, &copy);
+        ring_fini(&ring);
+        ring_fini(&copy);
+        assert_int_equal(copy.bytes, 0);
+        buf_fini(&packed);
+    }
+    assert_int_equal(mem_fault_live(), live);
+}
+
+static void a_damaged_packed_ring_leaks_nothing(void **state)
+{
+    (void)state;
+    long live = mem_fault_live();
+    struct ring ring, copy;
+    struct buf packed;
+    unsigned refused = 0;
+    buf_init(&packed);
+    ring_init(&ring, start);
+    for (uint64_t seq = 11; seq < 90; seq++)
+        assert_true(append(&ring, seq, seq % 30));
+    ring_pack(&ring, &packed);
+    for (size_t len = 0; len < packed.len; len++) {
+        struct slice rest = slice_of(packed.data, len);
+        assert_int_equal(ring_unpack(&rest, &copy), ERROR_MALFORMED);
+        assert_int_equal(copy.bytes, 0);
+    }
+    for (size_t i = 0; i < packed.len; i++)
+        for (unsigned bit = 0; bit < 8; bit++) {
+            packed.data[i] = (uint8_t)(packed.data[i] ^ 1u << bit);
+            struct slice rest = buf_slice(&packed);
+            enum error error = ring_unpack(&rest, &copy);
+            packed.data[i] = (uint8_t)(packed.data[i] ^ 1u << bit);
+            assert_true(error == OK || error == ERROR_MALFORMED);
+            refused += error != OK;
+            ring_fini(&copy);
+        }
+    assert_true(refused > packed.len / 4);
+    unsigned long failed = 0;
+    for (bool done = false; !done;) {
+        struct slice rest = buf_slice(&packed);
+        mem_fault_fail_at(++failed);
+        enum error error = ring_unpack(&rest, &copy);
+        mem_fault_fail_at(0);
+        done = error == OK;
+        assert_true(done || error == ERROR_MEMORY);
+        ring_fini(&copy);
+    }
+    assert_true(failed > 2);
+    ring_fini(&ring);
+    buf_fini(&packed);
+    assert_int_equal(mem_fault_live(), live);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +383,8 @@ int main(void)
         cmocka_unit_test(the_floor_may_rise_beyond_the_last_event),
         cmocka_unit_test(large_events_pass_and_the_largest_are_refused),
         cmocka_unit_test(without_memory_an_append_changes_nothing),
+        cmocka_unit_test(a_packed_ring_becomes_an_equal_one),
+        cmocka_unit_test(a_damaged_packed_ring_leaks_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -325,6 +325,120 @@ static void the_seed_changes_the_hash(void **state)
     assert_int_equal(table_hash(slice_text("a"), 1), table_hash(slice_text("a"), 1));
 }
 
+/* What a walk has met. */
+struct walk {
+    struct model *model;
+    uint64_t begin_seq; /* entries up to it were there at the start */
+    uint64_t met[KEYS]; /* the seq, 0: not met */
+    uint32_t others;    /* entries of other tests' keys, of which there are none */
+};
+
+static void meet(void *arg, struct entry *entry)
+{
+    struct walk *walk = arg;
+    uint32_t number;
+    memcpy(&number, entry->data + 3, 4);
+    if (number >= KEYS)
+        walk->others++;
+    else if (entry->seq <= walk->begin_seq)
+        walk->met[number] = entry->seq;
+}
+
+static void a_cursor_meets_what_was_there_while_the_table_changes(void **state)
+{
+    (void)state;
+    static struct walk walk;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        struct model model = {.state = seed, .collide = seed == 0};
+        struct table_cursor cursor = {0};
+        uint64_t before[KEYS];
+        uint32_t owed = seed == 0 ? 50 : next_random(&model) % KEYS;
+        assert_int_equal(table_init(&model.table), OK);
+        memset(&walk, 0, sizeof walk);
+        walk.model = &model;
+        for (uint64_t seq = 1; seq <= owed; seq++)
+            put(&model, next_random(&model) % KEYS, seq);
+        walk.begin_seq = owed;
+        memcpy(before, model.seq, sizeof before);
+        uint64_t seq = owed;
+        assert_int_equal(table_cursor_left(&model.table, &cursor), model.table.line_count);
+        while (table_cursor_step(&model.table, &cursor, meet, &walk))
+            for (unsigned i = 0; i < 12 && seq < owed + 4000 && seed != 0; i++) {
+                uint8_t key[8];
+                uint32_t number = next_random(&model) % KEYS;
+                struct slice slice = key_of(number, key);
+                uint64_t hash = hash_of(&model, slice);
+                const struct entry *old = table_find(&model.table, slice, hash);
+                /* What goes before it was met is what its owner has to keep. */
+                if (old != NULL && table_cursor_passed(&model.table, &cursor, hash))
+                    assert_true(old->seq > owed || walk.met[number] == old->seq);
+                else if (old != NULL && old->seq <= owed)
+                    walk.met[number] = old->seq;
+                if (next_random(&model) % 3 == 0)
+                    remove_one(&model, number);
+                else
+                    put(&model, number, ++seq);
+            }
+        assert_int_equal(table_cursor_left(&model.table, &cursor), 0);
+        assert_memory_equal(walk.met, before, sizeof before);
+        assert_int_equal(walk.others, 0);
+        table_fini(&model.table);
+    }
+}
+
+static void a_table_is_cleared_in_steps(void **state)
+{
+    (void)state;
+    long live = mem_fault_live();
+    struct model model = {.state = 1};
+    struct table_cursor cursor = {0};
+    unsigned steps = 0;
+    assert_int_equal(table_init(&model.table), OK);
+    for (uint32_t i = 0; i < 2000; i++)
+        put(&model, i, i + 1);
+    uint64_t count = model.table.entry_count;
+    while (table_clear_some(&model.table, &cursor, 10)) {
+        assert_true(count - model.table.entry_count < 200);
+        count = model.table.entry_count;
+        steps++;
+    }
+    assert_true(steps > 30);
+    assert_int_equal(model.table.entry_count, 0);
+    assert_int_equal(model.table.bytes, 0);
+    table_fini(&model.table);
+    assert_int_equal(mem_fault_live(), live);
+}
+
+static void tables_exchange_their_contents(void **state)
+{
+    (void)state;
+    long live = mem_fault_live();
+    static struct model left, right;
+    memset(&left, 0, sizeof left);
+    memset(&right, 0, sizeof right);
+    assert_int_equal(table_init(&left.table), OK);
+    assert_int_equal(table_init(&right.table), OK);
+    for (uint32_t i = 0; i < 2500; i++)
+        put(&left, i, i + 1);
+    put(&right, 2999, 7);
+    table_swap(&left.table, &right.table);
+    assert_int_equal(left.table.entry_count, 1);
+    assert_int_equal(right.table.entry_count, 2500);
+    struct model swapped = left;
+    memcpy(left.seq, right.seq, sizeof left.seq);
+    memcpy(right.seq, swapped.seq, sizeof right.seq);
+    for (uint32_t i = 0; i < 2500; i += 2)
+        remove_one(&right, i);
+    remove_one(&left, 2999);
+    for (uint32_t i = 0; i < 500; i++)
+        put(&left, i, i + 1);
+    assert_int_equal(right.table.entry_count, 1250);
+    assert_int_equal(left.table.entry_count, 500);
+    table_fini(&left.table);
+    table_fini(&right.table);
+    assert_int_equal(mem_fault_live(), live);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,6 +451,9 @@ int main(void)
         cmocka_unit_test(without_memory_to_grow_everything_stays_findable),
         cmocka_unit_test(a_table_that_cannot_begin_says_so),
         cmocka_unit_test(the_seed_changes_the_hash),
+        cmocka_unit_test(a_cursor_meets_what_was_there_while_the_table_changes),
+        cmocka_unit_test(a_table_is_cleared_in_steps),
+        cmocka_unit_test(tables_exchange_their_contents),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
