@@ -7,16 +7,17 @@
 /* Calls on few keys, so that they meet. */
 #define CALLS(...)                                                                                 \
     {                                                                                              \
-        .callers = 4, .keys = 5, .ops_max = 700, .gap_us = 60000, .burst_max = 4,                  \
+        .callers = 4, .keys = 5, .ops_max = 1000, .gap_us = 60000, .burst_max = 4,                 \
         .percent_put = 35, .percent_get = 40, .percent_remove = 10, .percent_put_if_absent = 10,   \
         .timeout_ms = 3000, __VA_ARGS__                                                            \
     }
 #define READS                                                                                      \
-    CALLS(.callers = 6, .keys = 2, .gap_us = 25000, .burst_max = 2, .percent_put = 20,             \
-          .percent_get = 75, .percent_remove = 5, .percent_put_if_absent = 0, .own_server = true)
+    CALLS(.callers = 6, .keys = 2, .ops_max = 2500, .gap_us = 50000, .burst_max = 2,               \
+          .percent_put = 20, .percent_get = 75, .percent_remove = 5, .percent_put_if_absent = 0,   \
+          .own_server = true)
 #define BOOKS(...)                                                                                 \
     {                                                                                              \
-        .writers = 2, .subscribers = 2, .readings = 60, .ids = 5, .gap_us = 150000, __VA_ARGS__    \
+        .writers = 2, .subscribers = 2, .readings = 60, .ids = 5, .gap_us = 300000, __VA_ARGS__    \
     }
 #define CLUSTER(l, s, m) .locators = (l), .servers = (s), .servers_max = (m), .workers = 1
 #define REDUNDANT(n)     .type = "PARTITION_REDUNDANT", .copies = (n), .buckets = 3
@@ -30,7 +31,7 @@ const struct scenario scenarios[] = {
      .has_scrap = true,
      .has_ledger = true,
      .ledger = BOOKS(.readings = 50, .key_is_id = false),
-     .traffic = CALLS(.ops_max = 500),
+     .traffic = CALLS(.ops_max = 600, .gap_us = 150000),
      .weights = {[FAULT_CRASH] = 6,         [FAULT_CRASH_SILENT] = 2, [FAULT_PAUSE] = 5,
                  [FAULT_CUT] = 5,           [FAULT_CUT_BOTH] = 4,     [FAULT_CUT_CLIENT] = 3,
                  [FAULT_CUT_LOCATOR] = 3,   [FAULT_ISOLATE] = 2,      [FAULT_DELAY] = 6,
@@ -70,7 +71,7 @@ const struct scenario scenarios[] = {
      .plant = PLANT_NO_WAIT_FOR_PROPOSED,
      CLUSTER(1, 3, 6),
      REDUNDANT(1),
-     .traffic = CALLS(.gap_us = 20000, .ops_max = 1500),
+     .traffic = CALLS(.gap_us = 40000, .ops_max = 2000),
      .weights = {[FAULT_CRASH] = 6,
                  [FAULT_DELAY] = 8,
                  [FAULT_MAP_SLOW] = 3,
@@ -81,14 +82,14 @@ const struct scenario scenarios[] = {
      .plant = PLANT_ANSWER_EARLY,
      CLUSTER(1, 3, 4),
      REDUNDANT(1),
-     .traffic = CALLS(.gap_us = 20000, .ops_max = 1500),
+     .traffic = CALLS(.gap_us = 40000, .ops_max = 2000),
      .weights = {[FAULT_CRASH] = 6, [FAULT_DELAY] = 6, [FAULT_CUT] = 4}},
     {.name = "removal",
      .plant = PLANT_READ_IGNORES_REMOVAL,
      CLUSTER(1, 3, 4),
      REDUNDANT(1),
      .traffic = CALLS(.keys = 2, .percent_put = 25, .percent_get = 40, .percent_remove = 35,
-                      .percent_put_if_absent = 0, .gap_us = 15000, .ops_max = 1800),
+                      .percent_put_if_absent = 0, .gap_us = 30000, .ops_max = 2400),
      .weights = {[FAULT_CRASH] = 6, [FAULT_DELAY] = 8, [FAULT_CUT] = 4, [FAULT_PAUSE] = 2}},
     {.name = "repeat",
      .plant = PLANT_REPEAT_EARLY,
@@ -106,7 +107,7 @@ const struct scenario scenarios[] = {
      .plant = PLANT_ANSWER_WITHOUT_SILENT,
      CLUSTER(1, 3, 3),
      REDUNDANT(1),
-     .traffic = CALLS(.gap_us = 30000, .ops_max = 1500),
+     .traffic = CALLS(.gap_us = 30000, .ops_max = 2000),
      .weights = {[FAULT_CUT_BOTH] = 6,
                  [FAULT_ISOLATE] = 4,
                  [FAULT_PAUSE] = 6,
@@ -136,7 +137,7 @@ const struct scenario scenarios[] = {
      .plant = PLANT_NO_SEAL,
      CLUSTER(1, 3, 3),
      REDUNDANT(2),
-     .traffic = CALLS(.gap_us = 25000, .ops_max = 1500),
+     .traffic = CALLS(.gap_us = 50000, .ops_max = 2000),
      .weights = {[FAULT_PAUSE] = 6,
                  [FAULT_CUT_BOTH] = 5,
                  [FAULT_DELAY] = 4,
@@ -181,13 +182,13 @@ const struct scenario scenarios[] = {
      .plant = PLANT_PROPOSE_UNCHECKED,
      CLUSTER(1, 3, 6),
      REDUNDANT(1),
-     .traffic = CALLS(.gap_us = 15000, .ops_max = 1800),
+     .traffic = CALLS(.gap_us = 30000, .ops_max = 2400),
      .weights = {[FAULT_CRASH] = 8, [FAULT_DELAY] = 8, [FAULT_JOIN] = 4, [FAULT_CUT] = 4}},
     {.name = "older-image",
      .plant = PLANT_IMAGE_OLD_MAP,
      CLUSTER(1, 3, 6),
      REDUNDANT(1),
-     .traffic = CALLS(.gap_us = 25000, .ops_max = 1500),
+     .traffic = CALLS(.gap_us = 50000, .ops_max = 2000),
      .weights = {[FAULT_CRASH] = 6,
                  [FAULT_CUT_LOCATOR] = 8,
                  [FAULT_DELAY] = 5,
@@ -227,13 +228,13 @@ const struct scenario scenarios[] = {
      .plant = PLANT_SUFFIX_SERVED,
      CLUSTER(1, 4, 4),
      REDUNDANT(2),
-     .traffic = CALLS(.gap_us = 15000, .ops_max = 1800, .keys = 3),
+     .traffic = CALLS(.gap_us = 30000, .ops_max = 2400, .keys = 3),
      .weights = {[FAULT_CRASH] = 10, [FAULT_DELAY] = 8, [FAULT_CUT] = 6}},
     {.name = "set-version",
      .plant = PLANT_NO_SET_VERSION,
      CLUSTER(2, 4, 5),
      REDUNDANT(2),
-     .traffic = CALLS(.gap_us = 25000, .ops_max = 1500),
+     .traffic = CALLS(.gap_us = 50000, .ops_max = 2000),
      .weights = {[FAULT_MAP_SLOW] = 8,
                  [FAULT_CUT_LOCATOR] = 6,
                  [FAULT_CUT_BOTH] = 5,
@@ -253,7 +254,7 @@ const struct scenario scenarios[] = {
      .plant = PLANT_RETRY_DISORDER,
      CLUSTER(1, 3, 3),
      REDUNDANT(1),
-     .traffic = CALLS(.burst_max = 12, .keys = 2, .gap_us = 25000, .ops_max = 1800,
+     .traffic = CALLS(.burst_max = 12, .keys = 2, .gap_us = 50000, .ops_max = 2400,
                       .percent_put = 60, .percent_get = 30),
      .weights = {[FAULT_CRASH] = 8, [FAULT_RESETS] = 8, [FAULT_DELAY] = 4}},
     {.name = "result",
@@ -261,7 +262,7 @@ const struct scenario scenarios[] = {
      CLUSTER(1, 3, 3),
      REDUNDANT(1),
      .traffic =
-         CALLS(.burst_max = 8, .keys = 2, .gap_us = 25000, .ops_max = 1800, .percent_put = 10,
+         CALLS(.burst_max = 8, .keys = 2, .gap_us = 50000, .ops_max = 2400, .percent_put = 10,
                .percent_get = 20, .percent_remove = 30, .percent_put_if_absent = 40),
      .weights = {[FAULT_CRASH] = 8, [FAULT_RESETS] = 10, [FAULT_DELAY] = 4}},
     {.name = "writers-of-an-image",
@@ -285,15 +286,15 @@ const struct scenario scenarios[] = {
      CLUSTER(1, 3, 6),
      REPLICATED,
      .traffic =
-         CALLS(.callers = 6, .keys = 2, .percent_put = 25, .percent_get = 45, .percent_remove = 30,
-               .percent_put_if_absent = 0, .gap_us = 15000, .ops_max = 1800),
+         CALLS(.callers = 6, .keys = 2, .ops_max = 2500, .percent_put = 25, .percent_get = 45,
+               .percent_remove = 30, .percent_put_if_absent = 0, .gap_us = 30000, .ops_max = 2400),
      .weights = {[FAULT_CRASH] = 6, [FAULT_JOIN] = 5, [FAULT_DELAY] = 10}},
     {.name = "region-id",
      .plant = PLANT_REGION_ID_REUSED,
      CLUSTER(1, 3, 3),
      REDUNDANT(1),
      .has_scrap = true,
-     .traffic = CALLS(.gap_us = 25000, .ops_max = 1500),
+     .traffic = CALLS(.gap_us = 50000, .ops_max = 2000),
      .weights =
          {[FAULT_REGION] = 10, [FAULT_CUT_LOCATOR] = 5, [FAULT_DELAY] = 5, [FAULT_PAUSE] = 4}},
     {.name = "wall-clock",

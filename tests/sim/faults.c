@@ -4,7 +4,13 @@
 
 #include "tests/sim/sim_impl.h"
 
-enum { REBALANCE = 1026, AGAIN_US = 300000, PAUSED_MAX = 2, LOCATORS_AT = GRID_SERVERS_MAX };
+enum {
+    REBALANCE = 1026,
+    AGAIN_US = 300000,
+    PAUSED_MAX = 2,
+    LONGEST_STALL_US = 6000000,
+    LOCATORS_AT = GRID_SERVERS_MAX
+};
 
 static const struct sim_faults calm = {.latency_min_us = 50, .latency_max_us = 400};
 
@@ -161,9 +167,10 @@ static bool cut_servers(struct faults *faults, enum fault fault)
     return true;
 }
 
-static void isolate(struct faults *faults, unsigned server, bool is_cut)
+static void isolate(struct faults *faults, unsigned server, bool from_locators, bool is_cut)
 {
-    for (unsigned i = 0; i < GRID_SERVERS_MAX; i++) {
+    unsigned count = GRID_SERVERS_MAX + (from_locators ? faults->grid->options.locators : 0);
+    for (unsigned i = 0; i < count; i++) {
         if (i == server)
             continue;
         (is_cut ? sim_partition : sim_heal)(node_at(faults, server), node_at(faults, i));
@@ -178,11 +185,11 @@ static bool cut_off(struct faults *faults, enum fault fault)
         return false;
     unsigned other = fault == FAULT_CUT_LOCATOR
                          ? LOCATORS_AT + (unsigned)draw(faults, faults->grid->options.locators)
-                         : (unsigned)draw(faults, faults->grid->options.clients);
+                         : (unsigned)draw(faults, 2);
     if (!ends_later(faults, fault, server, other))
         return false;
     if (fault == FAULT_ISOLATE) {
-        isolate(faults, server, true);
+        isolate(faults, server, other == 1, true);
         return true;
     }
     struct sim_node *to =
@@ -216,7 +223,8 @@ static bool hold_up(struct faults *faults, enum fault fault)
     if (server == GRID_SERVERS_MAX || !ends_later(faults, fault, server, 0))
         return false;
     if (fault == FAULT_STALLS)
-        sim_node_set_stalls(node_at(faults, server), 2000 + (uint32_t)draw(faults, 30000), 4000000);
+        sim_node_set_stalls(node_at(faults, server), 2000 + (uint32_t)draw(faults, 30000),
+                            LONGEST_STALL_US);
     else
         sim_node_set_turn_time(node_at(faults, server), 20, 20 + (uint32_t)draw(faults, 5000));
     return true;
@@ -359,7 +367,7 @@ static void end_link_fault(struct faults *faults, const struct fault_end *end)
         sim_heal(faults->grid->clients[end->b].node, node_at(faults, end->a));
         break;
     case FAULT_ISOLATE:
-        isolate(faults, end->a, false);
+        isolate(faults, end->a, end->b == 1, false);
         break;
     default:
         sim_link_set_faults(node_at(faults, end->a), node_at(faults, end->b), &calm);
@@ -407,6 +415,13 @@ static void end_fault(struct faults *faults, const struct fault_end *end)
 static void revive(struct faults *faults)
 {
     grid_reap(faults->grid);
+    for (unsigned i = 0; i < faults->grid->options.locators; i++) {
+        struct grid_member *locator = &faults->grid->locators[i];
+        if (!locator->running || locator->paused || !locator->refused)
+            continue;
+        grid_member_crash(locator, SIM_CRASH_RESET);
+        grid_member_start(locator);
+    }
     for (unsigned i = 0; i < GRID_SERVERS_MAX; i++) {
         struct grid_member *member = &faults->grid->servers[i];
         bool waits = false;
