@@ -46,10 +46,15 @@
 #define LIMIT_CREDIT_EVENTS_DEFAULT        65536u
 #define LIMIT_CREDIT_BYTES_DEFAULT         (16u * 1024 * 1024)
 #define LIMIT_PEER_MESSAGE_BYTES           (64u * 1024 * 1024)
+#define LIMIT_BACKLOG_BYTES                (64u * 1024 * 1024) /* records kept, of a server */
 #define LIMIT_SLICE_US                     200u /* work over many entries then gives way */
 #define LIMIT_IMAGES_AT_ONCE               4u   /* being sent to one peer; others wait */
 #define LIMIT_IMAGE_HEAD_BYTES             (1024u * 1024 * 1024) /* all but the entries */
 #define LIMIT_IMAGE_OLD_BYTES              (64u * 1024 * 1024) /* replaced before they were sent */
+#define LIMIT_PEER_FRAME_BYTES             (LIMIT_MESSAGE_BYTES + 1024u * 1024) /* one record */
+#define LIMIT_PEER_MAIL_BYTES              (16u * 1024 * 1024) /* to one peer, not yet written */
+#define LIMIT_PROPOSALS                    65536u /* between two turns of the main loop */
+#define LIMIT_TICK_BUCKETS                 4096u  /* looked after in one tick of 50 ms */
 #define LIMIT_HTTP_HEADER_BYTES            8192
 #define LIMIT_HTTP_IDLE_MS                 10000
 #define LIMIT_LOG_LINES                    5u /* of one kind, in LIMIT_LOG_WINDOW_MS */

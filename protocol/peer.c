@@ -32,7 +32,7 @@ enum error peer_unpack(struct slice frame, struct arena *arena, Pb__PeerMessage 
     return error;
 }
 
-enum error peer_send(struct net_conn *conn, const Pb__PeerMessage *message)
+enum error peer_send_message(struct net_conn *conn, const Pb__PeerMessage *message)
 {
     size_t len = pb__peer_message__get_packed_size(message);
     PRE(len <= LIMIT_PEER_MESSAGE_BYTES);

@@ -28,13 +28,13 @@ enum error peer_next_frame(struct slice *rest, size_t bytes_max, struct slice *f
 enum error peer_unpack(struct slice frame, struct arena *arena, Pb__PeerMessage **message);
 
 /* Packs into the connection's send buffer. ERROR_MEMORY: nothing was written. */
-enum error peer_send(struct net_conn *conn, const Pb__PeerMessage *message);
+enum error peer_send_message(struct net_conn *conn, const Pb__PeerMessage *message);
 
 /* The same for one member of PeerMessage; PEER_SEND(conn, BEACON, beacon, &beacon). */
 #define PEER_SEND(conn, kind, member, body)                                                        \
-    peer_send(conn, &(const Pb__PeerMessage){                                                      \
-                        .base = PROTOBUF_C_MESSAGE_INIT(&pb__peer_message__descriptor),            \
-                        .kind_case = PB__PEER_MESSAGE__KIND_##kind,                                \
-                        .member = (body)})
+    peer_send_message(conn, &(const Pb__PeerMessage){                                              \
+                                .base = PROTOBUF_C_MESSAGE_INIT(&pb__peer_message__descriptor),    \
+                                .kind_case = PB__PEER_MESSAGE__KIND_##kind,                        \
+                                .member = (body)})
 
 #endif

@@ -19,11 +19,11 @@ enum peer_frame_kind {
     PEER_FRAME_EXCEPTIONS = 34, /* buckets for which nothing is granted any more */
     PEER_FRAME_ANNOUNCE = 35,   /* R5: a joining server whose lease is needed too */
     PEER_FRAME_ANNOUNCED = 36,
-    PEER_FRAME_IMAGE = 40,      /* a piece of an image: server/image.h */
-    PEER_FRAME_IMAGE_ACK = 41,  /* how far it arrived; or that it was refused */
-    PEER_FRAME_CALL = 48,       /* server/call_wire.h */
+    PEER_FRAME_IMAGE = 40,     /* a piece of an image: server/image.h */
+    PEER_FRAME_IMAGE_ACK = 41, /* how far it arrived; or that it was refused */
+    PEER_FRAME_CALL = 48,      /* server/call_wire.h */
     PEER_FRAME_RESULT = 49,
-    PEER_FRAME_FEED_OPEN = 56,  /* server/feed.h */
+    PEER_FRAME_FEED_OPEN = 56, /* server/feed.h */
     PEER_FRAME_FEED_CREDIT = 57,
     PEER_FRAME_FEED_CLOSE = 58,
     PEER_FRAME_FEED_EVENTS = 59,

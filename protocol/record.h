@@ -58,8 +58,8 @@ struct record {
     /* Continuous queries. */
     uint64_t query_id;
     struct cq_instance *instance; /* the server's own, found by query_id; not packed */
-    struct slice row; /* PARTIAL: packed (query/query.h) */
-    bool silent;      /* PARTIAL: of an entry that was there at the start: no event */
+    struct slice row;             /* PARTIAL: packed (query/query.h) */
+    bool silent;                  /* PARTIAL: of an entry that was there at the start: no event */
     uint32_t source_bucket, source_generation; /* PARTIAL: where the row was put */
     uint64_t position_seq;                     /* PARTIAL, CQ_TRIM: of the row in the rows ring */
     uint32_t position_sub;

@@ -131,6 +131,9 @@ void cq_on_put_locked(struct bucket *bucket, const struct record *record, struct
 void cq_on_partial_locked(struct bucket *bucket, const struct record *record);
 void cq_bucket_free_all(struct bucket *bucket);
 
+/* `committed` of the bucket moved: wakes subscribers. Bucket's lock held: only posts. */
+void cq_on_commit_locked(struct bucket *bucket);
+
 /* Drops what waits. */
 void cq_clear_inputs_locked(struct cq_bucket *cqb);
 /* Evaluates up to so many inputs that wait; true when none is left. */

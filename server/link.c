@@ -227,6 +227,12 @@ static enum error on_message(struct link *link, const Pb__PeerMessage *message)
             link_answer(link, message->call->id, &failure, 0, slice_of(NULL, 0));
         }
         return OK;
+    case PB__PEER_MESSAGE__KIND_SEAL:
+        link_take_seal(link, message->seal);
+        return OK;
+    case PB__PEER_MESSAGE__KIND_PLACE:
+        link_take_place(link, message->place);
+        return OK;
     case PB__PEER_MESSAGE__KIND_STOP:
         link->events.on_stop(link->arg);
         return OK;
@@ -384,6 +390,10 @@ static void send_beacon(struct link *link)
     beacon.primaries = load.primaries;
     beacon.buckets = load.buckets;
     beacon.uptime_s = load.uptime_s;
+    beacon.linked = (uint64_t *)(uintptr_t)load.linked;
+    beacon.n_linked = load.linked_count;
+    beacon.moving = load.moving;
+    beacon.loop_stall_us = load.loop_stall_us;
     beacon.wants_answer = link->acknowledged > 0 && !link->confirmed;
     if (beacon.wants_answer && link->asked_epoch != link->acknowledged) {
         link->asked_epoch = link->acknowledged;
@@ -411,7 +421,9 @@ static void on_beacon(void *arg)
 
 void link_acknowledge(struct link *link, uint64_t epoch)
 {
-    PRE(loop_is_current(link->loop) && epoch <= link->epoch);
+    PRE(loop_is_current(link->loop));
+    if (epoch > link->epoch)
+        link->epoch = epoch; /* of a peer's map */
     if (epoch > link->acknowledged)
         link->acknowledged = epoch;
     if (link->state != LINK_UP || link->acknowledged == 0)

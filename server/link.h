@@ -12,6 +12,8 @@
 #include "protocol/failure.h"
 
 struct link;
+struct proposal;
+struct seal_answer;
 
 struct link_region_load { /* of this member's primaries */
     uint32_t region_id;
@@ -25,6 +27,24 @@ struct link_load { /* what a beacon tells of the member */
     const struct link_region_load
         *regions; /* the owner's, valid until the next load(); NULL: not told */
     uint32_t region_count;
+    const uint64_t *linked; /* servers that replication links go to; the owner's, too */
+    uint32_t linked_count;
+    uint64_t moving; /* copies being brought up */
+    uint64_t loop_stall_us;
+};
+
+/* One bucket that a locator asks to be sealed for `term`, because `deposed` is lost. */
+struct link_seal {
+    uint64_t deposed;
+    bool gone; /* the locator has proof */
+    uint32_t region_id, bucket, generation, term;
+};
+
+/* What a locator wants of one bucket that this server leads. */
+struct link_place {
+    uint32_t region_id, bucket, generation;
+    uint32_t action; /* enum place_action */
+    uint64_t member; /* incarnation */
 };
 
 struct link_options {
@@ -59,6 +79,9 @@ struct link_events {
      * buckets of this member): answered with link_answer(), now or later. NULL: answered as
      * unsupported. */
     void (*on_call)(void *arg, uint64_t id, uint32_t number, struct slice body);
+    /* Seals a bucket, if it may be; `answer` comes zeroed. NULL: refused. */
+    void (*on_seal)(void *arg, const struct link_seal *seal, struct seal_answer *answer);
+    void (*on_place)(void *arg, const struct link_place *place); /* NULL: not followed */
 };
 
 enum error link_new(struct loop *loop, struct net *net, struct log *log,
@@ -66,8 +89,8 @@ enum error link_new(struct loop *loop, struct net *net, struct log *log,
                     struct link **link);
 void link_free(struct link *link);
 
-/* The map that the server works with now is `epoch`: acknowledged to the locator, which waits for
- * it when it creates or destroys something. */
+/* The map that the server works with now is `epoch`, from here or from a peer: acknowledged to the
+ * locator, which waits for it when it creates or destroys something. */
 void link_acknowledge(struct link *link, uint64_t epoch);
 
 /* The server ends on purpose: the locator sends no more clients here and does not take what follows
@@ -75,6 +98,13 @@ void link_acknowledge(struct link *link, uint64_t epoch);
 void link_leave(struct link *link);
 
 bool link_is_up(const struct link *link);
+
+/* These are lost without harm when no locator is there, or memory is short: who says them says them
+ * again. */
+void link_propose(struct link *link, const struct proposal *proposals, uint32_t count);
+void link_report(struct link *link, uint64_t incarnation, bool gone, uint32_t silent_ms,
+                 const char *evidence);
+void link_fetch_map(struct link *link, uint64_t epoch); /* comes through on_map() */
 
 /* The answer to on_call(). `failure` NULL: success. Lost without harm if the link broke in between.
  */

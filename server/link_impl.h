@@ -1,5 +1,5 @@
-/* Shared by link.c (the connection) and link_call.c (requests in both directions), for nobody else.
- */
+/* Shared by link.c (the connection), link_call.c (requests in both directions) and link_place.c
+ * (buckets), for nobody else. */
 #ifndef VUG_SERVER_LINK_IMPL_H
 #define VUG_SERVER_LINK_IMPL_H
 
@@ -68,5 +68,9 @@ struct link {
 void link_fail_all_calls(struct link *link, const char *text);
 void link_fail_late_calls(struct link *link, uint64_t now_us);
 void link_take_answer(struct link *link, const Pb__PeerAnswer *answer);
+
+/* A locator's words about buckets. Without memory for the answer it asks again. */
+void link_take_seal(struct link *link, const Pb__PeerSeal *seal);
+void link_take_place(struct link *link, const Pb__PeerPlace *place);
 
 #endif

@@ -12,7 +12,35 @@ struct server_load {
     uint64_t made_us;
     struct link_load total;
     struct link_region_load *regions;
+    uint64_t *linked;
 };
+
+/* The servers that our replication links go to. */
+static void measure_links(struct server *server, struct server_load *load)
+{
+    uint32_t count = 0, at = 0;
+    for (struct peer *peer = server->peers; peer != NULL; peer = peer->next)
+        count++; /* this loop alone changes the list */
+    uint64_t *linked = mem_realloc(load->linked, (count + 1) * sizeof *linked);
+    if (linked == NULL)
+        return;
+    load->linked = linked;
+    for (struct peer *peer = server->peers; peer != NULL; peer = peer->next)
+        if (atomic_load(&peer->replication_up))
+            linked[at++] = peer->incarnation;
+    load->total.linked = linked;
+    load->total.linked_count = at;
+}
+
+static uint64_t moving_to(struct bucket *bucket)
+{
+    uint64_t moving = 0;
+    bucket_lock(bucket);
+    for (uint32_t i = 0; i < bucket->replica.copy_count; i++)
+        moving += bucket->replica.copies[i]->state != COPY_IN_SYNC;
+    bucket_unlock(bucket);
+    return moving;
+}
 
 static void measure(struct server *server, struct server_load *load)
 {
@@ -20,6 +48,10 @@ static void measure(struct server *server, struct server_load *load)
     load->total =
         (struct link_load){.clients = atomic_load(&server->connection_count),
                            .uptime_s = (loop_now_us(server->loop) - server->started_us) / 1000000};
+    load->total.loop_stall_us = peers_stall_us(server, true);
+    if (load->total.loop_stall_us > server->stall_max_us)
+        server->stall_max_us = load->total.loop_stall_us;
+    measure_links(server, load);
     if (catalog == NULL)
         return;
     struct link_region_load *regions =
@@ -35,6 +67,7 @@ static void measure(struct server *server, struct server_load *load)
             struct session_wait wait;
             regions[i].entries += bucket_entry_count(&region->buckets[b], &bytes, &wait);
             regions[i].bytes += bytes;
+            load->total.moving += moving_to(&region->buckets[b]);
         }
         load->total.entries += regions[i].entries;
         load->total.bytes += regions[i].bytes;
@@ -63,8 +96,10 @@ void server_load(struct server *server, struct link_load *load)
 
 void server_load_free(struct server *server)
 {
-    if (server->load != NULL)
+    if (server->load != NULL) {
         mem_free(server->load->regions);
+        mem_free(server->load->linked);
+    }
     mem_free(server->load);
     server->load = NULL;
 }
@@ -136,10 +171,27 @@ void server_stats(struct server *server, struct server_stats *stats)
     }
 }
 
+struct peer_totals {
+    uint64_t up, leases, gone;
+};
+
+static struct peer_totals count_peers(struct server *server)
+{
+    struct peer_totals totals = {0};
+    uint64_t now_us = loop_clock_us(server->loop);
+    for (struct peer *peer = server->peers; peer != NULL; peer = peer->next) {
+        totals.up += atomic_load(&peer->replication_up) && atomic_load(&peer->requests_up);
+        totals.leases += peer_lease_holds(peer, now_us);
+        totals.gone += atomic_load(&peer->gone);
+    }
+    return totals;
+}
+
 void server_metrics(struct server *server, struct buf *text)
 {
     struct server_stats stats;
     server_stats(server, &stats);
+    struct peer_totals peers = count_peers(server);
     const struct {
         const char *name, *type, *help;
         uint64_t value;
@@ -161,6 +213,13 @@ void server_metrics(struct server *server, struct buf *text)
         {"vug_messages_sent_total", "counter", "Replies and pushes sent.", stats.messages_sent},
         {"vug_received_bytes_total", "counter", "Bytes of requests.", stats.bytes_received},
         {"vug_sent_bytes_total", "counter", "Bytes of replies and pushes.", stats.bytes_sent},
+        {"vug_peers_up", "gauge", "Other servers that this one is connected to.", peers.up},
+        {"vug_leases_held", "gauge", "Other servers that grant this one a lease.", peers.leases},
+        {"vug_peers_gone", "gauge", "Other servers that are proved gone.", peers.gone},
+        {"vug_loop_stall_us", "gauge", "Longest delay of a loop's timer in the last moments.",
+         server->load == NULL ? 0 : server->load->total.loop_stall_us},
+        {"vug_loop_stall_us_max", "gauge", "Longest delay of a loop's timer since the start.",
+         server->stall_max_us},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         buf_printf(text, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", rows[i].name, rows[i].help,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/mem.h"
+#include "server/server.h"
 
 struct region *region_ref(struct region *region)
 {
@@ -14,8 +15,11 @@ void region_unref(struct region *region)
 {
     if (region == NULL || atomic_fetch_sub_explicit(&region->refs, 1, memory_order_acq_rel) != 1)
         return;
-    for (uint32_t i = 0; i < region->bucket_count && region->buckets != NULL; i++)
+    for (uint32_t i = 0; i < region->bucket_count && region->buckets != NULL; i++) {
+        if (region->buckets[i].region != NULL)
+            replica_fini(&region->buckets[i]);
         bucket_fini(&region->buckets[i]);
+    }
     mem_free(region->buckets);
     mem_free(region->name);
     mem_free(region);
@@ -29,8 +33,7 @@ static struct cluster_bucket place_of(const struct cluster_region *region, uint3
 }
 
 static enum error region_new(const struct cluster_region *from, struct server *server,
-                             uint64_t hash_seed,
-                             struct region **region)
+                             uint64_t hash_seed, struct region **region)
 {
     struct region *made = mem_zalloc(sizeof *made);
     if (made == NULL)
@@ -62,19 +65,15 @@ err:
     return ERROR_MEMORY;
 }
 
-/* The region that `old` holds for this entry of the map. One of which contents were lost (a bucket
- * of another generation) is not the same any more. */
+/* The region that `old` holds for this entry of the map. */
 static struct region *carried_over(const struct catalog *old, const struct cluster_region *from)
 {
     if (old == NULL)
         return NULL;
     struct region *region = catalog_region(old, from->name);
-    if (region == NULL || region->id != from->id || region->bucket_count != from->bucket_count)
-        return NULL;
-    for (uint32_t i = 0; i < from->bucket_count; i++)
-        if (region->buckets[i].generation != place_of(from, i).generation)
-            return NULL;
-    return region;
+    return region == NULL || region->id != from->id || region->bucket_count != from->bucket_count
+               ? NULL
+               : region;
 }
 
 static int slice_order(struct slice a, struct slice b)
@@ -107,6 +106,74 @@ struct region *catalog_region(const struct catalog *catalog, struct slice name)
             low = middle + 1;
     }
     return NULL;
+}
+
+struct region *catalog_region_by_id(const struct catalog *catalog, uint32_t id)
+{
+    const struct cluster_region *named = cluster_map_region_by_id(catalog->map, id);
+    struct region *region = named == NULL ? NULL : catalog_region(catalog, named->name);
+    return region == NULL || region->id != id ? NULL : region;
+}
+
+/* ---- Places ---- */
+
+enum error region_bucket_place(const struct cluster_map *map, const struct cluster_region *region,
+                               uint32_t bucket, struct region_place *place)
+{
+    const struct cluster_bucket *from = &region->buckets[bucket];
+    if (from->in_sync_count > REPLICA_COPIES_MAX)
+        return ERROR_LIMIT;
+    for (uint32_t i = 0; i < from->in_sync_count; i++)
+        place->in_sync[i] = map->members[from->in_sync[i]].incarnation;
+    place->place = (struct replica_place){
+        .generation = from->generation,
+        .term = from->term,
+        .set_version = from->set_version,
+        .primary = from->primary == CLUSTER_NONE ? 0 : map->members[from->primary].incarnation,
+        .in_sync = place->in_sync,
+        .in_sync_count = from->in_sync_count};
+    return OK;
+}
+
+static void adopt_bucket_locked(struct bucket *bucket, const struct cluster_map *map,
+                                const struct cluster_region *named)
+{
+    struct region_place place;
+    enum error error = region_bucket_place(map, named, bucket->id, &place);
+    if (error == OK)
+        error = replica_adopt_locked(bucket, &place.place);
+    bucket->replica.is_stalled = error != OK;
+}
+
+void region_adopt(struct region *region, const struct cluster_map *map)
+{
+    const struct cluster_region *named = cluster_map_region_by_id(map, region->id);
+    PRE(named != NULL && named->bucket_count == region->bucket_count);
+    for (uint32_t i = 0; i < region->bucket_count; i++) {
+        struct bucket *bucket = &region->buckets[i];
+        bucket_lock(bucket);
+        if (named->buckets == NULL)
+            replica_lead_alone_locked(bucket);
+        else
+            adopt_bucket_locked(bucket, map, named);
+        bucket_unlock(bucket);
+    }
+}
+
+void region_adopt_again_locked(struct bucket *bucket)
+{
+    const struct catalog *catalog = bucket->region->server->catalog;
+    const struct cluster_region *named =
+        catalog == NULL ? NULL : cluster_map_region_by_id(catalog->map, bucket->region->id);
+    if (named != NULL && named->buckets != NULL)
+        adopt_bucket_locked(bucket, catalog->map, named);
+}
+
+void region_destroy(struct region *region)
+{
+    atomic_store(&region->destroyed, true);
+    for (uint32_t i = 0; i < region->bucket_count; i++)
+        replica_on_destroyed(&region->buckets[i]);
 }
 
 static const struct query_table *find_table(void *arg, struct slice name)
@@ -150,8 +217,7 @@ static enum error load_table(struct slice ddl, struct query_table **table)
 }
 
 enum error catalog_new(struct catalog *old, struct cluster_map *map, struct server *server,
-                       uint64_t hash_seed,
-                       struct log *log, struct catalog **catalog)
+                       uint64_t hash_seed, struct log *log, struct catalog **catalog)
 {
     enum error error = ERROR_MEMORY;
     struct catalog *made = mem_zalloc(sizeof *made);

@@ -46,14 +46,34 @@ struct catalog {
     struct query_catalog query; /* for the planner; its `arg` is this catalog */
 };
 
-/* The catalog of a newer map. Regions that `old` has (same id, same generations) are carried over
- * with all they hold. `old` may be NULL. ERROR_MEMORY; ERROR_MALFORMED if a stored table does not
- * parse. */
+/* The catalog of a newer map. Regions that `old` has (same id) are carried over with all they hold;
+ * region_adopt() then looks after their buckets. `old` may be NULL. ERROR_MEMORY; ERROR_MALFORMED
+ * if a stored table does not parse. */
 enum error catalog_new(struct catalog *old, struct cluster_map *map, struct server *server,
-                       uint64_t hash_seed,
-                       struct log *log, struct catalog **catalog);
+                       uint64_t hash_seed, struct log *log, struct catalog **catalog);
 struct catalog *catalog_ref(struct catalog *catalog);
 void catalog_unref(struct catalog *catalog);
+
+/* What the map says of a bucket, with incarnations; `in_sync` is where they lie. A bucket of a
+ * LOCAL region has no place. ERROR_LIMIT: more copies than this server keeps account of. */
+struct region_place {
+    struct replica_place place;
+    uint64_t in_sync[REPLICA_COPIES_MAX];
+};
+enum error region_bucket_place(const struct cluster_map *map, const struct cluster_region *region,
+                               uint32_t bucket, struct region_place *place);
+
+/* Main loop, after peers_adopt() and before workers get the catalog: every bucket takes what the
+ * map says of it. One that cannot for want of memory answers no reads until it could, which
+ * replica_tick() tries. */
+void region_adopt(struct region *region, const struct cluster_map *map);
+/* The same for one such bucket, under the main loop's map. Bucket's lock held. */
+void region_adopt_again_locked(struct bucket *bucket);
+/* Main loop: the newest map does not have the region. Its buckets lose their places. */
+void region_destroy(struct region *region);
+
+/* Borrowed; NULL if there is none. */
+struct region *catalog_region_by_id(const struct catalog *catalog, uint32_t id);
 
 /* By plain name; borrowed; NULL if there is none. */
 struct region *catalog_region(const struct catalog *catalog, struct slice name);

@@ -27,21 +27,39 @@ enum copy_state {
     COPY_JOINING, /* in the send set: counts for `committed` and for leases (R1, R4) */
 };
 
+/* Not counted for any other bound: a frame, a queue, a time. */
+#define REPLICA_COPIES_MAX    16u /* of one bucket, the primary included */
+#define REPLICA_FRAME_BYTES   (64u * 1024)
+#define REPLICA_FRAME_RECORDS 256u
+#define REPLICA_NEAR_RECORDS  1000u   /* a joining copy this near enters the send set */
+#define REPLICA_AGAIN_US      500000u /* then a proposal or an announcement is sent again */
+#define REPLICA_HELD_US       20000u  /* a copy that waits for its map is asked again */
+#define REPLICA_SILENT_US     1000000u
+#define REPLICA_STUCK_US      10000000u /* it gives signs of life, but acknowledges nothing */
+#define REPLICA_HAND_OVER_US  5000000u
+
+/* Made and freed under its bucket's lock, which whoever takes it out of a peer's mailbox holds. */
 struct replica_copy {
     struct bucket *bucket;
-    struct region *region; /* a reference, so that it may lie in a mailbox */
+    struct region *region; /* of the bucket; no reference, which would hold the region for ever */
     struct peer *peer;     /* a reference */
     enum copy_state state;
     bool position_known; /* acked_seq was told on this link; else the next frame is a probe */
+    bool probe_sent;     /* ... which is on its way */
     bool removing;       /* proposed for removal: nothing is granted to it any more (R6) */
     bool announced;      /* REPLICATE: it knows that it needs the joining server's lease too */
+    bool image_done;     /* OFFERED: its image is installed */
+    bool failed;         /* it has no contents, or cannot take ours: has to go */
     uint64_t acked_seq;
     uint64_t sent_seq;
     uint64_t told_committed;
+    uint64_t unacked_bytes; /* of records behind acked_seq */
+    uint64_t peer_bytes;    /* how many of them peer->unacked_bytes knows of */
+    uint64_t probed_us;
+    uint64_t held_until_us;    /* it fetches a map first; 0: it does not */
     uint64_t waiting_since_us; /* something is unacknowledged since; 0: nothing is */
-    uint64_t proposed_us;      /* its last proposal */
+    uint64_t proposed_us;      /* its last proposal, announcement, or try of an image */
     uint64_t removable_us;     /* until when an earlier promise to it may be in use (R6) */
-    uint64_t lease_cap_us;     /* what it granted for this bucket runs out then: exception; 0: none */
     uint32_t refused_term;     /* it has sealed for this term; 0: it has not */
     struct ring_hint hint;
     struct image_out *image; /* while COPY_OFFERED and the image is not through */
@@ -50,30 +68,55 @@ struct replica_copy {
     bool is_dirty;
 };
 
+/* Another copy whose lease a local read needs (R5). */
+struct replica_reader {
+    struct peer *peer; /* a reference */
+    bool is_joining;
+};
+
+/* A peer has said that it grants nothing for this bucket: what it granted before ends at `cap_us`.
+ * Holds until this server's map of the bucket is newer than the one it was said under. */
+struct replica_exception {
+    uint64_t incarnation;
+    uint64_t cap_us;
+    uint32_t set_version;
+};
+
 struct replica {
     enum replica_role role;
-    uint32_t set_version; /* of the map that this bucket has adopted; the bucket has term, generation */
-    uint32_t led;         /* the term that this server leads; 0: none */
-    uint32_t current;     /* highest term accepted or sealed for; >= bucket->term */
-    bool is_sealed;       /* current > bucket->term: it refuses records of lower terms, grants nothing */
+    uint32_t
+        set_version;  /* of the map that this bucket has adopted; the bucket has term, generation */
+    uint32_t led;     /* the term that this server leads; 0: none */
+    uint32_t current; /* highest term accepted or sealed for; >= bucket->term */
+    bool is_sealed;  /* current > bucket->term: it refuses records of lower terms, grants nothing */
+    bool is_stalled; /* a newer map could not be adopted for want of memory: no reads */
     uint64_t sealed_us;
-    uint64_t primary;     /* incarnation that the map names; 0: none */
-    struct peer *primary_peer; /* a reference; NULL if it is this server, or unknown */
-    bool in_set;          /* the map's in-sync set has this server */
-    uint64_t in_sync[16]; /* the map's set: incarnations */
+    uint64_t primary;                     /* incarnation that the map names; 0: none */
+    struct peer *primary_peer;            /* a reference; NULL if it is this server, or unknown */
+    bool in_set;                          /* the map's in-sync set has this server */
+    uint64_t in_sync[REPLICA_COPIES_MAX]; /* the map's set: incarnations */
     uint32_t in_sync_count;
-    uint64_t image_from;  /* COPY that the map does not name: whose image it is */
+    uint64_t image_from;    /* COPY that the map does not name: whose image it is */
     struct image_in *image; /* arriving */
-    bool handing_over;    /* takes no new operations; proposed with another primary */
+    bool handing_over;      /* takes no new operations; proposed with another primary */
+    bool hand_over_ends; /* given up: the unchanged set is proposed until the set version moves */
     uint64_t hand_over_to;
+    uint64_t handing_since_us;
+    uint64_t proposed_us; /* last proposal about the bucket itself */
 
     struct replica_copy **copies; /* where this server leads */
     uint32_t copy_count, copy_cap;
     /* REPLICATE, at a copy: leases that a local read needs; the joining server included. */
     struct replica_reader *readers;
     uint32_t reader_count;
-    struct ring backlog;  /* packed records: what copies still need, and more within the budget */
-    uint64_t heard_us;    /* when last_time_ms was taken: record times go on from there */
+    bool readers_known; /* false: no memory for them, reads go to the primary */
+    struct replica_exception exceptions[REPLICA_COPIES_MAX];
+    uint32_t exception_count;
+    struct ring backlog;    /* packed records: what copies still need, and more within the budget */
+    uint64_t counted_bytes; /* of it, in the server's budget */
+    uint64_t heard_us;      /* when last_time_ms was taken: record times go on from there */
+    bool led_by_others;     /* record times go on from base_ms at base_us */
+    uint64_t base_ms, base_us;
 };
 
 /* What the map says of a bucket, with incarnations. */
@@ -93,6 +136,11 @@ void replica_fini(struct bucket *bucket);
  * set any more), begin or end to lead. Calls call_on_role_locked() when anything moved.
  * ERROR_MEMORY: nothing changed; tried again. */
 enum error replica_adopt_locked(struct bucket *bucket, const struct replica_place *place);
+/* A LOCAL region: this server leads the bucket alone, always. */
+void replica_lead_alone_locked(struct bucket *bucket);
+/* The region is destroyed: the bucket has no place any more, and nothing of it lies in a mailbox.
+ */
+void replica_on_destroyed(struct bucket *bucket);
 
 /* ---- Questions (bucket's lock held) ---- */
 
@@ -119,10 +167,14 @@ void replica_send_locked(struct bucket *bucket, const struct record *record);
 /* Peer's loop: writes RECORDS frames of this copy's bucket, at most 64 KiB or 256 records. True if
  * more is left. Takes the bucket's lock. */
 bool replica_fill(struct replica_copy *copy, struct net_conn *conn);
+/* The same with the lock held: peers.c takes it first, because only under it a copy of a mailbox is
+ * sure to be there still (peer_forget_copy() is called with it). */
+bool replica_fill_locked(struct replica_copy *copy, struct net_conn *conn);
 
 /* Frames of protocol/peer_frame.h, on the loop of their connection. ERROR_MALFORMED: the connection
  * is dropped. */
-enum error replica_on_records(struct peer_conn *from, struct slice content); /* appends from->acks */
+enum error replica_on_records(struct peer_conn *from,
+                              struct slice content); /* appends from->acks */
 enum error replica_on_acks(struct peer_conn *from, struct slice content);
 enum error replica_on_exceptions(struct peer_conn *from, struct slice content);
 enum error replica_on_announce(struct peer_conn *from, struct slice content);
@@ -130,8 +182,10 @@ enum error replica_on_announced(struct peer_conn *from, struct slice content);
 
 /* Our REPLICATION link to the peer is up (positions are asked for anew), or broke. Its loop. */
 void replica_on_link(struct peer *peer, bool up);
+/* The peer was seen with a newer map: what waited for that goes on. Its loop. */
+void replica_on_epoch(struct peer *peer);
 /* The peer's own REPLICATION link to us came up: writes the exceptions that hold for it. */
-void replica_write_exceptions(struct peer_conn *to);
+enum error replica_write_exceptions(struct peer_conn *to); /* an error: not all; it is dropped */
 
 /* ---- Locators' words (main loop; take the bucket's lock) ---- */
 
@@ -139,12 +193,15 @@ enum seal_verdict { SEAL_DONE, SEAL_PROMISED, SEAL_REFUSED };
 struct seal_answer {
     enum seal_verdict verdict; /* PROMISED: ask again in `wait_ms` */
     uint32_t wait_ms;
-    uint32_t current;     /* highest term accepted or sealed */
+    uint32_t current; /* highest term accepted or sealed */
     uint64_t last_seq;
     uint64_t promised[16]; /* other copies to which promises for this bucket still run (R6) */
     uint32_t promised_count;
 };
-void replica_seal(struct bucket *bucket, uint32_t generation, uint32_t term,
+/* `set_version` is the one that the locator starts from: a copy whose own map is older answers
+ * PROMISED (ask again), one whose map is newer refuses. A seal under one map says nothing about
+ * promises given under the next. */
+void replica_seal(struct bucket *bucket, uint32_t generation, uint32_t set_version, uint32_t term,
                   struct seal_answer *answer);
 
 enum place_action { PLACE_ADD = 1, PLACE_DROP = 2, PLACE_HAND_OVER = 3 };

@@ -84,6 +84,15 @@ uint8_t *ring_append(struct ring *ring, struct ring_position position, uint8_t k
     return at + sizeof header;
 }
 
+bool ring_reserve(struct ring *ring, size_t len)
+{
+    if (len > EVENT_BYTES_MAX)
+        return false;
+    const struct ring_block *block = ring->newest;
+    return (block != NULL && block->cap - block->used >= padded(len)) ||
+           block_new(ring, padded(len)) != NULL;
+}
+
 uint64_t ring_drop_oldest(struct ring *ring)
 {
     struct ring_block *block = ring->oldest;

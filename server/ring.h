@@ -43,6 +43,10 @@ void ring_fini(struct ring *ring);
 uint8_t *ring_append(struct ring *ring, struct ring_position position, uint8_t kind, size_t len,
                      uint64_t time_ms);
 
+/* Makes room, so that the next ring_append() of up to `len` bytes cannot fail. False without
+ * memory, or if it is too long. */
+bool ring_reserve(struct ring *ring, size_t len);
+
 /* Drops the oldest block. Returns the bytes that it held; 0 if there is none. */
 uint64_t ring_drop_oldest(struct ring *ring);
 /* Drops whole blocks that ended before `time_ms`; returns their bytes. */

@@ -1,10 +1,15 @@
 #include "server/server.h"
 
+#include <stdio.h>
+
 #include "common/mem.h"
+#include "server/rows.h"
 #include "server/subscription.h"
 
-#define UPKEEP_US 1000000
-#define DRAIN_US  2000000
+#define UPKEEP_US    1000000
+#define DRAIN_US     2000000
+#define HAND_OVER_US 10000000
+#define TICK_US      50000
 
 /* ---- Catalogs ---- */
 
@@ -31,28 +36,49 @@ static void end_regions(struct server *server, const struct catalog *old, const 
         registry_each(server, wake_instance, NULL);
 }
 
-static void on_map(void *arg, struct cluster_map *map)
+static enum error take_map(struct server *server, struct cluster_map *map)
 {
-    struct server *server = arg;
     struct catalog *catalog;
-    if (server->catalog != NULL && map->epoch <= server->catalog->map->epoch) {
-        link_acknowledge(server->link, server->catalog->map->epoch);
-        return;
-    }
-    enum error error = catalog_new(server->catalog, map, server, server->hash_seed, server->log, &catalog);
-    if (error != OK) {
-        log_line(server->log, LOG_ERROR, "server", "VG1403",
-                 "the cluster map of epoch %llu could not be taken: %s; the server goes on with "
-                 "the one before",
-                 (unsigned long long)map->epoch, error_text(error));
-        return;
-    }
+    /* A promise that is made from here on carries the new epoch. */
+    atomic_store(&server->announced_epoch, map->epoch);
+    enum error error = peers_adopt(server, map);
+    if (error == OK)
+        error = catalog_new(server->catalog, map, server, server->hash_seed, server->log, &catalog);
+    if (error != OK)
+        return error;
     struct catalog *old = server->catalog;
+    for (uint32_t i = 0; i < catalog->region_count; i++)
+        region_adopt(catalog->regions[i], map);
     server->catalog = catalog;
+    atomic_store(&server->adopted_epoch, map->epoch);
     end_regions(server, old, catalog);
     catalog_unref(old);
     for (uint32_t i = 0; i < server->worker_count; i++)
         worker_give_catalog(&server->workers[i], catalog);
+    return OK;
+}
+
+void server_adopt_map(struct server *server, struct cluster_map *map)
+{
+    if (server->catalog != NULL && map->epoch <= server->catalog->map->epoch) {
+        if (server->link != NULL)
+            link_acknowledge(server->link, server->catalog->map->epoch);
+        return;
+    }
+    enum error error = take_map(server, map);
+    struct cluster_map *waiting = error == OK ? NULL : cluster_map_ref(map);
+    if (error != OK && server->map_waiting == NULL)
+        log_line(server->log, LOG_ERROR, "server", "VG1403",
+                 "the cluster map of epoch %llu could not be taken: %s; the server goes on with "
+                 "the one before and tries again",
+                 (unsigned long long)map->epoch, error_text(error));
+    cluster_map_unref(server->map_waiting);
+    server->map_waiting = waiting;
+}
+
+static void on_map(void *arg, struct cluster_map *map)
+{
+    server_adopt_map(arg, map);
 }
 
 /* Every worker serves from this epoch on: the locator may tell its client that the region is there.
@@ -107,7 +133,7 @@ static void on_load(void *arg, struct link_load *load)
 static void on_accept(void *arg, struct net_socket *socket)
 {
     struct server *server = arg;
-    if (server->is_draining) {
+    if (server->drain_phase == DRAIN_SESSIONS) {
         net_refuse(server->net, socket);
         return;
     }
@@ -115,10 +141,36 @@ static void on_accept(void *arg, struct net_socket *socket)
     server->next_worker = (server->next_worker + 1) % server->worker_count;
 }
 
+/* Nobody needs this server any more: no lease counts from here on, sessions end. */
+static void drain_sessions(struct server *server)
+{
+    server->drain_phase = DRAIN_SESSIONS;
+    server->drain_deadline_us = loop_now_us(server->loop) + DRAIN_US;
+    atomic_store(&server->leases_dropped, true);
+    for (uint32_t i = 0; i < server->worker_count; i++)
+        worker_drain(&server->workers[i]);
+    loop_timer_set(&server->upkeep, 1000);
+}
+
+/* Buckets move to others while the server goes on serving. */
+static void drain_turn(struct server *server, uint64_t now_us)
+{
+    if (server_has_handed_over(server) || !link_is_up(server->link)) {
+        drain_sessions(server);
+    } else if (now_us >= server->drain_deadline_us) {
+        log_line(server->log, LOG_WARN, "server", "VG1404",
+                 "not everything that this server holds could be moved to other servers within "
+                 "10 s; it ends all the same");
+        drain_sessions(server);
+    } else {
+        server_hand_over(server, now_us);
+    }
+}
+
 static void on_upkeep(void *arg)
 {
     struct server *server = arg;
-    if (server->is_draining) {
+    if (server->drain_phase == DRAIN_SESSIONS) {
         bool ended = atomic_load(&server->draining_workers) == 0 &&
                      atomic_load(&server->connection_count) == 0;
         if (ended || loop_now_us(server->loop) >= server->drain_deadline_us) {
@@ -130,6 +182,50 @@ static void on_upkeep(void *arg)
     }
     registry_upkeep(server);
     loop_timer_set(&server->upkeep, UPKEEP_US);
+}
+
+/* A bounded number of buckets in each turn, so that the cost at rest does not grow with regions. */
+static void tick_buckets(struct server *server, uint64_t now_us)
+{
+    const struct catalog *catalog = server->catalog;
+    uint32_t left = LIMIT_TICK_BUCKETS;
+    for (uint32_t r = 0; r < catalog->region_count && left > 0; r++) {
+        if (server->tick_region >= catalog->region_count)
+            server->tick_region = server->tick_bucket = 0;
+        struct region *region = catalog->regions[server->tick_region];
+        while (server->tick_bucket < region->bucket_count && left > 0) {
+            struct bucket *bucket = &region->buckets[server->tick_bucket++];
+            replica_tick(bucket, now_us);
+            call_tick(bucket, now_us);
+            left--;
+        }
+        if (server->tick_bucket >= region->bucket_count) {
+            server->tick_region++;
+            server->tick_bucket = 0;
+        }
+    }
+}
+
+static void on_tick(void *arg)
+{
+    struct server *server = arg;
+    uint64_t now_us = loop_clock_us(server->loop);
+    if (server->tick_due_us != 0 && now_us > server->tick_due_us &&
+        now_us - server->tick_due_us > atomic_load(&server->stall_us))
+        atomic_store(&server->stall_us, now_us - server->tick_due_us);
+    if (server->map_waiting != NULL) {
+        struct cluster_map *map = cluster_map_ref(server->map_waiting);
+        server_adopt_map(server, map);
+        cluster_map_unref(map);
+    }
+    if (server->catalog != NULL) {
+        tick_buckets(server, now_us);
+        rows_tick(server, now_us);
+    }
+    if (server->drain_phase == DRAIN_HAND_OVER)
+        drain_turn(server, now_us);
+    server->tick_due_us = now_us + TICK_US;
+    loop_timer_set(&server->tick, TICK_US);
 }
 
 /* ---- Life ---- */
@@ -152,14 +248,16 @@ static enum error start_workers(struct server *server, const struct server_optio
 static enum error start_link(struct server *server, const struct server_options *options)
 {
     struct net_address address = server_address(server);
+    snprintf(server->host, sizeof server->host, "%s",
+             options->hostname_for_clients == NULL ? address.host : options->hostname_for_clients);
+    server->port = address.port;
     struct link_options link = {
         .locators = options->locators,
         .locator_count = options->locator_count,
         .name = server->name,
         .incarnation = server->incarnation,
-        .host =
-            options->hostname_for_clients == NULL ? address.host : options->hostname_for_clients,
-        .port = address.port,
+        .host = server->host,
+        .port = server->port,
         .http_port = options->http_port,
         .groups = options->groups == NULL ? "" : options->groups,
         .wait_ms = options->locator_wait_ms,
@@ -169,7 +267,9 @@ static enum error start_link(struct server *server, const struct server_options 
                                               .on_confirmed = on_confirmed,
                                               .on_stop = on_stop,
                                               .load = on_load,
-                                              .on_call = server_on_call};
+                                              .on_call = server_on_call,
+                                              .on_seal = server_on_seal,
+                                              .on_place = server_on_place};
     return link_new(server->loop, server->net, server->log, &link, &events, server, &server->link);
 }
 
@@ -182,6 +282,7 @@ enum error server_new(const struct server_options *options, struct server_place 
     if (made == NULL)
         return ERROR_MEMORY;
     pthread_mutex_init(&made->lock, NULL);
+    outbox_init(made);
     made->loop = main.loop;
     made->net = main.net;
     made->log = log;
@@ -198,6 +299,8 @@ enum error server_new(const struct server_options *options, struct server_place 
 
     enum error error = loop_timer_init(&made->upkeep, main.loop, on_upkeep, made);
     if (error == OK)
+        error = loop_timer_init(&made->tick, main.loop, on_tick, made);
+    if (error == OK)
         error = start_workers(made, options, workers, worker_count);
     if (error == OK)
         error = net_listen(main.net, options->bind_address, options->port, on_accept, made,
@@ -209,6 +312,7 @@ enum error server_new(const struct server_options *options, struct server_place 
         return error;
     }
     loop_timer_set(&made->upkeep, UPKEEP_US);
+    loop_timer_set(&made->tick, TICK_US);
     *server = made;
     return OK;
 }
@@ -224,11 +328,19 @@ void server_drain(struct server *server, void (*on_drained)(void *arg), void *ar
     server->is_draining = true;
     server->on_drained = on_drained;
     server->drained_arg = arg;
-    server->drain_deadline_us = loop_now_us(server->loop) + DRAIN_US;
+    server->drain_deadline_us = loop_now_us(server->loop) + HAND_OVER_US;
+    server->drain_phase = DRAIN_HAND_OVER;
     link_leave(server->link);
-    for (uint32_t i = 0; i < server->worker_count; i++)
-        worker_drain(&server->workers[i]);
-    loop_timer_set(&server->upkeep, 1000);
+    drain_turn(server, loop_now_us(server->loop));
+}
+
+/* Calls that wait end before the sessions that they belong to are gone. */
+static void end_calls(struct server *server)
+{
+    const struct catalog *catalog = server->catalog;
+    for (uint32_t r = 0; catalog != NULL && r < catalog->region_count; r++)
+        for (uint32_t b = 0; b < catalog->regions[r]->bucket_count; b++)
+            call_free_all(&catalog->regions[r]->buckets[b]);
 }
 
 void server_free(struct server *server)
@@ -241,10 +353,16 @@ void server_free(struct server *server)
     if (server->listener != NULL)
         net_listener_close(server->listener);
     loop_timer_fini(&server->upkeep);
+    loop_timer_fini(&server->tick);
+    peers_free(server);
+    rows_free(server);
+    end_calls(server);
     for (uint32_t i = 0; i < server->worker_count; i++)
         worker_fini(&server->workers[i]);
     registry_free(server);
     catalog_unref(server->catalog);
+    cluster_map_unref(server->map_waiting);
+    outbox_fini(server);
     server_load_free(server);
     mem_free(server->workers);
     pthread_mutex_destroy(&server->lock);

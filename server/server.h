@@ -105,7 +105,37 @@ struct worker {
     struct loop_task image_trash_task;
     struct peer_conn *peer_conns; /* that peers opened to this worker */
     _Atomic uint64_t turned_us;   /* a sign of life: beacons stop when a worker has none for 1 s */
+    struct peer *peers_out;       /* whose connections out live here; references */
+    struct peer *peers_new;       /* the same, on their way here; guarded by server->lock */
+    struct loop_timer peers_timer;
+    struct loop_task peers_task; /* peers.c looks at all of them */
+    _Atomic bool peers_posted;
+    uint64_t peers_due_us;     /* when the timer is set for */
+    _Atomic uint64_t stall_us; /* longest delay of that timer */
+    struct arena peer_arena;   /* of the message being read */
+    struct log_limit peer_limit;
 };
+
+/* What other threads tell the main loop for the locators (propose.c). */
+enum { OUTBOX_REPORTS = 32 };
+struct outbox {
+    pthread_mutex_t lock; /* a leaf */
+    struct loop_task task;
+    bool posted;
+    struct proposal *proposals;
+    uint32_t proposal_count, proposal_cap;
+    struct outbox_report {
+        uint64_t incarnation;
+        bool gone;
+        uint32_t silent_ms;
+        char evidence[160];
+    } reports[OUTBOX_REPORTS];
+    uint32_t report_count;
+    uint64_t wanted_epoch;
+    struct cluster_map *map; /* a reference */
+};
+
+enum drain_phase { DRAIN_NONE, DRAIN_HAND_OVER, DRAIN_SESSIONS };
 
 struct server {
     struct loop *loop;
@@ -116,9 +146,12 @@ struct server {
     struct server_events events;
     void *arg;
     char name[LIMIT_NAME_BYTES + 1];
+    char host[256]; /* as it is told to others */
+    uint16_t port;
     uint64_t hash_seed, incarnation;
     uint64_t started_us;
     bool is_ready, is_draining;
+    _Atomic bool leases_dropped; /* it ends: no lease counts any more */
     _Atomic uint32_t connection_count, subscription_count;
     uint32_t next_worker;
     _Atomic uint32_t draining_workers;
@@ -127,10 +160,20 @@ struct server {
     struct peer *peers;                              /* guarded by `lock` */
     _Atomic uint64_t announced_epoch, adopted_epoch; /* of the map: before the first, and after the
                                                         last bucket has adopted it */
-    struct catalog *catalog;     /* the main loop's reference */
-    struct loop_task taken_task; /* a worker has taken a catalog */
-    bool taken_posted;           /* guarded by `lock` */
+    _Atomic uint64_t backlog_bytes; /* of all buckets: LIMIT_BACKLOG_BYTES */
+    struct catalog *catalog;                         /* the main loop's reference */
+    struct loop_task taken_task;                     /* a worker has taken a catalog */
+    bool taken_posted;                               /* guarded by `lock` */
     struct loop_timer upkeep;
+    struct loop_timer tick;            /* 50 ms: what waits for time to pass in buckets */
+    uint32_t tick_region, tick_bucket; /* where the next one goes on */
+    uint64_t tick_due_us;
+    _Atomic uint64_t stall_us; /* longest delay of that timer */
+    uint64_t stall_max_us;     /* of any loop, since the start */
+    struct outbox outbox;
+    struct cluster_map *map_waiting; /* could not be taken for want of memory; a reference */
+    enum drain_phase drain_phase;
+    uint64_t handed_over_us;  /* the last time that buckets were handed over */
     struct server_load *load; /* what beacons tell, made anew each second */
     uint64_t drain_deadline_us;
     void (*on_drained)(void *arg);
@@ -156,6 +199,17 @@ void worker_drain(struct worker *worker);
  * the slot that was taken. `on_answer` gets the slot. */
 enum error server_call_locator(struct worker *worker, struct session *session, uint32_t number,
                                struct slice body, link_answer_fn *on_answer);
+
+/* server.c: takes a map of a locator or a peer if it is newer. Main loop. */
+void server_adopt_map(struct server *server, struct cluster_map *map);
+
+/* propose.c: the outbox, and what locators ask of buckets. Main loop. */
+void outbox_init(struct server *server);
+void outbox_fini(struct server *server);
+void server_on_seal(void *arg, const struct link_seal *seal, struct seal_answer *answer);
+void server_on_place(void *arg, const struct link_place *place);
+void server_hand_over(struct server *server, uint64_t now_us);
+bool server_has_handed_over(const struct server *server);
 
 /* load.c: what beacons and metrics tell. Main loop. */
 void server_load(struct server *server, struct link_load *load);

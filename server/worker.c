@@ -2,6 +2,7 @@
 #include "common/mem.h"
 #include "server/ahead.h"
 #include "server/ops.h"
+#include "server/peers_impl.h"
 #include "server/subscription.h"
 
 struct worker_socket {
@@ -41,6 +42,8 @@ static void on_catalog(void *arg)
     pthread_mutex_unlock(&server->lock);
     if (catalog == NULL)
         return;
+    if (worker->catalog == NULL)
+        peers_poke(worker); /* they wait to know the cluster */
     catalog_unref(worker->catalog);
     worker->catalog = catalog;
     worker->aheads->catalog = NULL;
@@ -82,6 +85,7 @@ enum error worker_init(struct worker *worker, struct server *server, uint32_t in
             options->connections_max == 0 ? LIMIT_CONNECTIONS : options->connections_max,
         .idle_ms = options->idle_ms == 0 ? LIMIT_IDLE_MS : options->idle_ms,
         .connection_count = &server->connection_count,
+        .on_peer = peers_on_peer,
         .on_batch = ahead_batch,
         .on_session_end = subscription_session_end,
     };
@@ -90,12 +94,14 @@ enum error worker_init(struct worker *worker, struct server *server, uint32_t in
         return ERROR_MEMORY;
     arena_init(&worker->arena, LIMIT_ARENA_BYTES);
     buf_init(&worker->batch);
-    return session_host_init(&worker->host);
+    enum error error = peers_worker_init(worker);
+    return error == OK ? session_host_init(&worker->host) : error;
 }
 
 void worker_fini(struct worker *worker)
 {
     session_host_fini(&worker->host);
+    peers_worker_fini(worker);
     subscription_free_reaped(worker);
     while (worker->sockets != NULL) {
         struct worker_socket *socket = worker->sockets;

@@ -14,6 +14,8 @@
 #include "protocol/message.h"
 #include "protocol/peer.h"
 #include "server/link.h"
+#include "server/peers.h"
+#include "server/replica.h"
 #include "tests/lib/mem_fault.h"
 #include "tests/sim/sim_net.h"
 
@@ -40,7 +42,12 @@ struct fake_locator {
     bool skipped_first_byte;
     int refusal; /* of the next welcome; -1: no welcome at all */
     uint64_t beacon_entries;
-    uint64_t beacon_number; /* its own */
+    uint64_t beacon_number;                               /* its own */
+    uint32_t proposes, places, reports, sealeds, buckets; /* messages, and what is in them */
+    uint32_t last_bucket, last_in_sync, promised;
+    uint64_t reported, beacon_linked, beacon_stall_us;
+    bool reported_gone;
+    Pb__PeerSealedBucket__Verdict verdict;
 };
 
 struct fixture {
@@ -58,6 +65,9 @@ struct fixture {
     uint32_t answers;
     uint32_t answer_code;
     char answer_text[2048];
+    struct link_seal seal;
+    struct link_place place;
+    uint32_t seals, placed;
 };
 
 static const uint8_t cluster_id[CLUSTER_ID_BYTES] = {7, 7, 7};
@@ -96,12 +106,32 @@ static void on_locator_message(struct fake_locator *locator, const Pb__PeerMessa
             locator->wishes++;
             locator->wished_number = message->beacon->number;
         }
+        locator->beacon_linked = message->beacon->n_linked > 0 ? message->beacon->linked[0] : 0;
+        locator->beacon_stall_us = message->beacon->loop_stall_us;
         locator->beacon_entries =
             message->beacon->n_region > 0 ? message->beacon->region[0]->entries : 0;
         break;
     case PB__PEER_MESSAGE__KIND_MAP_ACK:
         locator->acks++;
         locator->acknowledged = message->map_ack->epoch;
+        break;
+    case PB__PEER_MESSAGE__KIND_PROPOSE:
+        locator->proposes++;
+        locator->places += (uint32_t)message->propose->n_place;
+        locator->last_bucket = message->propose->place[message->propose->n_place - 1]->bucket;
+        locator->last_in_sync =
+            (uint32_t)message->propose->place[message->propose->n_place - 1]->n_in_sync;
+        break;
+    case PB__PEER_MESSAGE__KIND_REPORT:
+        locator->reports++;
+        locator->reported = message->report->incarnation;
+        locator->reported_gone = message->report->gone;
+        break;
+    case PB__PEER_MESSAGE__KIND_SEALED:
+        locator->sealeds++;
+        locator->buckets += (uint32_t)message->sealed->n_bucket;
+        locator->verdict = message->sealed->bucket[0]->verdict;
+        locator->promised = (uint32_t)message->sealed->bucket[0]->n_promised;
         break;
     case PB__PEER_MESSAGE__KIND_MAP_FETCH:
         locator->fetches++;
@@ -245,7 +275,11 @@ static void on_stop(void *arg)
 static void on_load(void *arg, struct link_load *load)
 {
     static const struct link_region_load regions[] = {{1, 42, 4200}};
+    static const uint64_t linked[] = {77};
     (void)arg;
+    load->linked = linked;
+    load->linked_count = 1;
+    load->loop_stall_us = 4321;
     load->regions = regions;
     load->region_count = 1;
 }
@@ -256,6 +290,22 @@ static void on_call(void *arg, uint64_t id, uint32_t number, struct slice body)
     (void)number;
     fixture->calls++;
     link_answer(fixture->link, id, NULL, 1031, body);
+}
+
+static void on_seal(void *arg, const struct link_seal *seal, struct seal_answer *answer)
+{
+    struct fixture *fixture = arg;
+    fixture->seal = *seal;
+    fixture->seals++;
+    *answer = (struct seal_answer){
+        .verdict = SEAL_DONE, .last_seq = 9, .promised = {1, 2}, .promised_count = 2};
+}
+
+static void on_place(void *arg, const struct link_place *place)
+{
+    struct fixture *fixture = arg;
+    fixture->place = *place;
+    fixture->placed++;
 }
 
 static void on_answer(void *arg, const struct failure *failure, uint32_t number, struct slice body)
@@ -276,7 +326,9 @@ static enum error link_start(struct fixture *fixture, uint32_t locator_count, ui
                                               .on_confirmed = on_confirmed,
                                               .on_stop = on_stop,
                                               .load = on_load,
-                                              .on_call = on_call};
+                                              .on_call = on_call,
+                                              .on_seal = on_seal,
+                                              .on_place = on_place};
     struct net_address addresses[LOCATORS] = {{.port = 10334}, {.port = 10334}};
     for (uint32_t i = 0; i < LOCATORS; i++)
         snprintf(addresses[i].host, sizeof(addresses[i].host), "%s",

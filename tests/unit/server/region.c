@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "server/region.h"
+#include "server/server.h"
 #include "tests/lib/mem_fault.h"
 
 static const uint8_t cluster_id[CLUSTER_ID_BYTES] = {7};
@@ -188,26 +189,90 @@ static void a_bucket_of_a_new_generation_begins_empty(void **state)
 {
     (void)state;
     static const char *const names[] = {"a"};
+    struct server server = {.incarnation = 5};
     for (uint32_t lost = 0; lost < 3; lost++) {
         struct cluster_map *first = map_of(names, 1);
         struct catalog *old = catalog_of(NULL, first);
         struct region *region = catalog_region(old, slice_text("a"));
-        put(region, lost, "k");
+        region->server = &server;
+        region_adopt(region, first);
+        for (uint32_t i = 0; i < 3; i++)
+            put(region, i, "k");
         struct cluster_map *second = edited(first);
         struct cluster_bucket bucket = {
             .generation = 2, .term = 5, .set_version = 9, .primary = CLUSTER_NONE};
         assert_int_equal(cluster_map_set_bucket(second, region->id, lost, &bucket), OK);
         struct catalog *now = catalog_of(old, sealed(second));
-        struct region *fresh = catalog_region(now, slice_text("a"));
-        assert_ptr_not_equal(fresh, region);
-        assert_int_equal(fresh->buckets[lost].generation, 2);
-        assert_int_equal(fresh->buckets[lost].term, 5);
-        assert_int_equal(fresh->buckets[lost].table.entry_count, 0);
+        assert_ptr_equal(catalog_region(now, slice_text("a")), region);
+        assert_ptr_equal(catalog_region_by_id(now, region->id), region);
+        assert_null(catalog_region_by_id(now, region->id + 1));
+        region_adopt(region, second);
+        for (uint32_t i = 0; i < 3; i++) {
+            assert_int_equal(region->buckets[i].generation, i == lost ? 2 : 1);
+            assert_int_equal(region->buckets[i].table.entry_count, i == lost ? 0 : 1);
+        }
+        assert_int_equal(region->buckets[lost].term, 5);
+        assert_int_equal(region->buckets[lost].replica.set_version, 9);
         catalog_unref(now);
         catalog_unref(old);
         cluster_map_unref(first);
         cluster_map_unref(second);
     }
+}
+
+static void a_place_names_incarnations(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a"};
+    struct cluster_map *first = map_of(names, 1), *second = edited(first);
+    uint32_t id = first->regions[0].id, members[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        struct cluster_member member = {.name = slice_text(i == 0 ? "x" : "y"),
+                                        .incarnation = 70 + i,
+                                        .host = slice_text("127.0.0.1"),
+                                        .port = 1,
+                                        .role = CLUSTER_SERVER};
+        assert_int_equal(cluster_map_add_member(second, &member, &members[i]), OK);
+    }
+    struct cluster_bucket bucket = {1, 3, 4, members[1], 2, members};
+    assert_int_equal(cluster_map_set_bucket(second, id, 1, &bucket), OK);
+    sealed(second);
+    struct region_place place;
+    const struct cluster_region *region = cluster_map_region_by_id(second, id);
+    assert_int_equal(region_bucket_place(second, region, 1, &place), OK);
+    assert_int_equal(place.place.primary, 71);
+    assert_int_equal(place.place.term, 3);
+    assert_int_equal(place.place.set_version, 4);
+    assert_int_equal(place.place.in_sync_count, 2);
+    assert_int_equal(place.place.in_sync[0], 70);
+    assert_int_equal(place.place.in_sync[1], 71);
+    assert_int_equal(region_bucket_place(second, region, 0, &place), OK);
+    assert_int_equal(place.place.primary, 0);
+    assert_int_equal(place.place.in_sync_count, 0);
+    cluster_map_unref(first);
+    cluster_map_unref(second);
+}
+
+static void every_server_leads_a_local_region_alone(void **state)
+{
+    (void)state;
+    struct server server = {.incarnation = 5};
+    struct cluster_map *map;
+    assert_int_equal(cluster_map_new(cluster_id, &map), OK);
+    add_region(map, "l", CLUSTER_LOCAL, 2);
+    sealed(map);
+    struct catalog *catalog = catalog_of(NULL, map);
+    struct region *region = catalog_region(catalog, slice_text("l"));
+    region->server = &server;
+    region_adopt(region, map);
+    region_adopt(region, map);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_true(replica_is_alone(&region->buckets[i].replica));
+        assert_true(replica_may_write_locked(&region->buckets[i]));
+        assert_true(replica_may_read_locked(&region->buckets[i], 0));
+    }
+    catalog_unref(catalog);
+    cluster_map_unref(map);
 }
 
 static void a_local_region_has_buckets_of_its_own(void **state)
@@ -299,6 +364,8 @@ int main(void)
         cmocka_unit_test(every_region_is_found_by_its_name),
         cmocka_unit_test(a_newer_catalog_keeps_what_regions_hold),
         cmocka_unit_test(a_bucket_of_a_new_generation_begins_empty),
+        cmocka_unit_test(a_place_names_incarnations),
+        cmocka_unit_test(every_server_leads_a_local_region_alone),
         cmocka_unit_test(a_local_region_has_buckets_of_its_own),
         cmocka_unit_test(a_table_is_known_and_a_damaged_one_left_out),
         cmocka_unit_test(a_catalog_is_whole_or_not_made),

@@ -1,0 +1,141 @@
+/* What this server and the locators tell each other of single buckets: proposals, reports of lost
+ * servers, seals, orders. */
+#include "common/limits.h"
+#include "server/link_impl.h"
+#include "server/peers.h"
+#include "server/replica.h"
+
+enum { PLACES_MAX = 1024 }; /* in one message */
+
+/* ---- To the locator ---- */
+
+void link_propose(struct link *link, const struct proposal *proposals, uint32_t count)
+{
+    PRE(loop_is_current(link->loop));
+    while (count > 0 && link->state == LINK_UP &&
+           net_conn_unsent(link->conn) <= LINK_UNSENT_BYTES_MAX) {
+        uint32_t some = count < PLACES_MAX ? count : PLACES_MAX;
+        Pb__PeerPropose propose = PB__PEER_PROPOSE__INIT;
+        /* Not the link's own arena, which may hold the message that led here. */
+        struct arena arena;
+        arena_init(&arena, LIMIT_PEER_MESSAGE_BYTES);
+        Pb__PeerBucketPlace *places = arena_alloc(&arena, some * sizeof(*places));
+        propose.place = arena_alloc(&arena, some * sizeof(*propose.place));
+        propose.n_place = some;
+        for (uint32_t i = 0; places != NULL && propose.place != NULL && i < some; i++) {
+            const struct proposal *from = &proposals[i];
+            pb__peer_bucket_place__init(&places[i]);
+            places[i].region_id = from->region_id;
+            places[i].bucket = from->bucket;
+            places[i].generation = from->generation;
+            places[i].set_version = from->set_version;
+            places[i].term = from->term;
+            places[i].primary = from->primary;
+            places[i].in_sync = (uint64_t *)(uintptr_t)from->in_sync;
+            places[i].n_in_sync = from->in_sync_count;
+            propose.place[i] = &places[i];
+        }
+        if (places != NULL && propose.place != NULL)
+            (void)PEER_SEND(link->conn, PROPOSE, propose, &propose);
+        arena_fini(&arena);
+        proposals += some;
+        count -= some;
+    }
+}
+
+void link_report(struct link *link, uint64_t incarnation, bool gone, uint32_t silent_ms,
+                 const char *evidence)
+{
+    PRE(loop_is_current(link->loop));
+    if (link->state != LINK_UP)
+        return;
+    Pb__PeerReport report = PB__PEER_REPORT__INIT;
+    report.incarnation = incarnation;
+    report.gone = gone;
+    report.silent_ms = silent_ms;
+    report.evidence = (char *)(uintptr_t)evidence;
+    (void)PEER_SEND(link->conn, REPORT, report, &report);
+}
+
+void link_fetch_map(struct link *link, uint64_t epoch)
+{
+    PRE(loop_is_current(link->loop));
+    if (link->state != LINK_UP || epoch <= link->epoch)
+        return;
+    Pb__PeerMapFetch fetch = PB__PEER_MAP_FETCH__INIT;
+    fetch.epoch = epoch;
+    (void)PEER_SEND(link->conn, MAP_FETCH, map_fetch, &fetch);
+}
+
+/* ---- From the locator ---- */
+
+static const Pb__PeerSealedBucket__Verdict verdicts[] = {
+    [SEAL_DONE] = PB__PEER_SEALED_BUCKET__VERDICT__SEALED,
+    [SEAL_PROMISED] = PB__PEER_SEALED_BUCKET__VERDICT__PROMISED,
+    [SEAL_REFUSED] = PB__PEER_SEALED_BUCKET__VERDICT__REFUSED,
+};
+
+static enum error seal_one(struct link *link, const Pb__PeerSeal *from, size_t index,
+                           Pb__PeerSealedBucket **out)
+{
+    const Pb__PeerBucketPlace *place = from->place[index];
+    struct link_seal seal = {.deposed = from->deposed,
+                             .gone = from->gone,
+                             .region_id = place->region_id,
+                             .bucket = place->bucket,
+                             .generation = place->generation,
+                             .term = place->term};
+    struct seal_answer answer = {.verdict = SEAL_REFUSED};
+    /* Room for the answer first: a seal that nobody hears of helps nobody. */
+    Pb__PeerSealedBucket *sealed = arena_alloc(&link->arena, sizeof(*sealed));
+    uint64_t *promised = arena_alloc(&link->arena, sizeof(answer.promised));
+    if (sealed == NULL || promised == NULL)
+        return ERROR_MEMORY;
+    if (link->events.on_seal != NULL)
+        link->events.on_seal(link->arg, &seal, &answer);
+    pb__peer_sealed_bucket__init(sealed);
+    sealed->region_id = place->region_id;
+    sealed->bucket = place->bucket;
+    sealed->verdict = verdicts[answer.verdict];
+    sealed->wait_ms = answer.wait_ms;
+    sealed->current = answer.current;
+    sealed->last_seq = answer.last_seq;
+    memcpy(promised, answer.promised, answer.promised_count * sizeof(*promised));
+    sealed->promised = promised;
+    sealed->n_promised = answer.promised_count;
+    *out = sealed;
+    return OK;
+}
+
+void link_take_seal(struct link *link, const Pb__PeerSeal *seal)
+{
+    for (size_t done = 0; done < seal->n_place;) {
+        size_t some = seal->n_place - done < PLACES_MAX ? seal->n_place - done : PLACES_MAX;
+        Pb__PeerSealed sealed = PB__PEER_SEALED__INIT;
+        sealed.attempt = seal->attempt;
+        sealed.bucket = arena_alloc(&link->arena, some * sizeof(*sealed.bucket));
+        if (sealed.bucket == NULL)
+            return;
+        for (size_t i = 0; i < some; i++) {
+            if (seal_one(link, seal, done + i, &sealed.bucket[i]) != OK)
+                return;
+            sealed.n_bucket++;
+        }
+        if (PEER_SEND(link->conn, SEALED, sealed, &sealed) != OK)
+            return;
+        done += some;
+    }
+}
+
+void link_take_place(struct link *link, const Pb__PeerPlace *place)
+{
+    for (size_t i = 0; i < place->n_order && link->events.on_place != NULL; i++) {
+        const Pb__PeerPlace__Order *order = place->order[i];
+        struct link_place from = {.region_id = order->region_id,
+                                  .bucket = order->bucket,
+                                  .generation = order->generation,
+                                  .action = (uint32_t)order->action,
+                                  .member = order->member};
+        link->events.on_place(link->arg, &from);
+    }
+}
