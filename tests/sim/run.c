@@ -20,7 +20,7 @@
 #include "tests/sim/sim_impl.h"
 
 enum {
-    SEED_SECONDS = 60, /* one run of more processor time hangs */
+    SEED_SECONDS = 60, /* a run that takes longer hangs */
     TWICE_EACH = 20,   /* of so many seeds one is run twice, and has to repeat itself */
     PLANT_SEEDS = 500,
     FAILURES_MAX = 3,     /* then a test program gives up */
