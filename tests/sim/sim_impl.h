@@ -56,6 +56,7 @@ struct sim {
     uint64_t conn_ids;
     uint64_t loop_ids;
     struct sim_loop *current; /* whose turn it is */
+    struct sim_node *last;    /* whose turn the last step was; NULL: the network's */
 };
 
 struct sim_node {
@@ -70,6 +71,8 @@ struct sim_node {
     bool alive;
     bool silent; /* crashed, and the machine with it */
     bool paused;
+    uint32_t stall_ppm, stall_max_us; /* see sim_node_set_stalls() */
+    uint32_t turn_min_us, turn_max_us;
     struct sim_event *held, *held_tail;
     struct sim_loop *loops;
     struct sim_listener *listeners;
@@ -85,7 +88,10 @@ struct sim_loop {
     struct sim_loop *next;
     uint64_t id;
     bool dead;
-    struct sim_prng prng; /* of its own, so that one node's draws do not move another's */
+    uint64_t turn_clock_us;    /* the node's clock as this turn read it */
+    uint64_t busy_until_us;    /* virtual time: nothing of this loop runs before */
+    struct sim_event *stalled; /* its turn has begun, the clock is read, and it goes on later */
+    struct sim_prng prng;      /* of its own, so that one node's draws do not move another's */
     struct sim_task_list posted, deferred, last;
     struct sim_event turn;
 };

@@ -97,6 +97,30 @@ static void hold(struct sim_event *event)
     node->held_tail = event;
 }
 
+/* The event has to wait, because its loop is at work or is held up in the turn that begins now.
+ * Whoever waits is set again in the order of the queue, so the order stays. */
+static bool has_to_wait(struct sim_event *event)
+{
+    struct sim_loop *loop = event->loop;
+    struct sim_node *node = loop->node;
+    struct sim *sim = node->sim;
+
+    if (loop->busy_until_us > sim->now_us) {
+        sim_event_set(sim, event, loop->busy_until_us - sim->now_us);
+        return true;
+    }
+    if (loop->stalled == event)
+        return false;
+    loop->turn_clock_us = sim_node_now_us(node);
+    if (!sim_chance(sim, node->stall_ppm))
+        return false;
+    loop->stalled = event;
+    loop->busy_until_us = sim->now_us + 1 + sim_random_below(sim, node->stall_max_us);
+    sim_trace(sim, "stall", node, loop->id, loop->busy_until_us);
+    sim_event_set(sim, event, loop->busy_until_us - sim->now_us);
+    return true;
+}
+
 bool sim_step(struct sim *sim)
 {
     struct sim_event *event;
@@ -108,6 +132,7 @@ bool sim_step(struct sim *sim)
     event = sim->heap[0];
     sim_event_clear(sim, event);
     sim->now_us = event->at_us;
+    sim->last = NULL;
     loop = event->loop;
     if (loop == NULL) {
         event->on_event(event->arg);
@@ -117,7 +142,11 @@ bool sim_step(struct sim *sim)
         hold(event);
         return true;
     }
+    if (has_to_wait(event))
+        return true;
+    loop->stalled = NULL;
     sim->current = loop;
+    sim->last = loop->node;
     sim_trace(sim, "turn", loop->node, loop->id, 0);
     event->on_event(event->arg);
     /* A real loop often finds several things ready at once. */
@@ -129,7 +158,16 @@ bool sim_step(struct sim *sim)
     }
     end_turn(loop);
     sim->current = NULL;
+    if (loop->node->turn_max_us > 0)
+        loop->busy_until_us =
+            sim->now_us + loop->node->turn_min_us +
+            sim_random_below(sim, loop->node->turn_max_us - loop->node->turn_min_us + 1);
     return true;
+}
+
+struct sim_node *sim_last_node(const struct sim *sim)
+{
+    return sim->last;
 }
 
 bool sim_run_until(struct sim *sim, bool (*predicate)(void *arg), void *arg, uint64_t max_us)
@@ -225,6 +263,19 @@ uint64_t sim_node_delay_us(const struct sim_node *node, uint64_t delay_us)
            (node->rate_ppm == SIM_RATE_ONE ? 0 : 2);
 }
 
+void sim_node_set_stalls(struct sim_node *node, uint32_t ppm, uint32_t max_us)
+{
+    node->stall_ppm = ppm;
+    node->stall_max_us = max_us;
+}
+
+void sim_node_set_turn_time(struct sim_node *node, uint32_t min_us, uint32_t max_us)
+{
+    PRE(min_us <= max_us);
+    node->turn_min_us = min_us;
+    node->turn_max_us = max_us;
+}
+
 void sim_node_pause(struct sim_node *node)
 {
     PRE(node->sim->current == NULL);
@@ -288,7 +339,14 @@ static struct sim_loop *sim_loop_of(struct loop *loop)
     return (struct sim_loop *)loop;
 }
 
-static uint64_t loop_now(struct loop *loop)
+static uint64_t loop_now(struct loop *base)
+{
+    struct sim_loop *loop = sim_loop_of(base);
+
+    return loop->node->sim->current == loop ? loop->turn_clock_us : sim_node_now_us(loop->node);
+}
+
+static uint64_t loop_clock(struct loop *loop)
 {
     return sim_node_now_us(sim_loop_of(loop)->node);
 }
@@ -410,7 +468,7 @@ static bool loop_is_current_now(struct loop *base)
 
 static const struct loop_ops ops = {
     .now_us = loop_now,
-    .clock_us = loop_now,
+    .clock_us = loop_clock,
     .wall_ms = loop_wall,
     .timer_init = timer_init,
     .timer_set = timer_set,

@@ -42,6 +42,9 @@ bool sim_chance(struct sim *sim, uint32_t ppm);
 /* Runs the next event; false if there is none. */
 bool sim_step(struct sim *sim);
 
+/* The node whose turn the last step was; NULL if it was the network's. */
+struct sim_node *sim_last_node(const struct sim *sim);
+
 /* Steps until the predicate holds (true), or nothing happens any more or so much virtual time has
  * passed (false). The predicate is asked before the first step and after each. NULL runs for the
  * whole time, which then has passed. */
@@ -63,6 +66,15 @@ void sim_node_set_wall_offset_ms(struct sim_node *node, int64_t offset_ms);
 /* No code of the node runs until it is resumed; its clock goes on, and its sockets receive. */
 void sim_node_pause(struct sim_node *node);
 void sim_node_resume(struct sim_node *node);
+
+/* Each turn of the node's loops is held up with this chance between its reading of the clock and
+ * its callbacks, for up to `max_us` of virtual time in which data goes on to arrive: what is judged
+ * by loop_now_us() is then judged by an old clock. */
+void sim_node_set_stalls(struct sim_node *node, uint32_t ppm, uint32_t max_us);
+
+/* A slow machine: each turn takes so much virtual time, and the next one of that loop waits for its
+ * end. 0, 0: none. */
+void sim_node_set_turn_time(struct sim_node *node, uint32_t min_us, uint32_t max_us);
 
 /* The process dies: no timer, task or callback of it ever runs again. With SIM_CRASH_RESET the
  * peers see resets and further connects are refused; with SIM_CRASH_SILENT the machine is gone,

@@ -527,6 +527,75 @@ struct order {
     size_t len;
 };
 
+struct clocks {
+    struct loop *loop;
+    uint64_t now_us, clock_us;
+    bool is_called;
+};
+
+static void read_clocks(void *arg)
+{
+    struct clocks *clocks = arg;
+
+    clocks->now_us = loop_now_us(clocks->loop);
+    clocks->clock_us = loop_clock_us(clocks->loop);
+    clocks->is_called = true;
+}
+
+static void a_turn_that_is_held_up_has_an_old_clock_and_what_came_meanwhile(void **state)
+{
+    struct world world;
+    struct loop_timer timer;
+    struct clocks clocks = {0};
+
+    (void)state;
+    world_init(&world, 3);
+    clocks.loop = world.loop[1];
+    assert_int_equal(loop_timer_init(&timer, world.loop[1], read_clocks, &clocks), OK);
+    loop_timer_set(&timer, 1000);
+    sim_run_until(world.sim, NULL, NULL, SECOND_US);
+    assert_true(clocks.is_called);
+    assert_int_equal(clocks.now_us, clocks.clock_us);
+    world_connect(&world);
+    assert_true(sim_run_until(world.sim, is_connected, &world, SECOND_US));
+    sim_node_set_stalls(world.node[1], 1000000, SECOND_US);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(net_conn_write(world.client.conn, "abc", 3), OK);
+        sim_run_until(world.sim, NULL, NULL, 2000);
+    }
+    clocks.is_called = false;
+    loop_timer_set(&timer, 1000);
+    sim_run_until(world.sim, NULL, NULL, 5 * SECOND_US);
+    assert_true(clocks.is_called);
+    assert_true(clocks.now_us < clocks.clock_us);
+    assert_int_equal(world.server.received.len, 9);
+    assert_int_equal(world.server.data_calls, 1);
+    loop_timer_fini(&timer);
+    world_fini(&world);
+}
+
+static void turns_of_a_slow_node_follow_each_other(void **state)
+{
+    struct world world;
+    struct loop_timer timers[2];
+    struct clocks clocks[2] = {0};
+
+    (void)state;
+    world_init(&world, 3);
+    sim_node_set_turn_time(world.node[1], 50000, 60000);
+    for (int i = 0; i < 2; i++) {
+        clocks[i].loop = world.loop[1];
+        assert_int_equal(loop_timer_init(&timers[i], world.loop[1], read_clocks, &clocks[i]), OK);
+        loop_timer_set(&timers[i], 1000 + (uint64_t)i * 1000);
+    }
+    sim_run_until(world.sim, NULL, NULL, SECOND_US);
+    assert_true(clocks[1].clock_us >= clocks[0].clock_us + 50000);
+    assert_true(clocks[1].clock_us <= clocks[0].clock_us + 62000);
+    for (int i = 0; i < 2; i++)
+        loop_timer_fini(&timers[i]);
+    world_fini(&world);
+}
+
 static void note_a(void *arg)
 {
     struct order *order = arg;
@@ -646,6 +715,8 @@ int main(void)
         cmocka_unit_test(a_socket_that_waits_for_its_worker_survives_the_crash),
         cmocka_unit_test(a_paused_node_does_later_what_it_missed),
         cmocka_unit_test(a_fast_clock_runs_ahead_and_its_timers_never_fire_early),
+        cmocka_unit_test(a_turn_that_is_held_up_has_an_old_clock_and_what_came_meanwhile),
+        cmocka_unit_test(turns_of_a_slow_node_follow_each_other),
         cmocka_unit_test(posted_tasks_keep_their_order_and_deferred_ones_follow),
         cmocka_unit_test(failed_allocations_leave_nothing_behind),
         cmocka_unit_test(random_resets_happen_and_end_both_sides),

@@ -1,0 +1,267 @@
+#include "tests/sim/linear.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim_impl.h"
+
+/* The configurations that were tried: which operations have happened, and the value then. */
+struct memo {
+    uint64_t *entries; /* `words` of the set, then the value */
+    uint32_t *slots;   /* 1 + index of an entry; 0: free */
+    size_t count, cap, slot_count, words;
+};
+
+struct search {
+    const struct linear_op *ops; /* by call */
+    size_t count, words;
+    uint64_t *done;  /* a bit for each operation that has happened */
+    size_t first;    /* every operation before it has happened, or is open and passed by */
+    size_t answered; /* still to be placed */
+    struct memo memo;
+    size_t budget;
+    size_t best, best_at; /* the most that were placed, and the first that was not */
+};
+
+struct choice {
+    size_t op; /* that was placed */
+    uint64_t value_before;
+    size_t next; /* candidate to be tried when this one fails */
+};
+
+static bool is_done(const struct search *search, size_t op)
+{
+    return (search->done[op / 64] >> (op % 64) & 1) != 0;
+}
+
+static void flip(struct search *search, size_t op)
+{
+    search->done[op / 64] ^= UINT64_C(1) << (op % 64);
+}
+
+static uint64_t mix(uint64_t hash, uint64_t word)
+{
+    hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 29;
+}
+
+static size_t memo_slot(const struct memo *memo, const uint64_t *entry)
+{
+    uint64_t hash = 1;
+    for (size_t i = 0; i <= memo->words; i++)
+        hash = mix(hash, entry[i]);
+    size_t slot = hash & (memo->slot_count - 1);
+    while (memo->slots[slot] != 0 &&
+           memcmp(&memo->entries[(memo->slots[slot] - 1) * (memo->words + 1)], entry,
+                  (memo->words + 1) * sizeof *entry) != 0)
+        slot = (slot + 1) & (memo->slot_count - 1);
+    return slot;
+}
+
+static void memo_grow(struct memo *memo)
+{
+    memo->cap = memo->cap == 0 ? 256 : memo->cap * 2;
+    memo->entries =
+        sim_realloc(memo->entries, memo->cap * (memo->words + 1) * sizeof *memo->entries);
+    free(memo->slots);
+    memo->slot_count = memo->cap * 4;
+    memo->slots = sim_alloc(memo->slot_count * sizeof *memo->slots);
+    for (size_t i = 0; i < memo->count; i++)
+        memo->slots[memo_slot(memo, &memo->entries[i * (memo->words + 1)])] = (uint32_t)i + 1;
+}
+
+/* False if the configuration was there already. */
+static bool memo_add(struct search *search, uint64_t value)
+{
+    struct memo *memo = &search->memo;
+    if (memo->count == memo->cap)
+        memo_grow(memo);
+    uint64_t *entry = &memo->entries[memo->count * (memo->words + 1)];
+    memcpy(entry, search->done, memo->words * sizeof *entry);
+    entry[memo->words] = value;
+    size_t slot = memo_slot(memo, entry);
+    if (memo->slots[slot] != 0)
+        return false;
+    memo->slots[slot] = (uint32_t)++memo->count;
+    return true;
+}
+
+/* The value after the operation; false if it cannot have happened at this value. */
+static bool apply(const struct linear_op *op, uint64_t value, uint64_t *after)
+{
+    *after = value;
+    switch (op->kind) {
+    case LINEAR_PUT:
+        *after = op->value;
+        return true;
+    case LINEAR_REMOVE:
+        *after = 0;
+        return true;
+    case LINEAR_GET:
+        return op->seen == value;
+    case LINEAR_PUT_IF_ABSENT:
+        if (value == 0)
+            *after = op->value;
+        return op->answered == LINEAR_OPEN || op->seen == value;
+    }
+    return false;
+}
+
+/* No operation of its session that was called later has happened. */
+static bool is_in_session_order(const struct search *search, size_t at)
+{
+    uint32_t session = search->ops[at].session;
+    for (size_t i = at + 1; session != 0 && i < search->count; i++)
+        if (search->ops[i].session == session && is_done(search, i))
+            return false;
+    return true;
+}
+
+/* The next candidate from `at` on: called before the first answer that is still to come. */
+static size_t next_candidate(const struct search *search, size_t at, uint64_t value,
+                             uint64_t *after)
+{
+    uint64_t first_answer = LINEAR_OPEN;
+    for (size_t i = search->first; i < search->count; i++) {
+        if (search->ops[i].called > first_answer)
+            break;
+        if (!is_done(search, i) && search->ops[i].answered < first_answer)
+            first_answer = search->ops[i].answered;
+    }
+    for (; at < search->count && search->ops[at].called < first_answer; at++)
+        if (!is_done(search, at) && apply(&search->ops[at], value, after) &&
+            is_in_session_order(search, at))
+            return at;
+    return search->count;
+}
+
+static void place(struct search *search, size_t op)
+{
+    flip(search, op);
+    search->answered -= search->ops[op].answered != LINEAR_OPEN;
+    while (search->first < search->count && is_done(search, search->first))
+        search->first++;
+    size_t placed = search->count - search->answered;
+    if (placed > search->best) {
+        search->best = placed;
+        search->best_at = search->first;
+        while (search->best_at < search->count &&
+               (is_done(search, search->best_at) ||
+                search->ops[search->best_at].answered == LINEAR_OPEN))
+            search->best_at++;
+    }
+}
+
+static void take_back(struct search *search, size_t op)
+{
+    flip(search, op);
+    search->answered += search->ops[op].answered != LINEAR_OPEN;
+    if (op < search->first)
+        search->first = op;
+}
+
+/* Something that only looks, and can happen now, may as well happen now: no other choice is better.
+ * Unless something called before it in its session could then not happen any more. */
+static bool is_settled(const struct search *search, size_t at)
+{
+    const struct linear_op *op = &search->ops[at];
+    if (op->kind != LINEAR_GET &&
+        (op->kind != LINEAR_PUT_IF_ABSENT || op->answered == LINEAR_OPEN || op->seen == 0))
+        return false;
+    for (size_t i = search->first; op->session != 0 && i < at; i++)
+        if (search->ops[i].session == op->session && !is_done(search, i))
+            return false;
+    return true;
+}
+
+static enum linear_verdict run(struct search *search)
+{
+    struct choice *stack = sim_alloc((search->count + 1) * sizeof *stack);
+    size_t depth = 0, at = search->first;
+    uint64_t value = 0, after = 0;
+    enum linear_verdict verdict = LINEAR_OK;
+    while (search->answered > 0) {
+        size_t op = next_candidate(search, at, value, &after);
+        if (op == search->count) {
+            if (depth == 0) {
+                verdict = LINEAR_BROKEN;
+                break;
+            }
+            depth--;
+            take_back(search, stack[depth].op);
+            value = stack[depth].value_before;
+            at = stack[depth].next;
+            continue;
+        }
+        place(search, op);
+        if (!memo_add(search, after)) {
+            take_back(search, op);
+            at = op + 1;
+            continue;
+        }
+        if (search->memo.count > search->budget) {
+            verdict = LINEAR_UNDECIDED;
+            break;
+        }
+        stack[depth++] =
+            (struct choice){op, value, is_settled(search, op) ? search->count : op + 1};
+        value = after;
+        at = search->first;
+    }
+    free(stack);
+    return verdict;
+}
+
+static int by_call(const void *a, const void *b)
+{
+    uint64_t left = ((const struct linear_op *)a)->called;
+    uint64_t right = ((const struct linear_op *)b)->called;
+    return left < right ? -1 : left > right;
+}
+
+static bool is_seen(const struct linear_op *ops, size_t count, uint64_t value)
+{
+    for (size_t i = 0; i < count; i++)
+        if (ops[i].answered != LINEAR_OPEN && ops[i].seen == value &&
+            (ops[i].kind == LINEAR_GET || ops[i].kind == LINEAR_PUT_IF_ABSENT))
+            return true;
+    return false;
+}
+
+/* An open read tells nothing. An open write whose value nobody saw may be left out of any order in
+ * which it stands: the operations behind it, up to the next write, saw nothing, or they would have
+ * seen it. */
+static size_t drop_silent(struct linear_op *ops, size_t count)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool writes = ops[i].kind == LINEAR_PUT || ops[i].kind == LINEAR_PUT_IF_ABSENT;
+        if (ops[i].answered == LINEAR_OPEN &&
+            (ops[i].kind == LINEAR_GET || (writes && !is_seen(ops, count, ops[i].value))))
+            continue;
+        struct linear_op op = ops[i];
+        ops[i] = ops[kept];
+        ops[kept++] = op;
+    }
+    return kept;
+}
+
+enum linear_verdict linear_check(struct linear_op *ops, size_t count, size_t budget,
+                                 struct linear_op *stuck)
+{
+    count = drop_silent(ops, count);
+    qsort(ops, count, sizeof *ops, by_call);
+    struct search search = {.ops = ops, .count = count, .budget = budget};
+    search.words = count / 64 + 1;
+    search.memo.words = search.words;
+    search.done = sim_alloc(search.words * sizeof *search.done);
+    for (size_t i = 0; i < count; i++)
+        search.answered += ops[i].answered != LINEAR_OPEN;
+    enum linear_verdict verdict = run(&search);
+    if (stuck != NULL && verdict != LINEAR_OK && search.best_at < count)
+        *stuck = ops[search.best_at];
+    free(search.done);
+    free(search.memo.entries);
+    free(search.memo.slots);
+    return verdict;
+}
