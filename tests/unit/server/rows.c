@@ -124,6 +124,7 @@ void replica_send_locked(struct bucket *bucket, const struct record *record)
     assert_int_equal(bucket_apply_locked(copy, &copied), OK);
     commit(copy);
     bucket_unlock(copy);
+    commit(bucket);
 }
 
 /* ---- Two servers ---- */
