@@ -459,6 +459,7 @@ static void record_times_that_jump_with_the_leader_are_found(void **state)
     struct pair *pair = *state;
     apply_on(pair, 0, 5);
     apply_on(pair, 1, 5);
+    commit_on(pair, 0, 1);
     pair->buckets[0].replica.role = REPLICA_COPY;
     pair->buckets[1].replica = (struct replica){.role = REPLICA_PRIMARY, .led = 2};
     pair->buckets[1].last_seq++;
