@@ -295,8 +295,10 @@ static inline void pair_begin(struct pair *pair, uint32_t bucket_count)
                                        .incarnation = 1001 + s,
                                        .requests_up = true};
         pair->incoming[s] = (struct peer_conn){.worker = fixture->worker,
+                                               .peer = &pair->peers[1 - s],
                                                .conn = (struct net_conn *)&pair->conns[s][0]};
         pair->outgoing[s] = (struct peer_conn){.worker = fixture->worker,
+                                               .peer = &pair->peers[1 - s],
                                                .conn = (struct net_conn *)&pair->conns[s][1],
                                                .is_outgoing = true};
     }
@@ -336,8 +338,7 @@ static inline void pair_put(struct pair *pair, const char *key, uint32_t id, dou
     char own_key[16];
     snprintf(own_key, sizeof own_key, "s%u", id);
     struct value value = {.type = VALUE_STRING, .bytes = slice_text(key == NULL ? own_key : key)};
-    bool led_by_a =
-        region_bucket(pair->stages[A].region, &value)->replica.role == REPLICA_PRIMARY;
+    bool led_by_a = region_bucket(pair->stages[A].region, &value)->replica.role == REPLICA_PRIMARY;
     stage_put(&pair->stages[led_by_a ? A : B], key, id, temperature);
 }
 
