@@ -168,9 +168,9 @@ void cq_drop_here_locked(struct bucket *bucket, uint64_t query_id, uint64_t wall
  * dropped again. */
 enum error cq_instance_add(struct cq_instance *instance, uint64_t wall_ms);
 void cq_instance_drop(struct cq_instance *instance, uint64_t wall_ms);
-/* Works off input queues of this server's copies for about `budget_us`; true when every bucket is
- * ready here, or the instance has ended. The main loop does it too (rows.h). */
-bool cq_instance_build(struct cq_instance *instance, struct loop *loop, uint64_t budget_us);
+/* Works off input queues of this server's copies for about `budget_us`; false while there is more
+ * to do at once. What waits for others is worked off when they have done their part (rows.h). */
+bool cq_instance_build(struct cq_instance *instance, uint64_t budget_us);
 static inline bool cq_instance_is_ready(const struct cq_instance *instance)
 {
     return atomic_load(&instance->building) == 0;
