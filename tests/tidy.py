@@ -38,7 +38,8 @@ SEAMS = (
     (r'(?<![\w.>])(clock_gettime|gettimeofday|time|ftime|timespec_get)\(', ('common/loop_event.c', 'common/log.c')),
 )
 # Files beyond that, with the reason.
-SEAM_EXCEPTIONS = {}
+SEAM_EXCEPTIONS = {
+    'locator/client_address.c': 'reads and writes addresses as text, and reaches no network',}
 
 BANNED = ('strcpy', 'strcat', 'sprintf', 'vsprintf', 'gets', 'atoi', 'atol', 'atoll', 'atof', 'strtok', 'rand',
           'srand', 'sleep', 'usleep', 'nanosleep', 'alloca', 'setlocale')
