@@ -1,5 +1,6 @@
 """deploy/docker-compose.yml without a Docker engine: the file against its schema, and its very commands, names and
-environment in network namespaces. What only an engine does is left (building the image) or imitated (publishing ports)."""
+environment in network namespaces. What only an engine does (building the image, publishing ports) is imitated or
+left."""
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ import threading
 import unittest
 
 import namespaces
-from cluster import PATIENCE, Process, READINGS, ROOT, VUG, wait_until
+from cluster import PATIENCE, ROOT, VUG, Process, wait_until
 
 COMPOSE = os.path.join(ROOT, 'deploy', 'docker-compose.yml')
 WHY_NOT = namespaces.available()
@@ -90,7 +91,8 @@ class Project:
 
     def words(self, name, command):
         """A service's command as the image would run it: its executable, its data, its volume."""
-        places = {'/bin/vug': VUG, '/share/vug/weather-2013.csv': READINGS}
+        places = {'/bin/vug': VUG,
+                  '/share/vug/weather-2013.csv': os.path.join(ROOT, 'deploy', 'data', 'weather-2013.csv')}
         words = []
         for word in command:
             for inside, outside in places.items():
@@ -143,7 +145,8 @@ class Project:
     def run(self, name):
         """A service that runs once."""
         command = self.command(name, [VUG, *self.services[name]['command']])
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60 * PATIENCE, env={**os.environ, **self.environment(name)}, check=False)
+        done = subprocess.run(command, capture_output=True, text=True,
+                              timeout=60 * PATIENCE, env={**os.environ, **self.environment(name)}, check=False)
         if done.returncode != 0:
             raise AssertionError(f'{name} ended with {done.returncode}: {done.stderr}')
         return done.stdout
