@@ -101,10 +101,10 @@ struct worker {
     struct call *mail, **mail_end; /* their on_result() runs on this loop */
     bool mail_posted;
     struct loop_task mail_task;
-    struct image_in *image_trash; /* old contents that are freed in slices; guarded by mail_lock */
-    bool image_trash_posted;
-    struct loop_task image_trash_task;
-    struct call_worker *calls; /* what else call.c keeps here */
+    struct trash *trash; /* old contents that are freed in slices; guarded by mail_lock */
+    bool trash_posted;
+    struct loop_task trash_task;
+    struct call_worker *calls;    /* what else call.c keeps here */
     struct peer_conn *peer_conns; /* that peers opened to this worker */
     _Atomic uint64_t turned_us;   /* a sign of life: beacons stop when a worker has none for 1 s */
     struct peer *peers_out;       /* whose connections out live here; references */
@@ -163,10 +163,10 @@ struct server {
     struct peer *peers;                              /* guarded by `lock` */
     _Atomic uint64_t announced_epoch, adopted_epoch; /* of the map: before the first, and after the
                                                         last bucket has adopted it */
-    _Atomic uint64_t backlog_bytes; /* of all buckets: LIMIT_BACKLOG_BYTES */
-    struct catalog *catalog; /* the main loop's reference; changed under `lock` */
-    struct loop_task taken_task;                     /* a worker has taken a catalog */
-    bool taken_posted;                               /* guarded by `lock` */
+    _Atomic uint64_t backlog_bytes;                  /* of all buckets: LIMIT_BACKLOG_BYTES */
+    struct catalog *catalog;     /* the main loop's reference; changed under `lock` */
+    struct loop_task taken_task; /* a worker has taken a catalog */
+    bool taken_posted;           /* guarded by `lock` */
     struct loop_timer upkeep;
     struct loop_timer tick;            /* 50 ms: what waits for time to pass in buckets */
     uint32_t tick_region, tick_bucket; /* where the next one goes on */
@@ -185,12 +185,12 @@ struct server {
     pthread_mutex_t lock; /* guards workers' mailboxes here and the registry of instances; never
                              held with a bucket's lock */
     struct cq_instance *instances;
-    uint64_t queries_epoch; /* of the map that they are of */
-    struct cq_wait *cq_waits;      /* subscribe requests that wait for the map (registry.c) */
+    uint64_t queries_epoch;   /* of the map that they are of */
+    struct cq_wait *cq_waits; /* subscribe requests that wait for the map (registry.c) */
     struct loop_task registry_task;
     bool registry_posted;
-    bool attachments_due;          /* to be told to the locators at once */
-    uint64_t attachments_told_us;  /* main loop */
+    bool attachments_due;              /* to be told to the locators at once */
+    uint64_t attachments_told_us;      /* main loop */
     struct feed_in *feeds[FEED_LINES]; /* of subscriptions here, by id (subscription_feed.c) */
     uint64_t next_feed_id;
     struct cq_budget budget;
