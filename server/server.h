@@ -185,7 +185,8 @@ struct server {
     pthread_mutex_t lock; /* guards workers' mailboxes here and the registry of instances; never
                              held with a bucket's lock */
     struct cq_instance *instances;
-    uint64_t queries_epoch;   /* of the map that they are of */
+    uint64_t queries_epoch; /* of the map that they are of */
+    struct errand *errands;
     struct cq_wait *cq_waits; /* subscribe requests that wait for the map (registry.c) */
     struct loop_task registry_task;
     bool registry_posted;
@@ -229,7 +230,20 @@ void server_load_free(struct server *server);
 /* The locator asks for a region to be cleared here. */
 void server_on_call(void *arg, uint64_t id, uint32_t number, struct slice body);
 
-/* ask.c: the server's own request to a locator. The answer comes once, on the worker's loop or, if
+/* ask.c: a request to a locator on its way between loops, at the beginning of what stands for it.
+ * One that never comes to its end is answered when the server is freed. */
+struct errand {
+    struct errand *next, **link;
+    struct buf body; /* of the request, then of the answer */
+    bool failed;
+    struct failure failure;
+    void (*answer)(void *errand); /* ends it */
+};
+void errand_begin(struct server *server, struct errand *errand, struct slice body);
+void errand_end(struct server *server, struct errand *errand); /* frees it */
+void errand_fail_all(struct server *server);
+
+/* The server's own request to a locator. The answer comes once, on the worker's loop or, if
  * that is NULL, on the main loop: as link_answer_fn. Any thread. ERROR_MEMORY: no answer comes. */
 enum error server_ask_locator(struct server *server, struct worker *worker, uint32_t number,
                               struct slice body, link_answer_fn *on_answer, void *arg);
