@@ -8,6 +8,7 @@ from chaos import Chaos
 class Faults(Chaos):
     def test_one_fault_at_a_time(self):
         """one server at a time dies, stands still or is restarted: two copies are enough for everything"""
+        self.alone = True
         self.start([('redundant', 'PARTITION_REDUNDANT'), ('copied', 'REPLICATE')])
         while time.monotonic() < self.until and not self.oracle.wrong:
             heal = self.fault(self.random.randrange(3))
@@ -26,6 +27,7 @@ class Faults(Chaos):
         """with three copies two servers at a time may die, stand still or be restarted"""
         self.start([('twice', 'PARTITION', '--redundant-copies', '2'), ('copied', 'REPLICATE')])
         while time.monotonic() < self.until and not self.oracle.wrong:
+            self.settle()
             first, second = self.random.sample(range(3), 2)
             heals = [self.fault(first)]
             self.pause(self.random.choice((0.05, 1, 3)))
