@@ -45,7 +45,7 @@ static void on_build(void *arg)
 {
     struct cq_instance *instance = arg;
     struct loop *loop = instance->region->server->loop;
-    if (cq_instance_build(instance, loop, LIMIT_SLICE_US) || atomic_load(&instance->failed)) {
+    if (cq_instance_build(instance, LIMIT_SLICE_US) || atomic_load(&instance->failed)) {
         instance->is_building = false;
         cq_instance_unref(instance);
         return;
@@ -59,7 +59,7 @@ static void start_building(struct cq_instance *instance)
 {
     struct loop *loop = instance->region->server->loop;
     if (instance->is_building || instance->is_over || atomic_load(&instance->failed) ||
-        cq_instance_build(instance, loop, LIMIT_SLICE_US * 10))
+        cq_instance_build(instance, LIMIT_SLICE_US * 10))
         return;
     instance->is_building = true;
     instance->build_task = (struct loop_task){.on_run = on_build, .arg = cq_instance_ref(instance)};

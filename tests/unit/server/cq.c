@@ -441,7 +441,7 @@ static void ending_while_it_builds_ends_the_building(void **state)
     for (uint32_t i = 0; i < 2000; i++)
         put_reading(&test, i, true);
     begin_query(&test, AVERAGE, CQ_START_SNAPSHOT);
-    assert_false(cq_instance_build(test.instance, test.fixture.server.loop, 0));
+    assert_false(cq_instance_build(test.instance, 0));
     cq_instance_drop(test.instance, test.wall_ms);
     for (int turns = 0; turns < 10; turns++)
         assert_false(build(&test));
