@@ -1,5 +1,6 @@
 /* ClusterStatus: the map in force, and beside it what was last heard of each server. Everything is
  * built in the request's arena. */
+#include "locator/client_address.h"
 #include "locator/membership.h"
 #include "locator/ops.h"
 #include "locator/peer_link.h"
@@ -56,8 +57,9 @@ static Pb__MemberStatus *locator_status(const struct locator *locator, struct ar
     return status;
 }
 
+/* `from` is where the question comes from, or "". */
 static Pb__MemberStatus *server_status(const struct locator *locator, uint32_t index,
-                                       struct arena *arena)
+                                       const char *from, struct arena *arena)
 {
     const struct cluster_member *server = &locator->map->members[index];
     const struct member *member = locator_member(locator, server->incarnation);
@@ -68,7 +70,8 @@ static Pb__MemberStatus *server_status(const struct locator *locator, uint32_t i
     pb__member_status__init(status);
     status->name = message_bytes(server->name);
     status->role = message_bytes(slice_text(cluster_role_word(server->role)));
-    status->host = message_bytes(server->host);
+    status->host = message_bytes(
+        client_address_of(locator->options.client_address, from, server->name, server->host));
     status->port = server->port;
     status->http_port = server->http_port;
     for (uint32_t i = 0; i < server->group_count; i++)
@@ -88,7 +91,7 @@ static Pb__MemberStatus *server_status(const struct locator *locator, uint32_t i
     return status;
 }
 
-static bool add_members(const struct locator *locator, struct arena *arena,
+static bool add_members(const struct locator *locator, const char *from, struct arena *arena,
                         Pb__ClusterStatusResponse *response)
 {
     const struct cluster_map *map = locator->map;
@@ -98,7 +101,7 @@ static bool add_members(const struct locator *locator, struct arena *arena,
     response->member[response->n_member++] = locator_status(locator, arena);
     for (uint32_t i = 0; i < map->member_count; i++)
         if (map->members[i].role == CLUSTER_SERVER)
-            response->member[response->n_member++] = server_status(locator, i, arena);
+            response->member[response->n_member++] = server_status(locator, i, from, arena);
     for (size_t i = 0; i < response->n_member; i++)
         if (response->member[i] == NULL)
             return false;
@@ -120,6 +123,15 @@ static void add_load(const struct locator *locator, uint32_t region_id, Pb__Regi
 static const char *constraint_word(enum value_type type)
 {
     return type == VALUE_NOT_SET ? "" : value_type_word(type);
+}
+
+/* A region that is made anew under its name has lost its contents, too. */
+static uint64_t generations_of(const struct cluster_region *region)
+{
+    uint64_t sum = (uint64_t)region->id << 32;
+    for (uint32_t i = 0; region->buckets != NULL && i < region->bucket_count; i++)
+        sum += region->buckets[i].generation;
+    return sum;
 }
 
 static bool add_regions(const struct locator *locator, const bool *serves, struct arena *arena,
@@ -151,6 +163,7 @@ static bool add_regions(const struct locator *locator, const bool *serves, struc
             message_bytes(slice_text(constraint_word(region->value_constraint)));
         status->degraded_buckets = degraded;
         status->lost_buckets = lost;
+        status->generations = generations_of(region);
         add_load(locator, region->id, status);
         response->region[response->n_region++] = status;
     }
@@ -236,13 +249,18 @@ void locator_op_cluster_status(struct request *request, const ProtobufCMessage *
     Pb__ClusterStatusResponse response = PB__CLUSTER_STATUS_RESPONSE__INIT;
     response.cluster_id = message_bytes(slice_of(locator->map->cluster_id, CLUSTER_ID_BYTES));
     response.epoch = locator->map->epoch;
+    struct session *session = request->slot == NULL ? NULL : session_slot_session(request->slot);
+    struct net_address from = {0};
+    if (session != NULL)
+        from = session_peer(session);
     bool rebalances;
     response.moves = placer_moves(locator, &rebalances);
     response.rebalancing = rebalances;
     response.answered_by = message_bytes(slice_text(locator->options.name));
     const bool *serves = who_serves(locator, arena);
     bool is_complete =
-        serves != NULL && (!wants->want_members || add_members(locator, arena, &response)) &&
+        serves != NULL &&
+        (!wants->want_members || add_members(locator, from.host, arena, &response)) &&
         add_regions(locator, serves, arena, wants->want_regions, &response) &&
         (!wants->want_tables || add_tables(locator->map, arena, &response)) &&
         (!wants->want_degraded || add_degraded(locator->map, serves, arena, &response));

@@ -163,7 +163,7 @@ static struct slice take_bytes(struct reader *reader)
 
 static bool is_type(uint8_t type)
 {
-    return (type >= RECORD_PUT && type <= RECORD_STREAM_DROP) ||
+    return (type >= RECORD_PUT && type <= RECORD_CHECK) ||
            (type >= RECORD_CQ_ADD && type <= RECORD_CQ_TRIM);
 }
 

@@ -19,11 +19,13 @@ enum record_type {
     RECORD_CLEAR = 3,
     RECORD_NOTE = 4,        /* a change without effect; its result is kept for its origin */
     RECORD_STREAM_DROP = 5, /* an origin is gone: its results are forgotten */
-    RECORD_CQ_ADD = 10,     /* a continuous query starts here */
-    RECORD_CQ_DROP = 11,    /* and ends here */
-    RECORD_CQ_READY = 12,   /* what was there at its start has all arrived */
-    RECORD_PARTIAL = 13,    /* a row whose group lives here, from another bucket */
-    RECORD_CQ_TRIM = 14,    /* rows for other buckets up to a position have arrived there */
+    RECORD_CHECK =
+        6, /* what the primary's contents come to, in `value`: a copy that differs leaves */
+    RECORD_CQ_ADD = 10,   /* a continuous query starts here */
+    RECORD_CQ_DROP = 11,  /* and ends here */
+    RECORD_CQ_READY = 12, /* what was there at its start has all arrived */
+    RECORD_PARTIAL = 13,  /* a row whose group lives here, from another bucket */
+    RECORD_CQ_TRIM = 14,  /* rows for other buckets up to a position have arrived there */
 };
 
 /* An operation of an idempotent writer. */

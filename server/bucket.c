@@ -1,5 +1,6 @@
 #include "server/bucket.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
@@ -10,6 +11,8 @@
 #include "server/cq_image.h"
 #include "server/image.h"
 #include "server/server.h"
+
+#define CHECK_RECORDS 4096 /* after so many the copies compare what they have */
 
 enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id,
                        uint32_t generation, uint32_t term)
@@ -113,6 +116,27 @@ static enum error apply_to_queries(struct bucket *bucket, const struct record *r
     }
 }
 
+/* What copies compare now and then (CHECK): all of it is at hand, so it costs next to nothing. */
+static void summarize(const struct bucket *bucket, uint8_t summary[8])
+{
+    uint64_t words[] = {htole64(bucket->last_seq), htole64(bucket->data_seq),
+                        htole64(bucket->table.entry_count), htole64(bucket->table.bytes),
+                        htole64(cq_image_summary_locked(bucket))};
+    uint64_t hash = htole64(XXH3_64bits(words, sizeof words));
+    memcpy(summary, &hash, sizeof hash);
+}
+
+/* What was there when a query began may still wait in this copy's queue, and not in the primary's:
+ * then there is nothing to compare. */
+static enum error check(const struct bucket *bucket, struct slice expected)
+{
+    uint8_t summary[8];
+    if (!cq_image_is_quiet_locked(bucket))
+        return OK;
+    summarize(bucket, summary);
+    return slice_equal(expected, slice_of(summary, sizeof summary)) ? OK : ERROR_DAMAGED;
+}
+
 static enum error apply(struct bucket *bucket, const struct record *record)
 {
     switch (record->type) {
@@ -130,6 +154,8 @@ static enum error apply(struct bucket *bucket, const struct record *record)
         return OK;
     case RECORD_NOTE:
         return OK;
+    case RECORD_CHECK:
+        return check(bucket, record->value);
     case RECORD_STREAM_DROP:
         streams_drop(&bucket->streams, record->origin);
         return OK;
@@ -185,6 +211,17 @@ static uint64_t record_time_locked(struct bucket *bucket, uint64_t wall_ms)
     return replica_record_time_locked(bucket, wall_ms, now_us);
 }
 
+/* One that finds no memory is left out. */
+static void append_check(struct bucket *bucket, uint64_t wall_ms)
+{
+    uint8_t summary[8];
+    if (!cq_image_is_quiet_locked(bucket))
+        return;
+    summarize(bucket, summary);
+    struct record record = {.type = RECORD_CHECK, .value = slice_of(summary, sizeof summary)};
+    (void)bucket_append_locked(bucket, &record, wall_ms);
+}
+
 enum error bucket_append_locked(struct bucket *bucket, struct record *record, uint64_t wall_ms)
 {
     PRE(bucket->replica.role == REPLICA_PRIMARY && bucket->replica.led != 0);
@@ -198,6 +235,8 @@ enum error bucket_append_locked(struct bucket *bucket, struct record *record, ui
         error = bucket_apply_locked(bucket, record);
     if (error == OK)
         replica_send_locked(bucket, record);
+    if (error == OK && bucket->last_seq % CHECK_RECORDS == 0 && bucket->replica.copy_count > 0)
+        append_check(bucket, wall_ms);
     return error;
 }
 

@@ -1,5 +1,7 @@
 #include "server/cq.h"
 
+#include <xxhash.h>
+
 #include <endian.h>
 
 #include "common/mem.h"
@@ -57,8 +59,10 @@ static void emit(struct output *output, uint8_t kind, const struct query_row *ro
     buf_clear(encoded);
     uint64_t before = cqb->ring.bytes;
     uint8_t *place = NULL;
-    if (cq_event_encode(&event, &bucket->scratch, encoded) == OK)
+    if (cq_event_encode(&event, &bucket->scratch, encoded) == OK) {
+        cqb->outputs = XXH3_64bits_withSeed(encoded->data, encoded->len, cqb->outputs);
         place = ring_append(&cqb->ring, position, kind, encoded->len, output->time_ms);
+    }
     if (place != NULL) {
         memcpy(place, encoded->data, encoded->len);
         atomic_fetch_add_explicit(&cqb->instance->ring_bytes, cqb->ring.bytes - before,

@@ -68,6 +68,7 @@ struct cq_bucket {
     struct cq_input *inputs;
     size_t input_first, input_count, input_cap;
     uint64_t initial_left; /* entries of the start among them */
+    uint64_t outputs;      /* hash over all events so far: copies compare it */
 
     /* Not part of the state. */
     bool armed;                         /* somebody wants to be told of the next event */
@@ -122,13 +123,13 @@ struct cq_instance {
     struct cq_instance *next;         /* in the registry */
     struct cq_instance *next_watched; /* rows.c; guarded by rows->lock, as is the flag */
     bool is_watched;
-    _Atomic bool rows_check;    /* who leads its buckets may have changed */
-    struct rows_puller *puller; /* of the main loop */
+    _Atomic bool rows_check;            /* who leads its buckets may have changed */
+    struct rows_puller *puller;         /* of the main loop */
     struct cq_instance *next_of_region; /* guarded by region->instances_lock */
-    bool is_own;   /* made for a subscriber of this server; guarded by server->lock */
-    _Atomic bool is_over; /* the map does not have it any more */
+    bool is_own;                 /* made for a subscriber of this server; guarded by server->lock */
+    _Atomic bool is_over;        /* the map does not have it any more */
     bool is_building, drop_sent; /* main loop */
-    _Atomic bool drop_asked; /* this server wants it to end: nobody attaches any more */
+    _Atomic bool drop_asked;     /* this server wants it to end: nobody attaches any more */
 
     pthread_mutex_t lock; /* guards what follows; after a bucket's lock */
     struct subscription *subscriptions;
@@ -176,8 +177,8 @@ static inline bool cq_instance_is_ready(const struct cq_instance *instance)
  * none. */
 void cq_instance_fail(struct cq_instance *instance);
 
-/* reconcile.c: a bucket led here is brought in line with the map. Takes the bucket's lock. After the
- * adoption of a map, and after a promotion. Main loop. */
+/* reconcile.c: a bucket led here is brought in line with the map. Takes the bucket's lock. After
+ * the adoption of a map, and after a promotion. Main loop. */
 void cq_reconcile(struct bucket *bucket, uint64_t wall_ms);
 
 /* Called by bucket_apply_locked() alone; record->instance is there. An instance that is not at work

@@ -55,6 +55,7 @@ static void pack_one(const struct cq_bucket *cqb, struct buf *out)
     rows_put64(out, cqb->added_seq);
     rows_put64(out, cqb->begin_seq);
     rows_put64(out, cqb->emitted_seq);
+    rows_put64(out, cqb->outputs);
     rows_put_position(out, cqb->own_last);
     rows_put32(out, cqb->applied_count);
     for (uint32_t i = 0; i < cqb->applied_count; i++) {
@@ -139,7 +140,7 @@ static enum error unpack_content(struct cq_bucket *cqb, struct slice *rest)
     uint8_t flags;
     if (!rows_take(rest, &flags, 1) || !rows_take64(rest, &cqb->added_seq) ||
         !rows_take64(rest, &cqb->begin_seq) || !rows_take64(rest, &cqb->emitted_seq) ||
-        !rows_take_position(rest, &cqb->own_last) ||
+        !rows_take64(rest, &cqb->outputs) || !rows_take_position(rest, &cqb->own_last) ||
         ((flags & FLAG_STATE) != 0) != cqb->instance->has_state)
         return ERROR_MALFORMED;
     cqb->began_empty = (flags & FLAG_EMPTY) != 0;
@@ -234,6 +235,21 @@ static uint64_t hash_one(const struct cq_bucket *cqb)
         hash = XXH3_64bits_withSeed(applied, sizeof applied, hash);
     }
     return hash;
+}
+
+uint64_t cq_image_summary_locked(const struct bucket *bucket)
+{
+    uint64_t sum = 0;
+    for (const struct cq_bucket *cqb = bucket->cqs; cqb != NULL; cqb = cqb->next) {
+        uint64_t facts[] = {htole64(cqb->instance->id),
+                            htole64(cqb->outputs),
+                            htole64(cqb->ready),
+                            htole64(cqb->rows.last.seq),
+                            htole64(cqb->rows.last.sub),
+                            htole64(cqb->state == NULL ? 0 : query_state_group_count(cqb->state))};
+        sum += XXH3_64bits(facts, sizeof facts);
+    }
+    return sum;
 }
 
 uint64_t cq_image_hash_locked(const struct bucket *bucket)

@@ -59,9 +59,10 @@ static enum error apply(struct bucket *bucket, struct record *record)
     return OK;
 }
 
-/* The next records of a frame. ERROR_MALFORMED: the connection is dropped. */
+/* The next records of a frame. *why: one cannot be applied here, and the copy is thrown away.
+ * ERROR_MALFORMED: the connection is dropped. */
 static enum error apply_all(struct bucket *bucket, struct slice records, uint32_t *flags,
-                            uint32_t *count)
+                            uint32_t *count, enum error *why)
 {
     struct slice packed;
     struct writer_mark mark;
@@ -81,21 +82,23 @@ static enum error apply_all(struct bucket *bucket, struct slice records, uint32_
         if (error == OK)
             continue;
         *flags = error == ERROR_BUSY ? ACK_NEED_MAP : ACK_FAILED;
-        if (error != ERROR_BUSY)
+        if (error != ERROR_BUSY) {
+            *why = error;
             replica_drop_locked(bucket);
+        }
         break;
     }
     return OK;
 }
 
 static enum error take_frame(struct bucket *bucket, const struct wire_records *header,
-                             struct slice records, struct buf *acks)
+                             struct slice records, struct buf *acks, enum error *why)
 {
     struct replica *replica = &bucket->replica;
     uint32_t flags = 0, count = 0, current = replica->current;
     bool answered = true;
     if (is_ours(bucket, header, &flags, &answered)) {
-        enum error error = apply_all(bucket, records, &flags, &count);
+        enum error error = apply_all(bucket, records, &flags, &count, why);
         if (error != OK)
             return error;
         answered = count > 0 || (header->flags & RECORDS_PROBE);
@@ -119,6 +122,18 @@ static enum error take_frame(struct bucket *bucket, const struct wire_records *h
     return acks->failed ? ERROR_MEMORY : OK;
 }
 
+static void tell_failed(const struct bucket *bucket, enum error why)
+{
+    const struct region *region = bucket->region;
+    log_line(
+        region->server->log, LOG_ERROR, "replica", "VG1331",
+        "the copy of bucket %u of region %s is thrown away, because it %s; another one is made",
+        bucket->id, region->name,
+        why == ERROR_DAMAGED  ? "differs from its primary"
+        : why == ERROR_MEMORY ? "has not the memory for a record"
+                              : "could not apply a record");
+}
+
 enum error replica_on_records(struct peer_conn *from, struct slice content)
 {
     struct wire_records header;
@@ -137,7 +152,9 @@ enum error replica_on_records(struct peer_conn *from, struct slice content)
         return ERROR_MALFORMED;
     struct bucket *bucket = &region->buckets[header.of.bucket];
     bucket_lock(bucket);
-    enum error error = take_frame(bucket, &header, content, &from->acks);
+    enum error why = OK, error = take_frame(bucket, &header, content, &from->acks, &why);
     bucket_unlock(bucket);
+    if (why != OK && region->server->log != NULL)
+        tell_failed(bucket, why);
     return error;
 }

@@ -17,7 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILDS = os.path.join(ROOT, 'build-tests')
 JOBS = max(1, min(4, os.cpu_count() or 1))
 FUZZ_SECONDS = 20
-PROGRAM_SECONDS = 600  # after that a test program hangs
+PROGRAM_SECONDS = 1200  # after that a test program hangs
 OPTIONS = {
     'plain': ['-Dwerror=true'],
     'asan': ['-Dwerror=true', '-Db_sanitize=address,undefined', '-Db_lundef=false', '-Doptimization=1'],
@@ -34,7 +34,7 @@ SUITES = {
     'fuzz': ['fuzz'],
 }
 # Of the cluster suite under ThreadSanitizer: what has threads at work.
-TSAN_MODULES = ('test_load', 'test_subscribe', 'test_writes')
+TSAN_MODULES = ('test_failover', 'test_load', 'test_subscribe', 'test_writes')
 SANITIZER_ENV = {
     'asan': {'ASAN_OPTIONS': 'detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1',
              'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1', 'VUG_SANITIZED': 'asan'},

@@ -105,13 +105,19 @@ static void a_session_keeps_the_order_of_its_calls(void **state)
     (void)state;
     struct linear_op free_order[] = {PUT(1, 10, 7), PUT(2, 11, 8), GET(12, 13, 7)};
     struct linear_op ordered[] = {PUT(1, 10, 7), PUT(2, 11, 8), GET(12, 13, 7)};
+    struct linear_op asked_again[] = {GET(1, 10, 8), PUT(2, 11, 8)};
+    struct linear_op too_early[] = {PUT(1, 10, 7), GET(2, 11, 0), GET(12, 13, 7)};
     struct linear_op skipped[] = {PUT(1, LINEAR_OPEN, 7), PUT(2, LINEAR_OPEN, 8), GET(3, 4, 8),
                                   GET(5, 6, 7)};
     ordered[0].session = ordered[1].session = 1;
     skipped[0].session = skipped[1].session = 1;
+    asked_again[0].session = asked_again[1].session = 1;
+    too_early[0].session = too_early[1].session = 1;
     assert_int_equal(CHECK(free_order), LINEAR_OK);
     assert_int_equal(CHECK(ordered), LINEAR_BROKEN);
     assert_int_equal(CHECK(skipped), LINEAR_BROKEN);
+    assert_int_equal(CHECK(asked_again), LINEAR_OK);
+    assert_int_equal(CHECK(too_early), LINEAR_BROKEN);
 }
 
 /* Histories of a real register: each operation happens at one moment between its call and its
@@ -196,8 +202,9 @@ static bool by_force(const struct linear_op *ops, size_t count, unsigned done, u
             continue;
         bool later = false;
         for (size_t j = 0; j < count; j++)
-            later = later || (op->session != 0 && ops[j].session == op->session &&
-                              (done >> j & 1) != 0 && ops[j].called > op->called);
+            later = later ||
+                    (op->kind != LINEAR_GET && op->session != 0 && ops[j].session == op->session &&
+                     (done >> j & 1) != 0 && ops[j].called > op->called);
         bool looks = op->kind == LINEAR_GET ||
                      (op->kind == LINEAR_PUT_IF_ABSENT && op->answered != LINEAR_OPEN);
         if (later || (looks && op->answered != LINEAR_OPEN && op->seen != value))
@@ -459,6 +466,7 @@ static void record_times_that_jump_with_the_leader_are_found(void **state)
     struct pair *pair = *state;
     apply_on(pair, 0, 5);
     apply_on(pair, 1, 5);
+    commit_on(pair, 0, 1);
     pair->buckets[0].replica.role = REPLICA_COPY;
     pair->buckets[1].replica = (struct replica){.role = REPLICA_PRIMARY, .led = 2};
     pair->buckets[1].last_seq++;

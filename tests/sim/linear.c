@@ -7,7 +7,7 @@
 
 /* The configurations that were tried: which operations have happened, and the value then. */
 struct memo {
-    uint64_t *entries; /* `words` of the set, then the value */
+    uint64_t *entries; /* `words` of the set, then the value, and whether it is unseen */
     uint32_t *slots;   /* 1 + index of an entry; 0: free */
     size_t count, cap, slot_count, words;
 };
@@ -18,14 +18,20 @@ struct search {
     uint64_t *done;  /* a bit for each operation that has happened */
     size_t first;    /* every operation before it has happened, or is open and passed by */
     size_t answered; /* still to be placed */
+    bool *is_noise;  /* it writes a value that nobody saw */
+    bool is_unseen;  /* the last one that was placed is open: who needs it comes next */
     struct memo memo;
     size_t budget;
     size_t best, best_at; /* the most that were placed, and the first that was not */
 };
 
+/* All values that nobody saw. */
+#define NOISE (UINT64_MAX / 2)
+
 struct choice {
     size_t op; /* that was placed */
     uint64_t value_before;
+    bool unseen_before;
     size_t next; /* candidate to be tried when this one fails */
 };
 
@@ -78,7 +84,7 @@ static bool memo_add(struct search *search, uint64_t value)
         memo_grow(memo);
     uint64_t *entry = &memo->entries[memo->count * (memo->words + 1)];
     memcpy(entry, search->done, memo->words * sizeof *entry);
-    entry[memo->words] = value;
+    entry[memo->words] = value * 2 + search->is_unseen;
     size_t slot = memo_slot(memo, entry);
     if (memo->slots[slot] != 0)
         return false;
@@ -107,17 +113,31 @@ static bool apply(const struct linear_op *op, uint64_t value, uint64_t *after)
     return false;
 }
 
-/* No operation of its session that was called later has happened. */
+static bool sees(const struct linear_op *op, uint64_t value)
+{
+    return op->answered != LINEAR_OPEN && op->seen == value &&
+           (op->kind == LINEAR_GET || op->kind == LINEAR_PUT_IF_ABSENT);
+}
+
+/* It has its place here because of the value. */
+static bool needs(const struct linear_op *op, uint64_t value)
+{
+    return sees(op, value) || (op->kind == LINEAR_PUT_IF_ABSENT && value == 0);
+}
+
+/* No operation of its session that was called later has happened. A read that was forwarded may be
+ * asked again, behind them. */
 static bool is_in_session_order(const struct search *search, size_t at)
 {
-    uint32_t session = search->ops[at].session;
+    uint32_t session = search->ops[at].kind == LINEAR_GET ? 0 : search->ops[at].session;
     for (size_t i = at + 1; session != 0 && i < search->count; i++)
         if (search->ops[i].session == session && is_done(search, i))
             return false;
     return true;
 }
 
-/* The next candidate from `at` on: called before the first answer that is still to come. */
+/* The next candidate from `at` on: called before the first answer that is still to come. What is
+ * open needs a place only where the next one needs it; elsewhere it may be left out. */
 static size_t next_candidate(const struct search *search, size_t at, uint64_t value,
                              uint64_t *after)
 {
@@ -130,8 +150,12 @@ static size_t next_candidate(const struct search *search, size_t at, uint64_t va
     }
     for (; at < search->count && search->ops[at].called < first_answer; at++)
         if (!is_done(search, at) && apply(&search->ops[at], value, after) &&
-            is_in_session_order(search, at))
+            (!search->is_unseen || needs(&search->ops[at], value)) &&
+            is_in_session_order(search, at)) {
+            if (search->is_noise[at] && *after == search->ops[at].value)
+                *after = NOISE;
             return at;
+        }
     return search->count;
 }
 
@@ -160,16 +184,28 @@ static void take_back(struct search *search, size_t op)
         search->first = op;
 }
 
+static bool is_needed(const struct search *search, uint64_t value)
+{
+    bool needed = value == 0;
+    for (size_t i = search->first; i < search->count && !needed && value != NOISE; i++)
+        needed = !is_done(search, i) && sees(&search->ops[i], value);
+    return needed;
+}
+
 /* Something that only looks, and can happen now, may as well happen now: no other choice is better.
- * Unless something called before it in its session could then not happen any more. */
-static bool is_settled(const struct search *search, size_t at)
+ * So may what nobody saw, when nobody needs any more what it overwrites. Unless something called
+ * before it in its session could then not happen any more. */
+static bool is_settled(const struct search *search, size_t at, uint64_t value_before)
 {
     const struct linear_op *op = &search->ops[at];
-    if (op->kind != LINEAR_GET &&
-        (op->kind != LINEAR_PUT_IF_ABSENT || op->answered == LINEAR_OPEN || op->seen == 0))
+    bool looks = op->kind == LINEAR_GET ||
+                 (op->kind == LINEAR_PUT_IF_ABSENT && op->answered != LINEAR_OPEN && op->seen != 0);
+    bool is_noise = op->kind == LINEAR_PUT && search->is_noise[at];
+    if (!looks && !(is_noise && !is_needed(search, value_before)))
         return false;
     for (size_t i = search->first; op->session != 0 && i < at; i++)
-        if (search->ops[i].session == op->session && !is_done(search, i))
+        if (search->ops[i].session == op->session && search->ops[i].kind != LINEAR_GET &&
+            !is_done(search, i))
             return false;
     return true;
 }
@@ -190,12 +226,16 @@ static enum linear_verdict run(struct search *search)
             depth--;
             take_back(search, stack[depth].op);
             value = stack[depth].value_before;
+            search->is_unseen = stack[depth].unseen_before;
             at = stack[depth].next;
             continue;
         }
+        bool unseen_before = search->is_unseen;
         place(search, op);
+        search->is_unseen = search->ops[op].answered == LINEAR_OPEN;
         if (!memo_add(search, after)) {
             take_back(search, op);
+            search->is_unseen = unseen_before;
             at = op + 1;
             continue;
         }
@@ -204,7 +244,10 @@ static enum linear_verdict run(struct search *search)
             break;
         }
         stack[depth++] =
-            (struct choice){op, value, is_settled(search, op) ? search->count : op + 1};
+            (struct choice){.op = op,
+                            .value_before = value,
+                            .unseen_before = unseen_before,
+                            .next = is_settled(search, op, value) ? search->count : op + 1};
         value = after;
         at = search->first;
     }
@@ -222,8 +265,7 @@ static int by_call(const void *a, const void *b)
 static bool is_seen(const struct linear_op *ops, size_t count, uint64_t value)
 {
     for (size_t i = 0; i < count; i++)
-        if (ops[i].answered != LINEAR_OPEN && ops[i].seen == value &&
-            (ops[i].kind == LINEAR_GET || ops[i].kind == LINEAR_PUT_IF_ABSENT))
+        if (sees(&ops[i], value))
             return true;
     return false;
 }
@@ -255,12 +297,17 @@ enum linear_verdict linear_check(struct linear_op *ops, size_t count, size_t bud
     search.words = count / 64 + 1;
     search.memo.words = search.words;
     search.done = sim_alloc(search.words * sizeof *search.done);
-    for (size_t i = 0; i < count; i++)
+    search.is_noise = sim_alloc(count + 1);
+    for (size_t i = 0; i < count; i++) {
+        bool writes = ops[i].kind == LINEAR_PUT || ops[i].kind == LINEAR_PUT_IF_ABSENT;
         search.answered += ops[i].answered != LINEAR_OPEN;
+        search.is_noise[i] = writes && !is_seen(ops, count, ops[i].value);
+    }
     enum linear_verdict verdict = run(&search);
     if (stuck != NULL && verdict != LINEAR_OK && search.best_at < count)
         *stuck = ops[search.best_at];
     free(search.done);
+    free(search.is_noise);
     free(search.memo.entries);
     free(search.memo.slots);
     return verdict;

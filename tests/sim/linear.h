@@ -23,7 +23,9 @@ enum linear_kind {
  * counter that grows with each of these events. */
 struct linear_op {
     enum linear_kind kind;
-    uint32_t session; /* operations of one session happen in the order of their calls; 0: none */
+    /* Changes of one session happen in the order of their calls, and a read not before those that
+     * were called before it; 0: none. */
+    uint32_t session;
     uint64_t called, answered;
     uint64_t value; /* PUT, PUT_IF_ABSENT: that it writes */
     uint64_t seen;  /* answered GET, PUT_IF_ABSENT: that was there */

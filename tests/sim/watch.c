@@ -8,9 +8,10 @@
 #include "server/cq_image.h"
 #include "tests/sim/sim_impl.h"
 
-/* A bucket's contents after a record. */
+/* A bucket's contents after a record, and when that was seen first. */
 struct mark {
     uint64_t seq, hash, state;
+    uint64_t time_ms, at_us;
 };
 struct marks {
     struct mark *list; /* by rising seq */
@@ -35,7 +36,8 @@ struct watch_track {
     struct leader *leaders;
     size_t leader_count, leader_cap;
     struct holder holders[GRID_SERVERS_MAX];
-    uint64_t time_seq, time_ms, time_at_us, time_by; /* the newest record's time, when, whose */
+    struct mark timed; /* the newest that is committed, as its primary wrote it */
+    uint64_t timed_by;
 };
 
 void watch_init(struct watch *watch, struct grid *grid, struct verdict *verdict)
@@ -267,31 +269,27 @@ static void check_leader(struct watch *watch, struct watch_track *track, uint32_
     track->leaders[track->leader_count++] = (struct leader){term, member->incarnation};
 }
 
-static void check_time(struct watch *watch, struct watch_track *track, const struct bucket *bucket,
-                       const struct grid_member *member)
+/* Times go on from those of committed records; one that was lost with its primary may have been
+ * later, or by another clock. */
+static void check_time(struct watch *watch, const struct watch_track *track,
+                       const struct bucket *bucket, const struct grid_member *member)
 {
-    uint64_t now_us = sim_now_us(watch->grid->sim);
-    if (bucket->last_seq <= track->time_seq)
+    const struct mark *timed = &track->timed;
+    if (timed->seq == 0 || bucket->last_seq <= timed->seq || track->timed_by == member->incarnation)
         return;
-    uint64_t passed_ms = (now_us - track->time_at_us) / 1000 * 13 / 10 + 5000;
-    if (track->time_seq > 0 && track->time_by != member->incarnation &&
-        (bucket->last_time_ms < track->time_ms ||
-         bucket->last_time_ms > track->time_ms + passed_ms))
+    uint64_t passed_ms = (sim_now_us(watch->grid->sim) - timed->at_us) / 1000 * 13 / 10 + 5000;
+    if (bucket->last_time_ms < timed->time_ms || bucket->last_time_ms > timed->time_ms + passed_ms)
         verdict_fail(watch->verdict,
                      "region %u bucket %u: the time of record %llu by %s is %lld ms from that of "
                      "record %llu",
                      track->region_id, track->bucket, (unsigned long long)bucket->last_seq,
-                     member->name, (long long)(bucket->last_time_ms - track->time_ms),
-                     (unsigned long long)track->time_seq);
-    track->time_seq = bucket->last_seq;
-    track->time_ms = bucket->last_time_ms;
-    track->time_at_us = now_us;
-    track->time_by = member->incarnation;
+                     member->name, (long long)(bucket->last_time_ms - timed->time_ms),
+                     (unsigned long long)timed->seq);
 }
 
 /* What this server says of records that are committed is what holds, or has to agree with it. */
 static void settle(struct watch *watch, struct watch_track *track, struct holder *holder,
-                   const char *name, bool leads)
+                   const struct grid_member *member, bool leads)
 {
     size_t kept = 0;
     for (size_t i = 0; i < holder->open.count; i++) {
@@ -308,9 +306,14 @@ static void settle(struct watch *watch, struct watch_track *track, struct holder
             verdict_fail(watch->verdict,
                          "region %u bucket %u: %s has other contents than the primary after "
                          "record %llu",
-                         track->region_id, track->bucket, name, (unsigned long long)mark.seq);
+                         track->region_id, track->bucket, member->name,
+                         (unsigned long long)mark.seq);
         else if (settled == NULL && leads)
             marks_add(&track->settled, mark);
+        if (leads && mark.seq > track->timed.seq) {
+            track->timed = mark;
+            track->timed_by = member->incarnation;
+        }
     }
     holder->open.count = kept;
 }
@@ -334,8 +337,11 @@ static void look_at_bucket(struct watch *watch, struct grid_member *member, stru
     if (bucket->last_seq < holder->last_seq)
         holder->open.count = 0; /* it was thrown away, or replaced by an image */
     if (bucket->last_seq != holder->last_seq)
-        marks_add(&holder->open,
-                  (struct mark){bucket->last_seq, watch_contents(bucket), watch_state(bucket)});
+        marks_add(&holder->open, (struct mark){.seq = bucket->last_seq,
+                                               .hash = watch_contents(bucket),
+                                               .state = watch_state(bucket),
+                                               .time_ms = bucket->last_time_ms,
+                                               .at_us = sim_now_us(watch->grid->sim)});
     holder->last_seq = bucket->last_seq;
     if (leads)
         check_time(watch, track, bucket, member);
@@ -345,7 +351,7 @@ static void look_at_bucket(struct watch *watch, struct grid_member *member, stru
         watch->commits++;
     }
     if (is_in_sync(watch, track, member->incarnation))
-        settle(watch, track, holder, member->name, leads);
+        settle(watch, track, holder, member, leads);
     if (is_more)
         check_set(watch, track);
 }

@@ -69,6 +69,35 @@ static void test_a_copy_without_memory_leaves_the_set(void **state)
     world_end();
 }
 
+/* Every 4,096 records the primary says what its contents come to. */
+static void write_until_checked(void)
+{
+    struct bucket *bucket = bucket_of(0);
+    for (uint64_t end = bucket->last_seq + 5000; bucket->last_seq < end; settle()) {
+        struct record record = {
+            .type = RECORD_PUT, .key = slice_text("k"), .value = slice_text("v")};
+        record.hash = table_hash(record.key, bucket->region->hash_seed);
+        assert_int_equal(bucket_append_locked(bucket, &record, 1), OK);
+    }
+}
+
+static void test_a_copy_that_differs_leaves_the_set(void **state)
+{
+    (void)state;
+    world_begin(CLUSTER_PARTITION_REDUNDANT, 3);
+    write_until_checked();
+    assert_int_equal(replica_of(1)->role, REPLICA_COPY);
+    assert_int_equal(bucket_of(1)->last_seq, bucket_of(0)->last_seq);
+    struct bucket *copy = bucket_of(1);
+    uint64_t hash = table_hash(slice_text("k"), copy->region->hash_seed);
+    entry_unref(table_remove(&copy->table, slice_text("k"), hash));
+    struct entry *entry = entry_new(slice_text("other"), slice_text("x"), 7, 1), *old;
+    assert_int_equal(table_put(&copy->table, entry, &old), OK);
+    write_until_checked();
+    assert_int_equal(replica_of(1)->role, REPLICA_NONE);
+    world_end();
+}
+
 static void test_duplicates_are_skipped_and_holes_refused(void **state)
 {
     (void)state;
@@ -130,6 +159,7 @@ int main(void)
         cmocka_unit_test(test_a_deposed_primary_is_fenced),
         cmocka_unit_test(test_a_frame_of_a_newer_term_waits_for_the_map),
         cmocka_unit_test(test_a_copy_without_memory_leaves_the_set),
+        cmocka_unit_test(test_a_copy_that_differs_leaves_the_set),
         cmocka_unit_test(test_duplicates_are_skipped_and_holes_refused),
         cmocka_unit_test(test_record_times_go_on_from_the_last_record),
     };
