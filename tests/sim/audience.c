@@ -563,14 +563,15 @@ static size_t next_of(const struct watcher *watcher, size_t at, uint32_t bucket)
     return at;
 }
 
-void watcher_check_same(struct watcher *a, struct watcher *b)
+void watcher_check_same(struct watcher *a, struct watcher *b, size_t whole)
 {
     for (uint32_t bucket = 0; bucket < a->scene->options.buckets; bucket++) {
-        size_t i = next_of(a, 0, bucket), j = next_of(b, 0, bucket);
+        size_t i = next_of(a, 0, bucket), j = next_of(b, 0, bucket), n = 0;
         for (; i < a->count && j < b->count;
-             i = next_of(a, i + 1, bucket), j = next_of(b, j + 1, bucket)) {
+             i = next_of(a, i + 1, bucket), j = next_of(b, j + 1, bucket), n++) {
             const struct sight *left = &a->sights[i], *right = &b->sights[j];
-            if (left->kind != right->kind || is_before(left, right) || is_before(right, left) ||
+            bool same_id = !is_before(left, right) && !is_before(right, left);
+            if (left->kind != right->kind || (n < whole && !same_id) ||
                 strcmp(left->id, right->id) != 0 || left->average != right->average ||
                 left->count != right->count)
                 complain(a, "bucket %u: (%u, %llu, %u) %s %s %g, but (%u, %llu, %u) %s %s %g",

@@ -127,8 +127,10 @@ void watcher_check_averages(struct watcher *watcher);
 void watcher_check_groups(struct watcher *watcher);
 /* Events of each bucket come in the order of (generation, seq, sub), none twice. */
 void watcher_check_order(struct watcher *watcher);
-/* The same rows with the same ids, in each bucket in the same order. */
-void watcher_check_same(struct watcher *a, struct watcher *b);
+/* The same rows with the same ids, in each bucket in the same order. Only the first
+ * `whole` results of a bucket must have the same ids: those from before two runs parted, since
+ * records that are no data, such as the notes of repeated operations, take numbers too. */
+void watcher_check_same(struct watcher *a, struct watcher *b, size_t whole);
 /* Nothing was told beyond the ordinary. */
 void watcher_check_quiet(struct watcher *watcher);
 
