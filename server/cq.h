@@ -119,6 +119,8 @@ struct cq_instance {
     _Atomic uint32_t active_count; /* buckets here between CQ_ADD and CQ_DROP */
     _Atomic bool failed; /* out of memory: it has missed something and is ended (never silently) */
     struct loop_task build_task;
+    struct worker *builder; /* NULL, or who works off the input queues */
+    uint32_t build_next;
     uint64_t created_us;
     struct cq_instance *next;         /* in the registry */
     struct cq_instance *next_watched; /* rows.c; guarded by rows->lock, as is the flag */
@@ -166,8 +168,8 @@ void cq_drop_here_locked(struct bucket *bucket, uint64_t query_id, uint64_t wall
  * dropped again. */
 enum error cq_instance_add(struct cq_instance *instance, uint64_t wall_ms);
 void cq_instance_drop(struct cq_instance *instance, uint64_t wall_ms);
-/* Works off input queues of this server's copies for about `budget_us`; true when nothing is left
- * to do. The main loop does it too (rows.h), and what comes later it does alone. */
+/* Works off input queues of this server's copies for about `budget_us`; false while there is more
+ * to do at once. What waits for others is worked off when they have done their part (rows.h). */
 bool cq_instance_build(struct cq_instance *instance, uint64_t budget_us);
 static inline bool cq_instance_is_ready(const struct cq_instance *instance)
 {

@@ -148,24 +148,22 @@ void cq_instance_expire(struct cq_instance *instance, uint64_t wall_ms)
 
 /* ---- Building ---- */
 
-/* A slice of one bucket; true when there is nothing more to do in it: its queue is empty, or pauses
- * until rows were trimmed, which wakes the main loop. */
+/* A slice of one bucket; true when it has to wait for others, or has nothing left. */
 static bool build_bucket(struct cq_bucket *cqb)
 {
     bucket_lock(cqb->bucket);
     size_t before = cqb->input_count;
-    bool empty = cq_work_off_locked(cqb, BUILD_ROWS), moves = cqb->input_count < before;
+    bool rests = cq_work_off_locked(cqb, BUILD_ROWS) || cqb->input_count == before;
     rows_notify_locked(cqb->bucket);
     bucket_unlock(cqb->bucket);
-    return empty || !moves;
+    return rests;
 }
 
 bool cq_instance_build(struct cq_instance *instance, uint64_t budget_us)
 {
     uint64_t budget = budget_us / BUILD_ROWS + 1; /* a row takes about a microsecond */
-    for (uint32_t i = 0; i < instance->region->bucket_count; i++)
-        while (!build_bucket(&instance->buckets[i]))
-            if (--budget == 0)
-                return false;
-    return true;
+    for (uint32_t i = 0; i < instance->region->bucket_count && budget > 0; i++)
+        while (budget > 0 && !build_bucket(&instance->buckets[i]))
+            budget--;
+    return budget > 0;
 }

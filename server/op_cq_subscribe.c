@@ -113,6 +113,14 @@ static bool make_plan(struct session *session, const Pb__CqSubscribeRequest *req
         query_plan_unref(*plan);
         return false;
     }
+    if ((*region)->type == CLUSTER_LOCAL) {
+        failure_set(failure, FAILURE_INVALID_REQUEST,
+                    "The region %s is LOCAL: each server has contents of its own there, and a "
+                    "continuous query covers those of all servers. Use a region of another type.",
+                    (*region)->name);
+        query_plan_unref(*plan);
+        return false;
+    }
     return true;
 }
 

@@ -129,8 +129,11 @@ class Project:
         check = self.services[name]['healthcheck']['test']
         self.assert_cmd(check)
         command = self.command(name, check[1:])
-        wait_until(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0,
+        process = self.running[name]
+        wait_until(lambda: process.ended or subprocess.run(command, capture_output=True, check=False).returncode == 0,
                    f'{name} is healthy', 20)
+        if process.ended:
+            raise AssertionError(f'{name} ended:\n{process.log}')
 
     @staticmethod
     def assert_cmd(check):
@@ -188,13 +191,17 @@ class ComposeProject(unittest.TestCase):
             word if not word.startswith('--rate') else '--rate=20000' for word in project.services['demo']['command']]
         project.run('demo')
         seen = set()
-        deadline = threading.Timer(30 * PATIENCE, cq.child.kill)
-        deadline.start()
-        while seen != {'EWR', 'JFK', 'LGA'}:
-            line = cq.child.stdout.readline().decode()
-            self.assertTrue(line, 'the cq service ended')
-            seen |= set(re.findall(r'\b(EWR|JFK|LGA)\b', line))
-        deadline.cancel()
+
+        def read():  # an engine reads all that a service prints
+            for line in cq.child.stdout:
+                seen.update(re.findall(r'\b(EWR|JFK|LGA)\b', line.decode()))
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        wait_until(lambda: seen == {'EWR', 'JFK', 'LGA'} or not reader.is_alive(), 'averages of every station', 30)
+        self.assertEqual(seen, {'EWR', 'JFK', 'LGA'}, cq.log)
+        self.assertEqual(cq.stop(), 0, cq.log)
+        reader.join(20 * PATIENCE)
 
     def test_addresses(self):
         """a program of the host is sent to localhost, a container to a server's name, and both get there"""
@@ -211,8 +218,7 @@ class ComposeProject(unittest.TestCase):
     def told(self, machine, locator):
         """The host that GetServer names to a client on this machine."""
         script = ('import sys; sys.path.insert(0, sys.argv[1]); from wire import *; '
-                  'body = Connection(10334, host=sys.argv[2]).ask(GET_SERVER); '
-                  'print(one(parse(one(parse(body), 1)), 1).decode())')
+                  'print(find_server(10334, sys.argv[2])[0])')
         done = subprocess.run(self.project.network.command(
             machine, ['python3', '-c', script, os.path.join(ROOT, 'tests', 'lib'), locator]), capture_output=True,
             text=True, timeout=30 * PATIENCE, check=False)

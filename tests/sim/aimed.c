@@ -25,7 +25,7 @@
 
 const struct scenario scenarios[] = {
     {.name = "general",
-     CLUSTER(2, 4, 6),
+     CLUSTER(1, 4, 6),
      .workers = 2,
      .buckets = 4,
      .has_scrap = true,

@@ -1,4 +1,5 @@
-"""Replays bytes that were recorded from a real Geode and compares the replies byte for byte."""
+"""Replays bytes that were recorded from a real Geode and compares the replies byte for byte: with one server, and with
+each of three, two thirds of whose buckets are led by others."""
 import os
 import re
 import unittest
@@ -10,14 +11,19 @@ RECORDED_PORT = varint(52734)
 EXCHANGES = os.path.join(ROOT, 'tests', 'data', 'wire', 'exchanges.tsv')
 
 
+REGIONS = [('R', 'REPLICATE'), ('empty', 'REPLICATE'), ('P', 'PARTITION'), ('KF', 'REPLICATE', '--key-constraint', 'float')]
+KEYS = ('k', 't', 'a', 'b', 'p')  # that the exchanges leave behind
+
+
 def setUpModule():
-    global cluster
-    cluster = Cluster(regions=[('R', 'REPLICATE'), ('empty', 'REPLICATE'), ('P', 'PARTITION'),
-                               ('KF', 'REPLICATE', '--key-constraint', 'float')])
+    global cluster, three
+    cluster = Cluster(regions=REGIONS)
+    three = Cluster(servers=3, regions=REGIONS)
 
 
 def tearDownModule():
     cluster.close()
+    three.close()
 
 
 def rows():
@@ -27,12 +33,12 @@ def rows():
                 yield line.rstrip('\n').split('\t')
 
 
-def with_port(reply):
-    """The recorded getServer answer with our server's port in place of the recorded one; lengths follow."""
+def with_port(reply, server_port):
+    """The recorded getServer answer with a port of ours in place of the recorded one; lengths follow."""
     def grow(data, more):
         return bytes([data[0] + more])
 
-    port = varint(cluster.port)
+    port = varint(server_port)
     more = len(port) - len(RECORDED_PORT)
     reply = reply.replace(RECORDED_PORT, port)
     return grow(reply, more) + reply[1:2] + grow(reply[2:], more) + reply[3:4] + grow(reply[4:], more) + reply[5:]
@@ -46,9 +52,9 @@ def replay(conn, request):
 
 
 class Exchanges(unittest.TestCase):
-    def test_every_covered_exchange(self):
-        """every recorded exchange that is covered gets Geode's very bytes, in order"""
-        conn = Connection(cluster.port)
+    def replay_all(self, of, port):
+        """All covered exchanges, in order, at this server."""
+        conn = Connection(port)
         count = 0
         for name, connection, state, what, request, reply in rows():
             if state != 'covered' or connection == 'lonely-locator':
@@ -56,16 +62,30 @@ class Exchanges(unittest.TestCase):
             reply = bytes.fromhex(reply)
             if connection != 'same':
                 conn.close()
-                conn = Connection(cluster.locator_port if connection == 'locator' else cluster.port)
+                conn = Connection(of.locator_port if connection == 'locator' else port)
+            replies = [reply]
             if name == 'G86':
-                reply = with_port(reply)
+                replies = [with_port(reply, server.port) for server in of.servers]
             with self.subTest(f'{name} {what}'):
-                self.assertEqual(replay(conn, bytes.fromhex(request)).hex(), reply.hex())
+                self.assertIn(replay(conn, bytes.fromhex(request)).hex(), [r.hex() for r in replies])
                 if '(then EOF)' in what:
                     self.assertEqual(conn.read_all(), b'', 'nothing follows, and the connection is closed')
             count += 1
         conn.close()
         self.assertGreaterEqual(count, 45, 'the table was read')
+
+    def test_every_covered_exchange(self):
+        """every recorded exchange that is covered gets Geode's very bytes, in order"""
+        self.replay_all(cluster, cluster.port)
+
+    def test_at_each_of_three_servers(self):
+        """each of three servers gives the very same bytes, whoever has the bucket"""
+        for server in three.servers:
+            with Connection(server.port) as conn:
+                for region in ('R', 'P'):
+                    for key in KEYS:
+                        conn.remove(region, key)
+            self.replay_all(three, server.port)
 
     def test_locator_without_servers(self):
         """G89: a locator without servers answers code 101"""
@@ -89,17 +109,15 @@ class Exchanges(unittest.TestCase):
     def test_pipelined_in_one_write(self):
         """all exchanges of one connection, sent in one write, get the same replies in order"""
         chosen = [r for r in rows() if r[1] == 'same' and r[2] == 'covered' and r[0] < 'G75']
-        with Connection(cluster.port) as conn:
-            conn.send(bytes.fromhex('0a52080a015212034a016b') + bytes.fromhex('0a52080a015212034a0170'))
-            conn.reply()
-            conn.reply()
-            for key in ('a', 'b', 't'):
-                conn.remove('R', key)
-            conn.send(b''.join(bytes.fromhex(r[4]) for r in chosen))
-            for name, _, _, what, _, reply in chosen:
-                content = conn.next_frame()
-                with self.subTest(f'{name} {what}'):
-                    self.assertEqual((varint(len(content)) + content).hex(), reply)
+        for port in (cluster.port, *(server.port for server in three.servers)):
+            with Connection(port) as conn:
+                for key in KEYS:
+                    conn.remove('R', key)
+                conn.send(b''.join(bytes.fromhex(r[4]) for r in chosen))
+                for name, _, _, what, _, reply in chosen:
+                    content = conn.next_frame()
+                    with self.subTest(f'{name} {what}'):
+                        self.assertEqual((varint(len(content)) + content).hex(), reply)
 
     def test_one_byte_at_a_time(self):
         """a request that arrives byte by byte is answered once it is whole"""

@@ -451,6 +451,22 @@ static void ending_while_it_builds_ends_the_building(void **state)
     assert_int_equal(mem_fault_live(), live);
 }
 
+static void building_rests_while_other_buckets_have_not_begun(void **state)
+{
+    (void)state;
+    long live = mem_fault_live();
+    struct test test;
+    start_test(&test, 6, 4);
+    for (uint32_t i = 0; i < 100; i++)
+        put_reading(&test, i, true);
+    test.instance = new_instance(&test, AVERAGE, CQ_START_SNAPSHOT);
+    add_to(&test, 0);
+    assert_true(cq_instance_build(test.instance, UINT32_MAX));
+    assert_false(cq_instance_is_ready(test.instance));
+    end_test(&test);
+    assert_int_equal(mem_fault_live(), live);
+}
+
 struct tail {
     uint64_t first_seq, last_seq;
     uint32_t events;
@@ -782,6 +798,7 @@ int main(void)
         cmocka_unit_test(a_row_that_is_faster_than_the_start_of_its_bucket_is_counted),
         cmocka_unit_test(early_rows_of_a_start_that_failed_are_freed),
         cmocka_unit_test(ending_while_it_builds_ends_the_building),
+        cmocka_unit_test(building_rests_while_other_buckets_have_not_begun),
         cmocka_unit_test(outputs_beyond_the_budget_raise_the_floor),
         cmocka_unit_test(a_failed_allocation_never_fails_a_put_and_never_loses_an_output_silently),
         cmocka_unit_test(a_start_without_memory_begins_nowhere),
