@@ -39,15 +39,15 @@
 #define LIMIT_SUBSCRIPTIONS_PER_CONNECTION 256u
 #define LIMIT_SUBSCRIBE_US                 (10u * 1000 * 1000) /* for a query to begin everywhere */
 #define LIMIT_FEED_BYTES                   (256u * 1024) /* on their way to one subscription */
-#define LIMIT_FEEDS                        65536u /* that one peer opens on a connection */
+#define LIMIT_FEEDS                        65536u        /* that one peer opens on a connection */
 #define LIMIT_RING_BYTES                   (48u * 1024 * 1024) /* output rings of a server */
 #define LIMIT_RING_RETENTION_MS            (10u * 60 * 1000)
 #define LIMIT_ROWS_BYTES                   (32u * 1024 * 1024) /* waiting for other buckets */
-#define LIMIT_FEED_ROWS_BYTES              (1024u * 1024) /* of rows on their way to a server */
+#define LIMIT_FEED_ROWS_BYTES              (1024u * 1024)     /* of rows on their way to a server */
 #define LIMIT_GROUPS_PER_BUCKET            (4u * 1024 * 1024) /* operator state of one query */
 #define LIMIT_WRITER_WINDOW                1024u /* unanswered, of one idempotent writer */
 #define LIMIT_WRITERS_PER_BUCKET           10000u
-#define LIMIT_CALLS                        4096u /* that wait in one bucket; held of one peer */
+#define LIMIT_CALLS                        4096u  /* that wait in one bucket; held of one peer */
 #define LIMIT_CALL_MS                      10000u /* then a call ends with an error */
 #define LIMIT_WRITER_IDLE_MS               (15u * 60 * 1000) /* of the bucket's record times */
 #define LIMIT_CREDIT_EVENTS_DEFAULT        65536u

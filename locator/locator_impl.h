@@ -105,7 +105,7 @@ struct locator {
     bool departing; /* a change that takes the gone out waits, or is under way */
     bool placing;   /* one that places buckets does */
     bool closing;
-    struct queries *queries;    /* queries.h */
+    struct queries *queries; /* queries.h */
     uint64_t next_call_id;
     struct arena arena; /* reset for each message of a member */
 };

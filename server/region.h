@@ -26,9 +26,9 @@ struct region {
     uint64_t hash_seed;
     uint32_t bucket_count;
     struct bucket *buckets;
-    pthread_mutex_t instances_lock; /* a leaf: guards the list of registry.c */
+    pthread_mutex_t instances_lock;   /* a leaf: guards the list of registry.c */
     _Atomic uint64_t query_ids_below; /* every query with a lower id is known here, or over */
-    struct cq_instance *instances;  /* the continuous queries of this region, by next_of_region */
+    struct cq_instance *instances;    /* the continuous queries of this region, by next_of_region */
 };
 
 struct region *region_ref(struct region *region);

@@ -56,13 +56,14 @@ struct replica_copy {
     uint64_t unacked_bytes; /* of records behind acked_seq */
     uint64_t peer_bytes;    /* how many of them peer->unacked_bytes knows of */
     uint64_t probed_us;
-    uint64_t held_until_us;    /* it fetches a map first; 0: it does not */
-    uint64_t waiting_since_us; /* something is unacknowledged since; 0: nothing is */
-    uint64_t proposed_us;      /* its last proposal, announcement, or try of an image */
-    uint64_t removable_us;     /* until when an earlier promise to it may be in use (R6) */
-    uint32_t refused_term;     /* it has sealed for this term; 0: it has not */
-    struct ring_hint hint;
-    struct image_out *image; /* while COPY_OFFERED and the image is not through */
+    uint64_t held_until_us;      /* it fetches a map first; 0: it does not */
+    uint64_t waiting_since_us;   /* something is unacknowledged since; 0: nothing is */
+    uint64_t proposed_us;        /* its last proposal, announcement, or try of an image */
+    uint64_t removable_us;       /* until when an earlier promise to it may be in use (R6) */
+    uint32_t refused_term;       /* it has sealed for this term; 0: it has not */
+    struct ring_hint hint;       /* at sent_seq */
+    struct ring_hint acked_hint; /* at acked_seq */
+    struct image_out *image;     /* while COPY_OFFERED and the image is not through */
 
     struct replica_copy *next_dirty; /* in the peer's mailbox; guarded by peer->lock */
     bool is_dirty;

@@ -11,6 +11,8 @@ static void count_backlog(struct bucket *bucket)
 {
     struct replica *replica = &bucket->replica;
     struct server *server = bucket->region->server;
+    if (replica->backlog.bytes == replica->counted_bytes)
+        return;
     if (server != NULL)
         atomic_fetch_add(&server->backlog_bytes, replica->backlog.bytes - replica->counted_bytes);
     replica->counted_bytes = replica->backlog.bytes;
@@ -117,19 +119,21 @@ void replica_mark_locked(struct replica_copy *copy)
 static void set_peer_bytes(struct replica_copy *copy)
 {
     uint64_t bytes = replica_copy_counts(copy) ? copy->unacked_bytes : 0;
+    if (bytes == copy->peer_bytes)
+        return;
     atomic_fetch_add(&copy->peer->unacked_bytes, bytes - copy->peer_bytes);
     copy->peer_bytes = bytes;
 }
 
-/* Bytes of the records in (from, to] that the backlog has. */
-static uint64_t bytes_between(const struct ring *backlog, uint64_t from, uint64_t to)
+/* Bytes of the records in (from, to] that the backlog has. The hint goes from one to the other. */
+static uint64_t bytes_between(const struct ring *backlog, uint64_t from, uint64_t to,
+                              struct ring_hint *hint)
 {
-    struct ring_hint hint = {0};
     struct ring_event event;
     uint64_t bytes = 0;
     if (from < backlog->floor.seq)
         from = backlog->floor.seq;
-    for (; from < to && ring_next(backlog, at_seq(from), to, &hint, &event);
+    for (; from < to && ring_next(backlog, at_seq(from), to, hint, &event);
          from = event.position.seq)
         bytes += event.encoded.len;
     return bytes;
@@ -138,8 +142,10 @@ static uint64_t bytes_between(const struct ring *backlog, uint64_t from, uint64_
 void replica_recount_locked(struct replica_copy *copy)
 {
     struct bucket *bucket = copy->bucket;
+    struct ring_hint hint = {0};
+    copy->acked_hint = hint;
     copy->unacked_bytes =
-        bytes_between(&bucket->replica.backlog, copy->acked_seq, bucket->last_seq);
+        bytes_between(&bucket->replica.backlog, copy->acked_seq, bucket->last_seq, &hint);
     set_peer_bytes(copy);
 }
 
@@ -155,8 +161,7 @@ void replica_send_locked(struct bucket *bucket, const struct record *record)
     struct replica *replica = &bucket->replica;
     if (replica_is_alone(replica)) {
         ring_raise_floor(&replica->backlog, at_seq(record->seq));
-        if (replica->counted_bytes != replica->backlog.bytes)
-            count_backlog(bucket);
+        count_backlog(bucket);
         replica_committed_locked(bucket, record->seq);
         return;
     }
@@ -284,7 +289,8 @@ static void on_position(struct replica_copy *copy, const struct wire_ack *ack, u
     struct bucket *bucket = copy->bucket;
     bool rewind = !copy->position_known || (ack->flags & ACK_REWIND);
     if (ack->last_seq > copy->acked_seq) {
-        uint64_t bytes = bytes_between(&bucket->replica.backlog, copy->acked_seq, ack->last_seq);
+        uint64_t bytes = bytes_between(&bucket->replica.backlog, copy->acked_seq, ack->last_seq,
+                                       &copy->acked_hint);
         copy->acked_seq = ack->last_seq;
         copy->unacked_bytes = bytes < copy->unacked_bytes && copy->acked_seq < bucket->last_seq
                                   ? copy->unacked_bytes - bytes

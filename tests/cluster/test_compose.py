@@ -1,5 +1,6 @@
 """deploy/docker-compose.yml without a Docker engine: the file against its schema, and its very commands, names and
-environment in network namespaces. What only an engine does (building the image, publishing ports) is imitated or left."""
+environment in network namespaces. What only an engine does (building the image, publishing ports) is imitated or
+left."""
 import os
 import re
 import shutil
@@ -90,7 +91,8 @@ class Project:
 
     def words(self, name, command):
         """A service's command as the image would run it: its executable, its data, its volume."""
-        places = {'/bin/vug': VUG, '/share/vug/weather-2013.csv': os.path.join(ROOT, 'deploy', 'data', 'weather-2013.csv')}
+        places = {'/bin/vug': VUG,
+                  '/share/vug/weather-2013.csv': os.path.join(ROOT, 'deploy', 'data', 'weather-2013.csv')}
         words = []
         for word in command:
             for inside, outside in places.items():
@@ -142,7 +144,8 @@ class Project:
 
     def run(self, name):
         """A service that runs once."""
-        done = subprocess.run(self.command(name, [VUG, *self.services[name]['command']]), capture_output=True, text=True,
+        command = self.command(name, [VUG, *self.services[name]['command']])
+        done = subprocess.run(command, capture_output=True, text=True,
                               timeout=60 * PATIENCE, env={**os.environ, **self.environment(name)}, check=False)
         if done.returncode != 0:
             raise AssertionError(f'{name} ended with {done.returncode}: {done.stderr}')

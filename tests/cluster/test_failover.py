@@ -1,5 +1,5 @@
-"""Faults of whole servers under load: writers that repeat until they are answered, a subscriber that resumes, and at the
-end every acknowledged write exactly once. VUG_KILLS sets how many servers are killed (50)."""
+"""Faults of whole servers under load: writers that repeat until they are answered, a subscriber that resumes, and at
+the end every acknowledged write exactly once. VUG_KILLS sets how many servers are killed (50)."""
 import os
 import random
 import signal
@@ -43,7 +43,7 @@ class Faults(unittest.TestCase):
         check_values(self, self.cluster, self.writers)
 
     def test_kills(self):
-        """servers die under writers and a subscriber: no acknowledged write is lost or applied twice, every average comes once"""
+        """servers die under writers and a subscriber: no write is lost or applied twice, every average comes once"""
         self.start()
         order = random.Random(1)
         for _ in range(KILLS):
@@ -130,7 +130,7 @@ class Faults(unittest.TestCase):
         self.finish()
 
     def test_three_at_once(self):
-        """when every copy of buckets dies at once that is said: status, data loss to the subscriber, and the cluster serves on"""
+        """when every copy of buckets dies at once, status and subscribers are told, and the cluster serves on"""
         self.start(servers=4, writers=0)
         with Connection(self.cluster.servers[3].port) as conn:
             for number in range(500):

@@ -216,7 +216,7 @@ class AnyServer(unittest.TestCase):
                 self.assertEqual({event.row for event in sub.take(200)}, {(row['id'], row['n']) for _, row in rows})
 
     def test_region_names(self):
-        """a region that was made is known at every server when the command returns, and gone everywhere when it is destroyed"""
+        """a region that was made is known at every server when the command returns, and as gone when destroyed"""
         for _ in range(3):
             self.cluster.create_region('short', 'PARTITION_REDUNDANT')
             for number, conn in enumerate(self.conns):
@@ -261,7 +261,7 @@ class Reads(unittest.TestCase):
                 wait_whole(cluster)
 
     def test_stopped_primary_is_replaced(self):
-        """writes to buckets of a stopped server are answered within the bound of a silent host, and it catches up later"""
+        """writes to buckets of a stopped server are answered in the bound of a silent host; later it catches up"""
         with Cluster(servers=3, regions=[('copied', 'REPLICATE'), ('redundant', 'PARTITION_REDUNDANT')]) as cluster:
             wait_whole(cluster)
             with Connection(cluster.servers[0].port, timeout=30) as conn:
@@ -300,7 +300,7 @@ class Members(unittest.TestCase):
                 self.assertEqual(conn.size(region), count)
 
     def test_degraded_and_events(self):
-        """with one server of two left all is there, status is 8 until another comes, and the events say what happened"""
+        """with one server of two left all is there, status is 8 until another comes, and the events tell"""
         self.put(0)
         self.kill(2)
         wait_until(lambda: events(self.cluster, kind='removed', member='srv3'), 'the removal')
@@ -336,7 +336,7 @@ class Members(unittest.TestCase):
         self.assertEqual([event['lost'] for event in events(self.cluster, kind='removed') if event['lost']], [])
 
     def test_forget(self):
-        """`vug member forget` refuses the living and gives up a server that stands still; what it says when it wakes counts for nothing"""
+        """`vug member forget` refuses the living; one that stands still counts for nothing when it wakes"""
         self.cluster.create_region('single', 'PARTITION')
         with Connection(self.cluster.servers[0].port, timeout=30) as conn:
             conn.put_all('single', [(f'k{number}', 'old') for number in range(300)])
@@ -346,7 +346,8 @@ class Members(unittest.TestCase):
             self.put(0)
             stopped = self.cluster.servers[1]
             with Paused(stopped):
-                wait_until(lambda: self.cluster.vug('member', 'forget', 'srv2').returncode == 0, 'it is silent enough', 20)
+                wait_until(lambda: self.cluster.vug('member', 'forget', 'srv2').returncode == 0,
+                       'it is silent enough', 20)
                 removed, = events(self.cluster, kind='removed', member='srv2')
                 self.assertGreater(removed['lost'], 0)
                 self.check(0)

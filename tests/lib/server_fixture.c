@@ -43,9 +43,9 @@ static enum error adopt(struct server_fixture *fixture, struct cluster_map *map)
     fixture->worker->catalog = catalog_ref(catalog);
     registry_adopt(server, catalog);
     lead_all(fixture, catalog);
-    registry_reconcile(server);
     if (fixture->on_map != NULL)
         fixture->on_map(fixture->on_map_arg, map);
+    registry_reconcile(server);
     return OK;
 }
 

@@ -18,7 +18,7 @@ struct server_fixture {
     bool no_locator;      /* new queries are refused */
     bool keeps_queries;   /* others are attached to every query */
     uint32_t attachments; /* that the server told last */
-    void (*on_map)(void *arg, struct cluster_map *map); /* the fixture has adopted it; or NULL */
+    void (*on_map)(void *arg, struct cluster_map *map); /* before its queries begin; or NULL */
     void *on_map_arg;
 };
 

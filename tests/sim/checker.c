@@ -299,7 +299,7 @@ static void store_map(struct pair *pair, uint64_t epoch, uint32_t generation, bo
                                     .bucket_count = 1};
     assert_int_equal(cluster_map_add_region(map, &region, &id), OK);
     struct cluster_bucket bucket = {.generation = generation,
-                                    .term = 1,
+                                    .term = (uint32_t)epoch,
                                     .set_version = (uint32_t)epoch,
                                     .primary = 0,
                                     .in_sync_count = both ? 2 : 1,
@@ -467,6 +467,7 @@ static void record_times_that_jump_with_the_leader_are_found(void **state)
     apply_on(pair, 0, 5);
     apply_on(pair, 1, 5);
     commit_on(pair, 0, 1);
+    store_map(pair, 2, 1, true);
     pair->buckets[0].replica.role = REPLICA_COPY;
     pair->buckets[1].replica = (struct replica){.role = REPLICA_PRIMARY, .led = 2};
     pair->buckets[1].last_seq++;

@@ -15,11 +15,12 @@ struct memo {
 struct search {
     const struct linear_op *ops; /* by call */
     size_t count, words;
-    uint64_t *done;  /* a bit for each operation that has happened */
-    size_t first;    /* every operation before it has happened, or is open and passed by */
-    size_t answered; /* still to be placed */
-    bool *is_noise;  /* it writes a value that nobody saw */
-    bool is_unseen;  /* the last one that was placed is open: who needs it comes next */
+    uint64_t *done;    /* a bit for each operation that has happened */
+    size_t first;      /* every operation before it has happened, or is open and passed by */
+    size_t *by_answer; /* the order in which they are tried: mostly it is the right one */
+    size_t answered;   /* still to be placed */
+    bool *is_noise;    /* it writes a value that nobody saw */
+    bool is_unseen;    /* the last one that was placed is open: who needs it comes next */
     struct memo memo;
     size_t budget;
     size_t best, best_at; /* the most that were placed, and the first that was not */
@@ -32,7 +33,7 @@ struct choice {
     size_t op; /* that was placed */
     uint64_t value_before;
     bool unseen_before;
-    size_t next; /* candidate to be tried when this one fails */
+    size_t next; /* place in by_answer to go on from when this one fails */
 };
 
 static bool is_done(const struct search *search, size_t op)
@@ -136,26 +137,32 @@ static bool is_in_session_order(const struct search *search, size_t at)
     return true;
 }
 
-/* The next candidate from `at` on: called before the first answer that is still to come. What is
- * open needs a place only where the next one needs it; elsewhere it may be left out. */
-static size_t next_candidate(const struct search *search, size_t at, uint64_t value,
+static uint64_t first_answer(const struct search *search)
+{
+    uint64_t first = LINEAR_OPEN;
+    for (size_t i = search->first; i < search->count && search->ops[i].called <= first; i++)
+        if (!is_done(search, i) && search->ops[i].answered < first)
+            first = search->ops[i].answered;
+    return first;
+}
+
+/* The next candidate from place *at on, which is moved behind it: called before the first answer
+ * that is still to come. What is open needs a place only where the next one needs it; elsewhere it
+ * may be left out. */
+static size_t next_candidate(const struct search *search, size_t *at, uint64_t value,
                              uint64_t *after)
 {
-    uint64_t first_answer = LINEAR_OPEN;
-    for (size_t i = search->first; i < search->count; i++) {
-        if (search->ops[i].called > first_answer)
-            break;
-        if (!is_done(search, i) && search->ops[i].answered < first_answer)
-            first_answer = search->ops[i].answered;
+    uint64_t bound = first_answer(search);
+    while (*at < search->count) {
+        size_t i = search->by_answer[(*at)++];
+        const struct linear_op *op = &search->ops[i];
+        if (op->called >= bound || is_done(search, i) || !apply(op, value, after) ||
+            (search->is_unseen && !needs(op, value)) || !is_in_session_order(search, i))
+            continue;
+        if (search->is_noise[i] && *after == op->value)
+            *after = NOISE;
+        return i;
     }
-    for (; at < search->count && search->ops[at].called < first_answer; at++)
-        if (!is_done(search, at) && apply(&search->ops[at], value, after) &&
-            (!search->is_unseen || needs(&search->ops[at], value)) &&
-            is_in_session_order(search, at)) {
-            if (search->is_noise[at] && *after == search->ops[at].value)
-                *after = NOISE;
-            return at;
-        }
     return search->count;
 }
 
@@ -213,11 +220,11 @@ static bool is_settled(const struct search *search, size_t at, uint64_t value_be
 static enum linear_verdict run(struct search *search)
 {
     struct choice *stack = sim_alloc((search->count + 1) * sizeof *stack);
-    size_t depth = 0, at = search->first;
+    size_t depth = 0, at = 0;
     uint64_t value = 0, after = 0;
     enum linear_verdict verdict = LINEAR_OK;
     while (search->answered > 0) {
-        size_t op = next_candidate(search, at, value, &after);
+        size_t op = next_candidate(search, &at, value, &after);
         if (op == search->count) {
             if (depth == 0) {
                 verdict = LINEAR_BROKEN;
@@ -236,7 +243,6 @@ static enum linear_verdict run(struct search *search)
         if (!memo_add(search, after)) {
             take_back(search, op);
             search->is_unseen = unseen_before;
-            at = op + 1;
             continue;
         }
         if (search->memo.count > search->budget) {
@@ -247,9 +253,9 @@ static enum linear_verdict run(struct search *search)
             (struct choice){.op = op,
                             .value_before = value,
                             .unseen_before = unseen_before,
-                            .next = is_settled(search, op, value) ? search->count : op + 1};
+                            .next = is_settled(search, op, value) ? search->count : at};
         value = after;
-        at = search->first;
+        at = 0;
     }
     free(stack);
     return verdict;
@@ -260,6 +266,31 @@ static int by_call(const void *a, const void *b)
     uint64_t left = ((const struct linear_op *)a)->called;
     uint64_t right = ((const struct linear_op *)b)->called;
     return left < right ? -1 : left > right;
+}
+
+struct answer {
+    uint64_t answered;
+    size_t op;
+};
+
+static int by_answer(const void *a, const void *b)
+{
+    const struct answer *left = a, *right = b;
+    if (left->answered != right->answered)
+        return left->answered < right->answered ? -1 : 1;
+    return left->op < right->op ? -1 : left->op > right->op;
+}
+
+static void order_by_answer(struct search *search)
+{
+    struct answer *answers = sim_alloc((search->count + 1) * sizeof *answers);
+    for (size_t i = 0; i < search->count; i++)
+        answers[i] = (struct answer){search->ops[i].answered, i};
+    qsort(answers, search->count, sizeof *answers, by_answer);
+    search->by_answer = sim_alloc((search->count + 1) * sizeof *search->by_answer);
+    for (size_t i = 0; i < search->count; i++)
+        search->by_answer[i] = answers[i].op;
+    free(answers);
 }
 
 static bool is_seen(const struct linear_op *ops, size_t count, uint64_t value)
@@ -303,11 +334,13 @@ enum linear_verdict linear_check(struct linear_op *ops, size_t count, size_t bud
         search.answered += ops[i].answered != LINEAR_OPEN;
         search.is_noise[i] = writes && !is_seen(ops, count, ops[i].value);
     }
+    order_by_answer(&search);
     enum linear_verdict verdict = run(&search);
     if (stuck != NULL && verdict != LINEAR_OK && search.best_at < count)
         *stuck = ops[search.best_at];
     free(search.done);
     free(search.is_noise);
+    free(search.by_answer);
     free(search.memo.entries);
     free(search.memo.slots);
     return verdict;

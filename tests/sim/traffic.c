@@ -311,8 +311,12 @@ static void check_key(struct traffic *traffic, struct linear_op *ops, unsigned r
                      (unsigned long long)stuck.value, (unsigned long long)stuck.seen,
                      (unsigned long long)stuck.called, (unsigned long long)stuck.answered, count);
     else if (verdict == LINEAR_UNDECIDED)
-        verdict_fail(traffic->verdict, "/%s key k%u: undecided over %zu operations",
-                     traffic->regions[region], key, count);
+        verdict_fail(traffic->verdict,
+                     "/%s key k%u: undecided over %zu operations, at the %s of %llu that saw %llu "
+                     "(called at %llu, answered at %llu)",
+                     traffic->regions[region], key, count, kinds[stuck.kind],
+                     (unsigned long long)stuck.value, (unsigned long long)stuck.seen,
+                     (unsigned long long)stuck.called, (unsigned long long)stuck.answered);
 }
 
 void traffic_check(struct traffic *traffic)

@@ -270,12 +270,14 @@ static void check_leader(struct watch *watch, struct watch_track *track, uint32_
 }
 
 /* Times go on from those of committed records; one that was lost with its primary may have been
- * later, or by another clock. */
+ * later, or by another clock, and a deposed primary goes on from older ones. */
 static void check_time(struct watch *watch, const struct watch_track *track,
                        const struct bucket *bucket, const struct grid_member *member)
 {
     const struct mark *timed = &track->timed;
-    if (timed->seq == 0 || bucket->last_seq <= timed->seq || track->timed_by == member->incarnation)
+    const struct cluster_bucket *place = place_of(watch, track);
+    if (place == NULL || place->term != bucket->replica.led || timed->seq == 0 ||
+        bucket->last_seq <= timed->seq || track->timed_by == member->incarnation)
         return;
     uint64_t passed_ms = (sim_now_us(watch->grid->sim) - timed->at_us) / 1000 * 13 / 10 + 5000;
     if (bucket->last_time_ms < timed->time_ms || bucket->last_time_ms > timed->time_ms + passed_ms)
@@ -359,6 +361,7 @@ static void look_at_bucket(struct watch *watch, struct grid_member *member, stru
 void watch_step(struct watch *watch)
 {
     struct sim_node *node = sim_last_node(watch->grid->sim);
+    take_map(watch); /* each one, also when no server has a turn between two */
     struct grid_member *member = node == NULL ? NULL : grid_server_on(watch->grid, node);
     if (member != NULL)
         watch_server(watch, member);

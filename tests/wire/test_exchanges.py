@@ -11,7 +11,8 @@ RECORDED_PORT = varint(52734)
 EXCHANGES = os.path.join(ROOT, 'tests', 'data', 'wire', 'exchanges.tsv')
 
 
-REGIONS = [('R', 'REPLICATE'), ('empty', 'REPLICATE'), ('P', 'PARTITION'), ('KF', 'REPLICATE', '--key-constraint', 'float')]
+REGIONS = [('R', 'REPLICATE'), ('empty', 'REPLICATE'), ('P', 'PARTITION'),
+           ('KF', 'REPLICATE', '--key-constraint', 'float')]
 KEYS = ('k', 't', 'a', 'b', 'p')  # that the exchanges leave behind
 
 

@@ -8,6 +8,8 @@
 
 #include "server/region.h"
 #include "server/server.h"
+#include "tests/lib/bucket_lead.h"
+#include "tests/lib/fake_net.h"
 #include "tests/lib/mem_fault.h"
 
 static const uint8_t cluster_id[CLUSTER_ID_BYTES] = {7};
@@ -41,6 +43,18 @@ static struct cluster_map *edited(const struct cluster_map *base)
     struct cluster_map *map;
     assert_int_equal(cluster_map_edit(base, &map), OK);
     return map;
+}
+
+static uint32_t add_server(struct cluster_map *map, const char *name, uint64_t incarnation)
+{
+    uint32_t index;
+    struct cluster_member member = {.name = slice_text(name),
+                                    .incarnation = incarnation,
+                                    .host = slice_text("127.0.0.1"),
+                                    .port = 1,
+                                    .role = CLUSTER_SERVER};
+    assert_int_equal(cluster_map_add_member(map, &member, &index), OK);
+    return index;
 }
 
 static struct catalog *catalog_of(struct catalog *old, struct cluster_map *map)
@@ -145,6 +159,7 @@ static void every_region_is_found_by_its_name(void **state)
 
 static void put(struct region *region, uint32_t bucket, const char *key)
 {
+    region_lead_alone_for_tests(region);
     struct bucket_key stored = {slice_text(key), table_hash(slice_text(key), region->hash_seed)};
     assert_int_equal(bucket_put(&region->buckets[bucket], &stored, slice_text("v"), 1), OK);
 }
@@ -188,18 +203,23 @@ static void a_bucket_of_a_new_generation_begins_empty(void **state)
 {
     (void)state;
     static const char *const names[] = {"a"};
-    struct server server = {.incarnation = 5};
+    struct fake_net *net = fake_net_new();
+    struct server server = {.incarnation = 5, .loop = fake_net_loop(net)};
     for (uint32_t lost = 0; lost < 3; lost++) {
-        struct cluster_map *first = map_of(names, 1);
-        struct catalog *old = catalog_of(NULL, first);
+        struct cluster_map *bare = map_of(names, 1), *first = edited(bare);
+        uint32_t here = add_server(first, "here", server.incarnation);
+        for (uint32_t i = 0; i < 3; i++) {
+            struct cluster_bucket led = {1, 3, 4, here, 1, &here};
+            assert_int_equal(cluster_map_set_bucket(first, bare->regions[0].id, i, &led), OK);
+        }
+        struct catalog *old = catalog_of(NULL, sealed(first));
         struct region *region = catalog_region(old, slice_text("a"));
         region->server = &server;
         region_adopt(region, first);
         for (uint32_t i = 0; i < 3; i++)
             put(region, i, "k");
         struct cluster_map *second = edited(first);
-        struct cluster_bucket bucket = {
-            .generation = 2, .term = 5, .set_version = 9, .primary = CLUSTER_NONE};
+        struct cluster_bucket bucket = {2, 5, 9, here, 1, &here};
         assert_int_equal(cluster_map_set_bucket(second, region->id, lost, &bucket), OK);
         struct catalog *now = catalog_of(old, sealed(second));
         assert_ptr_equal(catalog_region(now, slice_text("a")), region);
@@ -214,9 +234,11 @@ static void a_bucket_of_a_new_generation_begins_empty(void **state)
         assert_int_equal(region->buckets[lost].replica.set_version, 9);
         catalog_unref(now);
         catalog_unref(old);
+        cluster_map_unref(bare);
         cluster_map_unref(first);
         cluster_map_unref(second);
     }
+    fake_net_free(net);
 }
 
 static void a_place_names_incarnations(void **state)
@@ -225,14 +247,8 @@ static void a_place_names_incarnations(void **state)
     static const char *const names[] = {"a"};
     struct cluster_map *first = map_of(names, 1), *second = edited(first);
     uint32_t id = first->regions[0].id, members[2];
-    for (uint32_t i = 0; i < 2; i++) {
-        struct cluster_member member = {.name = slice_text(i == 0 ? "x" : "y"),
-                                        .incarnation = 70 + i,
-                                        .host = slice_text("127.0.0.1"),
-                                        .port = 1,
-                                        .role = CLUSTER_SERVER};
-        assert_int_equal(cluster_map_add_member(second, &member, &members[i]), OK);
-    }
+    for (uint32_t i = 0; i < 2; i++)
+        members[i] = add_server(second, i == 0 ? "x" : "y", 70 + i);
     struct cluster_bucket bucket = {1, 3, 4, members[1], 2, members};
     assert_int_equal(cluster_map_set_bucket(second, id, 1, &bucket), OK);
     sealed(second);

@@ -57,6 +57,44 @@ static void test_frames_are_bounded(void **state)
     world_end();
 }
 
+static void test_unacknowledged_bytes_are_counted_over_many_blocks_and_cuts(void **state)
+{
+    (void)state;
+    world_begin(CLUSTER_PARTITION_REDUNDANT, 3);
+    const struct replica_copy *copy = copy_of(0, 1);
+    _Atomic uint64_t *counted = &world->nodes[0].peers[1].unacked_bytes;
+    for (int round = 0; round < 40; round++) {
+        for (int i = 0; i < 30; i++) {
+            assert_int_equal(append(0), OK);
+            if (i == 10)
+                fill(0, 1); /* part of the round arrives, the rest does not yet */
+        }
+        deliver(0, 1);
+        deliver_back(0, 1);
+        struct ring_hint hint = {0};
+        struct ring_event event;
+        uint64_t seq = copy->acked_seq, bytes = 0;
+        while (ring_next(&replica_of(0)->backlog, (struct ring_position){seq, 0}, UINT64_MAX, &hint,
+                         &event)) {
+            seq = event.position.seq;
+            bytes += event.encoded.len;
+        }
+        assert_true(bytes > 0);
+        assert_int_equal(copy->unacked_bytes, bytes);
+        assert_int_equal(atomic_load(counted), bytes);
+        if (round % 10 == 9) {
+            cut(0, 1);
+            link_up(0, 1);
+            link_up(1, 0);
+        }
+        if (round % 7 == 6)
+            ring_drop_oldest(&replica_of(0)->backlog);
+        settle();
+        assert_int_equal(atomic_load(counted), 0);
+    }
+    world_end();
+}
+
 static void test_at_the_bound_of_the_link_nothing_new_is_taken(void **state)
 {
     (void)state;
@@ -135,6 +173,7 @@ int main(void)
         cmocka_unit_test(test_committed_waits_for_all_copies),
         cmocka_unit_test(test_a_cut_link_goes_on_where_the_copy_is),
         cmocka_unit_test(test_frames_are_bounded),
+        cmocka_unit_test(test_unacknowledged_bytes_are_counted_over_many_blocks_and_cuts),
         cmocka_unit_test(test_at_the_bound_of_the_link_nothing_new_is_taken),
         cmocka_unit_test(test_alone_it_commits_at_once_and_keeps_nothing),
         cmocka_unit_test(test_over_the_budget_what_all_have_is_trimmed),

@@ -124,6 +124,7 @@ void replica_send_locked(struct bucket *bucket, const struct record *record)
     assert_int_equal(bucket_apply_locked(copy, &copied), OK);
     commit(copy);
     bucket_unlock(copy);
+    commit(bucket);
 }
 
 /* ---- Two servers ---- */
@@ -186,8 +187,7 @@ static void put(uint32_t reading)
     struct bucket *bucket = leader_of(value_bucket(&key_value, BUCKETS));
     struct bucket_key bucket_key = {stored, table_hash(stored, bucket->region->hash_seed)};
     size_t len = (size_t)(value_store(&value, stored_json) - stored_json);
-    assert_int_equal(bucket_put(bucket, &bucket_key, slice_of(stored_json, len), wall_ms++),
-                     OK);
+    assert_int_equal(bucket_put(bucket, &bucket_key, slice_of(stored_json, len), wall_ms++), OK);
     sums[id] += temperature;
     counts[id]++;
 }

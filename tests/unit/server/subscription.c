@@ -389,8 +389,7 @@ static void a_connection_may_go_while_its_task_is_on_its_way(void **state)
             slice_of(stored, (size_t)(value_store(&key, stored) - stored)), 1};
         struct slice value = slice_of(document, (size_t)(value_store(&json, document) - document));
         /* As from another thread: the task is in the mailbox, and its turn has not come. */
-        assert_int_equal(
-            bucket_put(region_bucket(stage.region, &key), &bucket_key, value, 1), OK);
+        assert_int_equal(bucket_put(region_bucket(stage.region, &key), &bucket_key, value, 1), OK);
         if (round % 2 == 0)
             fake_conn_reset(subscriber.client.conn);
         else if (round == 1)

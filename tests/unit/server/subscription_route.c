@@ -1,5 +1,7 @@
 #include "tests/unit/server/pair.h"
 
+#include "server/replica_impl.h"
+
 static void a_bucket_that_nobody_leads_is_named_after_ten_seconds(void **state)
 {
     (void)state;
@@ -43,16 +45,11 @@ static void contents_that_are_lost_are_told_and_followed_by_a_snapshot(void **st
         for (uint32_t s = 0; s < SERVERS; s++) {
             struct bucket *lost = &pair.stages[s].region->buckets[bucket];
             bucket_lock(lost);
-            struct record clear = {.type = RECORD_CLEAR};
-            assert_int_equal(bucket_append_locked(lost, &clear, 1), OK);
-            cq_bucket_free_all(lost);
-            atomic_fetch_add(&pair.stages[s].region->instances->building, 1);
+            replica_drop_locked(lost);
             lost->generation = 2;
-            lost->last_seq = lost->data_seq = 0;
-            atomic_store(&lost->gate.committed, 0);
             bucket_unlock(lost);
         }
-        pair_adopted(&pair);
+        pair_move(&pair, bucket, bucket == 0 ? A : B);
         pair_read(&pair, &subscriber);
         assert_int_equal(subscriber.status_count, 1);
         assert_int_equal(subscriber.statuses[0]->code, PB__CQ_STATUS__CODE__DATA_LOSS);
