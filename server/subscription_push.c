@@ -30,8 +30,10 @@ static bool push_batch(struct subscription *subscription, Pb__CqEventBatch__Phas
 
 bool subscription_enter_phase(struct subscription *subscription, Pb__CqEventBatch__Phase phase)
 {
+    bool has_phases = subscription->sink != &feed_sink; /* a feed's items say what they are */
     bool pushed =
-        subscription->batch_phase == phase || !subscription_batch_waits(subscription) ||
+        !has_phases || subscription->batch_phase == phase ||
+        !subscription_batch_waits(subscription) ||
         push_batch(subscription, subscription->batch_phase, subscription->token_every_batch);
     subscription->batch_phase = phase;
     return pushed;
