@@ -365,6 +365,9 @@ enum error replica_adopt_locked(struct bucket *bucket, const struct replica_plac
         replica->sealed_us = replica_now_us(bucket);
         replica_except_all_locked(bucket);
     }
+    /* What waited for a primary comes after the beginning of the queries, so that they see it. */
+    if (leads && bucket->region->instances != NULL)
+        cq_reconcile_locked(bucket, loop_wall_ms(bucket->region->server->loop));
     call_on_role_locked(bucket);
     rows_notify_locked(bucket);
     return OK;
