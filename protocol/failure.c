@@ -53,6 +53,10 @@ static const struct {
     {ERROR_UNSUPPORTED, FAILURE_UNSUPPORTED_OPERATION, NULL},
     {ERROR_SHUTDOWN, FAILURE_SERVER_ERROR, "org.apache.geode.cache.CacheClosedException"},
     {ERROR_NO_SERVER, FAILURE_NO_AVAILABLE_SERVER, NULL},
+    /* What a client may repeat, and what it may repeat only if that does no harm. */
+    {ERROR_TIMEOUT, FAILURE_SERVER_ERROR, "TIMEOUT"},
+    {ERROR_BUSY, FAILURE_SERVER_ERROR, "BUSY"},
+    {ERROR_IN_DOUBT, FAILURE_SERVER_ERROR, "IN_DOUBT"},
 };
 
 void failure_of_error(struct failure *failure, enum error error)

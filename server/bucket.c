@@ -203,7 +203,7 @@ enum error bucket_apply_locked(struct bucket *bucket, const struct record *recor
 
 /* Where another server led before, its times go on with the time elapsed. In the first term there
  * was none, and the clock need not be read. */
-static uint64_t record_time_locked(struct bucket *bucket, uint64_t wall_ms)
+uint64_t bucket_record_time_locked(struct bucket *bucket, uint64_t wall_ms)
 {
     uint64_t now_us = 0;
     if (bucket->replica.led != 1 && bucket->region->server != NULL)
@@ -227,7 +227,7 @@ enum error bucket_append_locked(struct bucket *bucket, struct record *record, ui
     PRE(bucket->replica.role == REPLICA_PRIMARY && bucket->replica.led != 0);
     record->seq = bucket->last_seq + 1;
     record->term = bucket->replica.led;
-    record->time_ms = record_time_locked(bucket, wall_ms);
+    record->time_ms = bucket_record_time_locked(bucket, wall_ms);
     if (record->instance != NULL)
         record->query_id = record->instance->id;
     enum error error = replica_reserve_locked(bucket, record);
@@ -370,8 +370,8 @@ enum error bucket_write(struct bucket *bucket, const struct bucket_key *key, boo
     bucket_lock(bucket);
     if (!may_change_locked(bucket))
         return unlock_with(bucket, ERROR_ELSEWHERE);
-    uint64_t time_ms = wall_ms > bucket->last_time_ms ? wall_ms : bucket->last_time_ms;
-    enum error error = writers_check(&bucket->writers, mark, time_ms, repeated);
+    enum error error =
+        writers_check(&bucket->writers, mark, bucket_record_time_locked(bucket, wall_ms), repeated);
     if (error != OK || *repeated)
         return unlock_with(bucket, error);
     struct record record = {.type = remove ? RECORD_REMOVE : RECORD_PUT,

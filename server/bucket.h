@@ -68,6 +68,8 @@ void bucket_unlock(struct bucket *bucket);
  * or nothing and an error (ERROR_MEMORY; those of writers_check()). This server leads. `wall_ms` is
  * the loop's. */
 enum error bucket_append_locked(struct bucket *bucket, struct record *record, uint64_t wall_ms);
+/* The time that a record would get now, which is not the wall clock's where others led before. */
+uint64_t bucket_record_time_locked(struct bucket *bucket, uint64_t wall_ms);
 
 /* Applies a record that has its number: on the primary from bucket_append_locked(), on a copy as it
  * arrives. ERROR_BUSY: a continuous query begins that this server does not know yet. */

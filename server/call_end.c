@@ -135,6 +135,12 @@ static bool is_in_doubt(const struct call *call)
     return call_changes(call->kind) && call->is_attempted;
 }
 
+/* First in the text, for programs: a writer repeats what was not decided (client/request.c). */
+static const char *kind_of(const struct call *call)
+{
+    return is_in_doubt(call) ? "IN_DOUBT" : "TIMEOUT";
+}
+
 static const char *advice(const struct call *call)
 {
     if (is_in_doubt(call))
@@ -190,26 +196,29 @@ static void tell_unserved(const struct call *call, struct failure *failure)
     struct peer *peer = asked == 0 ? NULL : peers_find(server, asked);
     name_server(peer, asked, name, sizeof name);
     if (replica->role == REPLICA_PRIMARY)
-        failure_set(failure, FAILURE_SERVER_ERROR,
-                    "Bucket %u of region /%s was not answered for within %u s: server %s leads it, "
-                    "but not all copies of the bucket acknowledge. %s",
-                    bucket->id, region, LIMIT_CALL_MS / 1000, server->name, advice(call));
+        failure_set(
+            failure, FAILURE_SERVER_ERROR,
+            "%s: Bucket %u of region /%s was not answered for within %u s: server %s leads it, "
+            "but not all copies of the bucket acknowledge. %s",
+            kind_of(call), bucket->id, region, LIMIT_CALL_MS / 1000, server->name, advice(call));
     else if (last != 0 && !is_reachable(peer, now_us))
-        failure_set(failure, FAILURE_SERVER_ERROR,
-                    "Bucket %u of region /%s has no living copy: its last one is server %s, which "
-                    "is down. Start that server again, or wait until the cluster has given it up. "
-                    "%s",
-                    bucket->id, region, name, advice(call));
+        failure_set(
+            failure, FAILURE_SERVER_ERROR,
+            "%s: Bucket %u of region /%s has no living copy: its last one is server %s, which "
+            "is down. Start that server again, or wait until the cluster has given it up. "
+            "%s",
+            kind_of(call), bucket->id, region, name, advice(call));
     else if (asked == 0)
-        failure_set(failure, FAILURE_SERVER_ERROR,
-                    "Bucket %u of region /%s has no primary: no server was found for it. Start a "
-                    "server, or see vug status. %s",
-                    bucket->id, region, advice(call));
+        failure_set(
+            failure, FAILURE_SERVER_ERROR,
+            "%s: Bucket %u of region /%s has no primary: no server was found for it. Start a "
+            "server, or see vug status. %s",
+            kind_of(call), bucket->id, region, advice(call));
     else
         failure_set(failure, FAILURE_SERVER_ERROR,
-                    "Bucket %u of region /%s was not answered for within %u s: its primary is "
+                    "%s: Bucket %u of region /%s was not answered for within %u s: its primary is "
                     "server %s, which did not answer. %s",
-                    bucket->id, region, LIMIT_CALL_MS / 1000, name, advice(call));
+                    kind_of(call), bucket->id, region, LIMIT_CALL_MS / 1000, name, advice(call));
     peer_unref(peer);
 }
 
@@ -226,8 +235,8 @@ void call_fail_in_doubt_locked(struct call *call)
     struct failure *failure = mem_alloc(sizeof *failure);
     if (failure != NULL)
         failure_set(failure, FAILURE_SERVER_ERROR,
-                    "Bucket %u of region /%s has lost its contents, because no server is left that "
-                    "had them, while this change was on its way. %s",
+                    "IN_DOUBT: Bucket %u of region /%s has lost its contents, because no server is "
+                    "left that had them, while this change was on its way. %s",
                     call->bucket->id, call->bucket->region->name, advice(call));
     call_fail_locked(call, ERROR_IN_DOUBT, failure);
 }

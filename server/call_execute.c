@@ -112,7 +112,6 @@ static enum error prepare(struct call *call, uint64_t wall_ms, struct record *re
     struct bucket *bucket = call->bucket;
     struct call_result *result = &call->result;
     struct entry *entry = table_find(&bucket->table, call->key, call->hash);
-    uint64_t time_ms = wall_ms > bucket->last_time_ms ? wall_ms : bucket->last_time_ms;
     bool repeated = false;
     enum error error = OK;
     *record = (struct record){
@@ -134,7 +133,10 @@ static enum error prepare(struct call *call, uint64_t wall_ms, struct record *re
     case CALL_WRITE_REMOVE:
         record->type = call->kind == CALL_WRITE_PUT ? RECORD_PUT : RECORD_REMOVE;
         record->writer = &call->mark;
-        error = writers_check(&bucket->writers, &call->mark, time_ms, &repeated);
+        /* By the time that the record would have: an idle writer is forgotten by that, and on all
+         * copies alike. */
+        error = writers_check(&bucket->writers, &call->mark,
+                              bucket_record_time_locked(bucket, wall_ms), &repeated);
         if (repeated)
             result->result = RESULT_REPEATED;
         break;

@@ -208,7 +208,7 @@ bool cq_work_off_locked(struct cq_bucket *cqb, unsigned rows);
 /* How far rows of that bucket have been applied; generation 0: none has. */
 struct cq_applied cq_applied_locked(const struct cq_bucket *cqb, uint32_t bucket);
 
-/* Drops outputs older than LIMIT_RING_RETENTION_MS. */
+/* Drops outputs older than LIMIT_RING_RETENTION_MS by the record times of their bucket. */
 void cq_instance_expire(struct cq_instance *instance, uint64_t wall_ms);
 
 /* The encoded CqEvent of a result row; `kind` first, so that an encoding can replace it. Used for

@@ -133,15 +133,22 @@ void cq_instance_fail(struct cq_instance *instance)
         subscription_notify_all(instance, UINT32_MAX);
 }
 
+/* The bucket's own time, which the wall clock of whoever leads it now may be far from. */
+static uint64_t time_of(struct bucket *bucket, uint64_t wall_ms)
+{
+    bool leads = bucket->replica.role == REPLICA_PRIMARY && bucket->replica.led != 0;
+    return leads ? bucket_record_time_locked(bucket, wall_ms) : bucket->last_time_ms;
+}
+
 void cq_instance_expire(struct cq_instance *instance, uint64_t wall_ms)
 {
-    if (wall_ms < LIMIT_RING_RETENTION_MS)
-        return;
     for (uint32_t i = 0; i < instance->region->bucket_count; i++) {
         struct cq_bucket *cqb = &instance->buckets[i];
         bucket_lock(cqb->bucket);
-        atomic_fetch_sub(&instance->ring_bytes,
-                         ring_drop_before(&cqb->ring, wall_ms - LIMIT_RING_RETENTION_MS));
+        uint64_t now_ms = time_of(cqb->bucket, wall_ms);
+        if (now_ms > LIMIT_RING_RETENTION_MS)
+            atomic_fetch_sub(&instance->ring_bytes,
+                             ring_drop_before(&cqb->ring, now_ms - LIMIT_RING_RETENTION_MS));
         bucket_unlock(cqb->bucket);
     }
 }

@@ -3,23 +3,20 @@
 #include "server/server.h"
 
 struct forward {
+    struct errand errand; /* body: of the request, then of the answer */
     struct worker *worker;
     struct session_slot *slot;
     link_answer_fn *on_answer;
     uint32_t number;
-    struct buf body; /* of the request, then of the answer */
-    bool failed;
-    struct failure failure;
     struct loop_task task;
 };
 
 static void on_worker(void *arg)
 {
     struct forward *forward = arg;
-    forward->on_answer(forward->slot, forward->failed ? &forward->failure : NULL, forward->number,
-                       buf_slice(&forward->body));
-    buf_fini(&forward->body);
-    mem_free(forward);
+    forward->on_answer(forward->slot, forward->errand.failed ? &forward->errand.failure : NULL,
+                       forward->number, buf_slice(&forward->errand.body));
+    errand_end(forward->worker->server, &forward->errand);
 }
 
 static void send_back(struct forward *forward)
@@ -31,16 +28,16 @@ static void send_back(struct forward *forward)
 static void on_locator(void *arg, const struct failure *failure, uint32_t number, struct slice body)
 {
     struct forward *forward = arg;
-    forward->failed = failure != NULL;
+    forward->errand.failed = failure != NULL;
     forward->number = number;
-    buf_clear(&forward->body);
+    buf_clear(&forward->errand.body);
     if (failure != NULL)
-        forward->failure = *failure;
+        forward->errand.failure = *failure;
     else
-        buf_append_slice(&forward->body, body);
-    if (forward->body.failed) {
-        forward->failed = true;
-        failure_of_error(&forward->failure, ERROR_MEMORY);
+        buf_append_slice(&forward->errand.body, body);
+    if (forward->errand.body.failed) {
+        forward->errand.failed = true;
+        failure_of_error(&forward->errand.failure, ERROR_MEMORY);
     }
     send_back(forward);
 }
@@ -51,17 +48,18 @@ static void on_main(void *arg)
     struct link *link = forward->worker->server->link;
     enum error error = ERROR_UNREACHABLE;
     if (link != NULL)
-        error = link_call(link, forward->number, buf_slice(&forward->body), on_locator, forward);
+        error =
+            link_call(link, forward->number, buf_slice(&forward->errand.body), on_locator, forward);
     if (error == OK)
         return;
-    forward->failed = true;
+    forward->errand.failed = true;
     if (error == ERROR_UNREACHABLE)
-        failure_set(&forward->failure, FAILURE_SERVER_ERROR,
+        failure_set(&forward->errand.failure, FAILURE_SERVER_ERROR,
                     "UNREACHABLE: No locator is connected to this server, and only a locator can "
                     "do this. Data is served all "
                     "the same; start the locator and try again.");
     else
-        failure_of_error(&forward->failure, error);
+        failure_of_error(&forward->errand.failure, error);
     send_back(forward);
 }
 
@@ -71,14 +69,13 @@ enum error server_call_locator(struct worker *worker, struct session *session, u
     struct forward *forward = mem_zalloc(sizeof *forward);
     if (forward == NULL)
         return ERROR_MEMORY;
-    buf_init(&forward->body);
-    buf_append_slice(&forward->body, body);
-    forward->slot = forward->body.failed ? NULL : session_slot_new(session);
+    errand_begin(worker->server, &forward->errand, body);
+    forward->slot = forward->errand.body.failed ? NULL : session_slot_new(session);
     if (forward->slot == NULL) {
-        buf_fini(&forward->body);
-        mem_free(forward);
+        errand_end(worker->server, &forward->errand);
         return ERROR_MEMORY;
     }
+    forward->errand.answer = on_worker;
     forward->worker = worker;
     forward->number = number;
     forward->on_answer = on_answer;

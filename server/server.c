@@ -349,6 +349,7 @@ void server_free(struct server *server)
     if (server->link != NULL)
         link_free(server->link);
     server->link = NULL;
+    errand_fail_all(server);
     if (server->listener != NULL)
         net_listener_close(server->listener);
     loop_timer_fini(&server->upkeep);

@@ -104,7 +104,7 @@ struct worker {
     struct image_in *image_trash; /* old contents that are freed in slices; guarded by mail_lock */
     bool image_trash_posted;
     struct loop_task image_trash_task;
-    struct call_worker *calls; /* what else call.c keeps here */
+    struct call_worker *calls;    /* what else call.c keeps here */
     struct peer_conn *peer_conns; /* that peers opened to this worker */
     _Atomic uint64_t turned_us;   /* a sign of life: beacons stop when a worker has none for 1 s */
     struct peer *peers_out;       /* whose connections out live here; references */
@@ -163,10 +163,10 @@ struct server {
     struct peer *peers;                              /* guarded by `lock` */
     _Atomic uint64_t announced_epoch, adopted_epoch; /* of the map: before the first, and after the
                                                         last bucket has adopted it */
-    _Atomic uint64_t backlog_bytes; /* of all buckets: LIMIT_BACKLOG_BYTES */
-    struct catalog *catalog; /* the main loop's reference; changed under `lock` */
-    struct loop_task taken_task;                     /* a worker has taken a catalog */
-    bool taken_posted;                               /* guarded by `lock` */
+    _Atomic uint64_t backlog_bytes;                  /* of all buckets: LIMIT_BACKLOG_BYTES */
+    struct catalog *catalog;     /* the main loop's reference; changed under `lock` */
+    struct loop_task taken_task; /* a worker has taken a catalog */
+    bool taken_posted;           /* guarded by `lock` */
     struct loop_timer upkeep;
     struct loop_timer tick;            /* 50 ms: what waits for time to pass in buckets */
     uint32_t tick_region, tick_bucket; /* where the next one goes on */
@@ -186,11 +186,12 @@ struct server {
                              held with a bucket's lock */
     struct cq_instance *instances;
     uint64_t queries_epoch; /* of the map that they are of */
-    struct cq_wait *cq_waits;      /* subscribe requests that wait for the map (registry.c) */
+    struct errand *errands;
+    struct cq_wait *cq_waits; /* subscribe requests that wait for the map (registry.c) */
     struct loop_task registry_task;
     bool registry_posted;
-    bool attachments_due;          /* to be told to the locators at once */
-    uint64_t attachments_told_us;  /* main loop */
+    bool attachments_due;              /* to be told to the locators at once */
+    uint64_t attachments_told_us;      /* main loop */
     struct feed_in *feeds[FEED_LINES]; /* of subscriptions here, by id (subscription_feed.c) */
     uint64_t next_feed_id;
     struct cq_budget budget;
@@ -229,7 +230,20 @@ void server_load_free(struct server *server);
 /* The locator asks for a region to be cleared here. */
 void server_on_call(void *arg, uint64_t id, uint32_t number, struct slice body);
 
-/* ask.c: the server's own request to a locator. The answer comes once, on the worker's loop or, if
+/* ask.c: a request to a locator on its way between loops, at the beginning of what stands for it.
+ * One that never comes to its end is answered when the server is freed. */
+struct errand {
+    struct errand *next, **link;
+    struct buf body; /* of the request, then of the answer */
+    bool failed;
+    struct failure failure;
+    void (*answer)(void *errand); /* ends it */
+};
+void errand_begin(struct server *server, struct errand *errand, struct slice body);
+void errand_end(struct server *server, struct errand *errand); /* frees it */
+void errand_fail_all(struct server *server);
+
+/* The server's own request to a locator. The answer comes once, on the worker's loop or, if
  * that is NULL, on the main loop: as link_answer_fn. Any thread. ERROR_MEMORY: no answer comes. */
 enum error server_ask_locator(struct server *server, struct worker *worker, uint32_t number,
                               struct slice body, link_answer_fn *on_answer, void *arg);

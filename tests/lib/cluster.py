@@ -42,8 +42,8 @@ def wait_until(condition, what, seconds=10):
 
 
 class Process:
-    """A child whose stderr is read as it comes, so that a test can wait for a line. `command` are the words that run it,
-    if it is not run here."""
+    """A child whose stderr is read as it comes, so that a test can wait for a line. `command` are the words that run
+    it, if it is not run here."""
 
     def __init__(self, arguments, env=None, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, command=None):
         self.arguments = arguments
