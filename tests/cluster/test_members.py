@@ -195,8 +195,8 @@ class Restart(unittest.TestCase):
             cluster.restart_server()
             self.assertEqual(importer.wait(60), 1, importer.log)
             self.assertEqual(importer.log.count('lost the server'), 1, importer.log)
-            gone = int(re.search(r'of the (\d+) rows that were acknowledged before some are gone', importer.log).group(1))
-            self.assertGreater(gone, 300)
+            gone = re.search(r'of the (\d+) rows that were acknowledged before some are gone', importer.log)
+            self.assertGreater(int(gone.group(1)), 300)
             with cluster.connect() as conn:
                 self.assertEqual(conn.size('my_region'), 0, 'nothing was written into the empty server')
                 cluster.ok('import', 'my_region', READINGS, '--key', 'timestamp')

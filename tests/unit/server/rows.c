@@ -177,7 +177,6 @@ static void put(uint32_t reading)
     char key[32], json[80];
     uint32_t id = below(IDS);
     double temperature = (double)below(400) / 8;
-    struct session_wait wait;
     snprintf(key, sizeof key, "r%u", reading);
     snprintf(json, sizeof json, "{\"id\":\"s%u\",\"temperature\":%g}", id, temperature);
     struct value key_value = {.type = VALUE_STRING, .bytes = slice_text(key)};
