@@ -125,6 +125,7 @@ class Process:
 
 class Member(Process):
     """A locator or a server that has said `ready in`."""
+    host = '127.0.0.1'
 
     def __init__(self, arguments, env=None, ready=True, command=None):
         super().__init__(arguments, env, command=command)
