@@ -734,7 +734,8 @@ static void a_query_that_failed_on_one_server_ends_at_every_server(void **state)
                      scene.verdict.text);
         for (unsigned i = 0; i < 3; i++) {
             assert_true(watchers[i].failed);
-            assert_int_equal(watcher_told(&watchers[i], i == at ? VUG_STATUS_ERROR : VUG_CLOSED),
+            assert_int_equal(watcher_told(&watchers[i], VUG_STATUS_ERROR) +
+                                 watcher_told(&watchers[i], VUG_CLOSED),
                              1);
             watcher_fini(&watchers[i]);
         }
