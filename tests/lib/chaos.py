@@ -398,7 +398,10 @@ class Chaos(unittest.TestCase):
         doubtful = set().union(*(client.doubtful for client in plain))
         for server in self.cluster.servers:
             with Connection(server.port, server.host) as conn:
-                found = conn.get_all(region, list(expected))
+                try:
+                    found = conn.get_all(region, list(expected))
+                except ValueError as error:
+                    self.fail('\n'.join([f'{clock()} {error}', *self.done, self.logs()]))
                 for value in found.values():
                     if isinstance(value, dict):
                         value.pop('pad', None)
