@@ -89,7 +89,7 @@ void replica_drop_locked(struct bucket *bucket)
         image_drop_incoming_locked(bucket);
     drop_readers(replica);
     cq_bucket_free_all(bucket);
-    table_clear(&bucket->table);
+    bucket_empty_locked(bucket);
     writers_fini(&bucket->writers);
     writers_init(&bucket->writers);
     streams_fini(&bucket->streams);
@@ -115,6 +115,7 @@ void replica_on_destroyed(struct bucket *bucket)
         image_drop_incoming_locked(bucket);
     bucket->replica.role = REPLICA_NONE;
     bucket->replica.led = 0;
+    bucket_empty_locked(bucket);
     bucket_unlock(bucket);
 }
 

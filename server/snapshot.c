@@ -153,6 +153,7 @@ enum error snapshot_cut(struct subscription *subscription, uint32_t index)
     snapshot->term = bucket->term;
     bucket_unlock(bucket);
 
+    bucket_entries_sort(entries, entry_count);
     cut.arena = &subscription->worker->arena;
     for (size_t i = 0; i < entry_count && error == OK; i++)
         error = add_entry(&cut, entries[i]);
