@@ -131,10 +131,22 @@ static uint64_t event_clock_us(struct loop *loop)
     return clock_us(CLOCK_BOOTTIME);
 }
 
+static bool event_is_current(struct loop *loop)
+{
+    struct loop_event *self = loop_event_of(loop);
+
+    /* A loop that does not run belongs to whoever builds or takes it down. */
+    return !atomic_load_explicit(&self->is_running, memory_order_acquire) ||
+           pthread_equal(self->thread, pthread_self());
+}
+
 static uint64_t event_wall_ms(struct loop *loop)
 {
     struct loop_event *self = loop_event_of(loop);
 
+    /* What the turn keeps is its thread's alone. */
+    if (!event_is_current(loop))
+        return clock_us(CLOCK_REALTIME) / 1000;
     if (!self->wall_valid) {
         self->wall_ms = clock_us(CLOCK_REALTIME) / 1000;
         self->wall_valid = true;
@@ -214,15 +226,6 @@ static void wake(struct loop_event *self)
     /* A full counter cannot happen: the loop reads it away. */
     while (write(self->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
         continue;
-}
-
-static bool event_is_current(struct loop *loop)
-{
-    struct loop_event *self = loop_event_of(loop);
-
-    /* A loop that does not run belongs to whoever builds or takes it down. */
-    return !atomic_load_explicit(&self->is_running, memory_order_acquire) ||
-           pthread_equal(self->thread, pthread_self());
 }
 
 static void event_post(struct loop *loop, struct loop_task *task)
