@@ -260,6 +260,12 @@ static void event_random(struct loop *loop, void *data, size_t len)
     }
 }
 
+static uint64_t event_turn_max_us(const struct loop *loop)
+{
+    return atomic_load_explicit(&((const struct loop_event *)loop)->turn_max_us,
+                                memory_order_relaxed);
+}
+
 static const struct loop_ops event_ops = {
     .now_us = event_now_us,
     .clock_us = event_clock_us,
@@ -272,6 +278,7 @@ static const struct loop_ops event_ops = {
     .defer = event_defer,
     .random = event_random,
     .is_current = event_is_current,
+    .turn_max_us = event_turn_max_us,
 };
 
 void loop_event_defer_last(struct loop *loop, struct loop_task *task)
@@ -490,10 +497,4 @@ void loop_event_free(struct loop *loop)
 struct event_base *loop_event_base(struct loop *loop)
 {
     return loop_event_of(loop)->base;
-}
-
-uint64_t loop_event_turn_max_us(const struct loop *loop)
-{
-    return atomic_load_explicit(&((const struct loop_event *)loop)->turn_max_us,
-                                memory_order_relaxed);
 }

@@ -17,6 +17,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -116,6 +118,17 @@ static void stop_reading(struct net_event_conn *conn)
     conn->reading = false;
 }
 
+/* Who only listens, as a subscriber does, learns from the system that the other machine is gone. */
+static void tune(int fd)
+{
+    const int one = 1, idle_s = 5, interval_s = 2, count = 3;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+}
+
 enum error net_event_conn_open(struct net_event_conn *conn, int fd)
 {
     struct net_event *net = net_event_of(conn->conn.net);
@@ -126,6 +139,7 @@ enum error net_event_conn_open(struct net_event_conn *conn, int fd)
     event_assign(&conn->write_event, base, fd, EV_WRITE | EV_PERSIST, net_event_on_writable, conn);
     if (!conn->paused && !net_event_start_reading(conn))
         return ERROR_MEMORY;
+    tune(fd);
     getpeername(fd, &conn->peer.any, &len);
     conn->fd = fd;
     conn->state = NET_CONN_OPEN;
