@@ -1,5 +1,5 @@
 """Random work from many clients at all servers, and what must hold of it whatever happens to the members: no
-acknowledged write is lost, no read goes back, a repeated batch counts once, subscribers get every row once and in order.
+acknowledged write is lost, no read goes back, a repeated batch counts once, subscribers get every row once, in order.
 
 VUG_CHAOS_SECONDS (25) for each test, VUG_CHAOS_SEED repeats its choices."""
 import collections
