@@ -8,7 +8,6 @@ static Pb__QueryDropped dropped;
 
 static void on_answer(void *arg, const struct failure *failure, uint32_t number, struct slice body)
 {
-    struct fake_server *server = arg;
     server_on_answer(arg, failure, number, body);
     if (failure == NULL && number == QUERY_ADD + 1) {
         Pb__QueryAdded *answer = pb__query_added__unpack(NULL, body.len, body.data);
