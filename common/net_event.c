@@ -17,6 +17,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -116,6 +118,21 @@ static void stop_reading(struct net_event_conn *conn)
     conn->reading = false;
 }
 
+/* Small messages leave at once, and a host that has gone without a word is noticed by whoever only
+ * listens to it (net.h). */
+static void set_options(int fd)
+{
+    static const struct {
+        int level, name, value;
+    } rows[] = {{IPPROTO_TCP, TCP_NODELAY, 1},
+                {IPPROTO_TCP, TCP_KEEPIDLE, NET_SILENT_S / 2},
+                {IPPROTO_TCP, TCP_KEEPINTVL, NET_SILENT_S / 8},
+                {IPPROTO_TCP, TCP_KEEPCNT, 4},
+                {SOL_SOCKET, SO_KEEPALIVE, 1}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        setsockopt(fd, rows[i].level, rows[i].name, &rows[i].value, sizeof rows[i].value);
+}
+
 enum error net_event_conn_open(struct net_event_conn *conn, int fd)
 {
     struct net_event *net = net_event_of(conn->conn.net);
@@ -126,6 +143,7 @@ enum error net_event_conn_open(struct net_event_conn *conn, int fd)
     event_assign(&conn->write_event, base, fd, EV_WRITE | EV_PERSIST, net_event_on_writable, conn);
     if (!conn->paused && !net_event_start_reading(conn))
         return ERROR_MEMORY;
+    set_options(fd);
     getpeername(fd, &conn->peer.any, &len);
     conn->fd = fd;
     conn->state = NET_CONN_OPEN;

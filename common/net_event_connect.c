@@ -8,7 +8,6 @@
 #include <event2/dns.h>
 #include <event2/util.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -63,11 +62,9 @@ void net_event_connect_free(struct net_event_conn *conn)
 static void established(struct net_event_connect *self)
 {
     struct net_event_conn *conn = self->conn;
-    const int one = 1;
     int fd = self->fd;
     enum error error;
 
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     event_del(&self->writable);
     self->fd_watched = false;
     error = net_event_conn_open(conn, fd);

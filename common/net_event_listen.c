@@ -1,7 +1,6 @@
 /* The real network: listening, and what becomes of accepted sockets. */
 #include <errno.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -202,13 +201,11 @@ void net_event_listener_close(struct net_listener *listener)
 enum error net_event_adopt(struct net *net, struct net_socket *socket,
                            const struct net_conn_events *events, void *arg, struct net_conn **conn)
 {
-    const int one = 1;
     struct net_event_conn *self = net_event_conn_new(net_event_of(net), events, arg);
     enum error error = ERROR_MEMORY;
 
     if (self == NULL)
         goto err_after_socket;
-    setsockopt(socket->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     error = net_event_conn_open(self, socket->fd);
     if (error != OK) {
         net_event_conn_destroy(self);
