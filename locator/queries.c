@@ -144,7 +144,7 @@ struct query_drop {
     struct request *request; /* NULL: the retention has passed */
     struct locator *locator;
     uint64_t id, incarnation;
-    bool kept;
+    bool failed, kept;
 };
 
 static enum change_verdict apply_drop(struct change *change, struct cluster_map *map,
@@ -152,7 +152,7 @@ static enum change_verdict apply_drop(struct change *change, struct cluster_map 
 {
     struct query_drop *drop = (struct query_drop *)change;
     (void)failure;
-    drop->kept = is_attached_elsewhere(drop->locator, drop->id, drop->incarnation);
+    drop->kept = !drop->failed && is_attached_elsewhere(drop->locator, drop->id, drop->incarnation);
     if (drop->kept || cluster_map_query(map, drop->id) == NULL)
         return CHANGE_UNCHANGED;
     enum error error = cluster_map_remove_query(map, drop->id);
@@ -178,7 +178,7 @@ static void done_drop(struct locator *locator, struct change *change, const stru
 }
 
 static enum error submit_drop(struct locator *locator, struct request *request, uint64_t id,
-                              uint64_t incarnation)
+                              uint64_t incarnation, bool failed)
 {
     struct query_drop *drop = mem_zalloc(sizeof(*drop));
     if (drop == NULL)
@@ -189,6 +189,7 @@ static enum error submit_drop(struct locator *locator, struct request *request, 
     drop->locator = locator;
     drop->id = id;
     drop->incarnation = incarnation;
+    drop->failed = failed;
     enum error error = changes_submit(&locator->changes, &drop->change);
     if (error != OK)
         mem_free(drop);
@@ -201,13 +202,14 @@ static void drop_forgotten(struct locator *locator, uint64_t now_us)
     for (uint32_t i = 0; i < queries->seen_count; i++) {
         struct query_seen *seen = &queries->seen[i];
         if (!seen->dropping && now_us - seen->seen_us > LIMIT_RING_RETENTION_MS * UINT64_C(1000))
-            seen->dropping = submit_drop(locator, NULL, seen->id, 0) == OK;
+            seen->dropping = submit_drop(locator, NULL, seen->id, 0, false) == OK;
     }
 }
 
 static void on_drop(struct request *request, const Pb__QueryDrop *drop, uint64_t incarnation)
 {
-    enum error error = submit_drop(request->locator, request, drop->id, incarnation);
+    enum error error =
+        submit_drop(request->locator, request, drop->id, incarnation, drop->failed);
     if (error == ERROR_MEMORY)
         fail_without_memory(request);
     else if (error != OK)

@@ -11,6 +11,7 @@
 #include "server/cq_image.h"
 #include "server/image.h"
 #include "server/server.h"
+#include "server/trash.h"
 
 #define CHECK_RECORDS 4096 /* after so many the copies compare what they have */
 
@@ -60,6 +61,16 @@ void bucket_unlock(struct bucket *bucket)
 }
 
 /* ---- Records ---- */
+
+/* Any worker may free what was there. */
+void bucket_empty_locked(struct bucket *bucket)
+{
+    struct server *server = bucket->region->server;
+    struct worker *worker = NULL;
+    if (server != NULL && server->worker_count > 0)
+        worker = &server->workers[bucket->id % server->worker_count];
+    trash_table(worker, &bucket->table);
+}
 
 /* An image that is being cut ships what it had not come to yet. */
 static void keep_for_images(struct bucket *bucket, const struct record *record)
@@ -150,7 +161,7 @@ static enum error apply(struct bucket *bucket, const struct record *record)
     case RECORD_CLEAR:
         if (bucket->images != NULL)
             image_before_clear_locked(bucket);
-        table_clear(&bucket->table);
+        bucket_empty_locked(bucket);
         return OK;
     case RECORD_NOTE:
         return OK;
@@ -437,10 +448,15 @@ enum error bucket_entries_locked(struct bucket *bucket, struct entry ***entries,
     if (collection.entries == NULL)
         return ERROR_MEMORY;
     table_each(&bucket->table, collect, &collection);
-    qsort(collection.entries, collection.count, sizeof *collection.entries, by_seq);
     *entries = collection.entries;
     *count = collection.count;
     return OK;
+}
+
+void bucket_entries_sort(struct entry **entries, size_t count)
+{
+    if (count > 1)
+        qsort(entries, count, sizeof *entries, by_seq);
 }
 
 void bucket_entries_free(struct entry **entries, size_t count)

@@ -47,14 +47,14 @@ struct bucket {
     struct replica replica;         /* whose it is, and what other copies have */
     struct call *calls, *last_call; /* the operations that wait, oldest first (call.h) */
     uint32_t call_count;
-    uint64_t next_counter;       /* of this server's own stream of changes, in this generation */
-    uint64_t next_call_id;       /* of attempts to have a call done elsewhere */
-    uint64_t calls_retry_us;     /* what was refused is not asked again before; 0: at any time */
-    uint64_t stream_missed_us;   /* since when a stream's origin is in no map; 0: none is */
-    struct image_out *images;    /* being cut (image.h) */
-    struct cq_bucket *cqs;       /* the continuous queries here, oldest first */
-    struct buf encoded;      /* an event on its way to a ring */
-    struct arena scratch;    /* for evaluation, under the lock */
+    uint64_t next_counter;     /* of this server's own stream of changes, in this generation */
+    uint64_t next_call_id;     /* of attempts to have a call done elsewhere */
+    uint64_t calls_retry_us;   /* what was refused is not asked again before; 0: at any time */
+    uint64_t stream_missed_us; /* since when a stream's origin is in no map; 0: none is */
+    struct image_out *images;  /* being cut (image.h) */
+    struct cq_bucket *cqs;     /* the continuous queries here, oldest first */
+    struct buf encoded;        /* an event on its way to a ring */
+    struct arena scratch;      /* for evaluation, under the lock */
 };
 
 enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id,
@@ -120,9 +120,14 @@ static inline bool bucket_has_committed(struct bucket *bucket, uint64_t seq)
 /* Equal for buckets of equal contents at equal seq: entries, writers, streams, queries. */
 uint64_t bucket_hash_locked(struct bucket *bucket);
 
-/* References to all entries, ordered by the seq of their record: arrival order. The array is the
- * caller's, entries and all (bucket_entries_free()). ERROR_MEMORY. */
+/* Removes all entries; what is large is freed later, in slices. */
+void bucket_empty_locked(struct bucket *bucket);
+
+/* References to all entries, in no particular order. The array is the caller's, entries and all
+ * (bucket_entries_free()). ERROR_MEMORY. */
 enum error bucket_entries_locked(struct bucket *bucket, struct entry ***entries, size_t *count);
+/* Orders them by the seq of their record, which is the order of arrival. No lock is needed. */
+void bucket_entries_sort(struct entry **entries, size_t count);
 void bucket_entries_free(struct entry **entries, size_t count);
 
 #endif

@@ -53,6 +53,7 @@ struct call *call_ref(struct call *call)
 void call_result_fini(struct call_result *result)
 {
     entry_unref(result->entry);
+    bucket_entries_free(result->entries, result->entries == NULL ? 0 : result->entry_count);
     buf_fini(&result->content);
     mem_free(result->failure);
     memset(result, 0, sizeof *result);

@@ -48,7 +48,9 @@ struct call_result {
     enum record_result result;
     struct entry *entry; /* GET: found; PUT_IF_ABSENT: was there. Of the call; NULL: absent */
     uint64_t count, bytes;
-    struct buf content;      /* KEYS, ENTRIES */
+    struct buf content;     /* KEYS, ENTRIES */
+    struct entry **entries; /* of these, until they are written into `content`, without the lock */
+    size_t entry_count;
     struct failure *failure; /* heap; NULL: none */
 };
 

@@ -18,6 +18,7 @@ static bool run_mail(struct worker *worker)
     bool any = call != NULL;
     while (call != NULL) {
         struct call *next = call->next_done;
+        call_encode(call);
         call->on_result(call, call->arg);
         call_unref(call);
         call = next;

@@ -26,11 +26,8 @@ static bool fail(struct call *call, enum error error)
 
 /* ---- Reads ---- */
 
-static void add_key(void *arg, struct entry *entry)
+static void add_key(struct buf *keys, const struct entry *entry)
 {
-    struct buf *keys = arg;
-    if (keys->len > LIMIT_MESSAGE_BYTES)
-        return;
     struct value key = value_load(entry_key(entry));
     size_t len = value_encoded_size(&key);
     uint8_t *at = buf_reserve(keys, codec_bytes_field_size(1, len));
@@ -52,15 +49,29 @@ static void add_entry(struct buf *content, const struct entry *entry)
     content->len += (size_t)(at - start) + value.len;
 }
 
-static enum error read_entries(struct bucket *bucket, struct buf *content)
+void call_encode(struct call *call)
 {
-    struct entry **entries;
-    size_t count;
-    enum error error = bucket_entries_locked(bucket, &entries, &count);
-    for (size_t i = 0; i < count && content->len <= LIMIT_MESSAGE_BYTES; i++)
-        add_entry(content, entries[i]);
-    bucket_entries_free(entries, count);
-    return error;
+    struct call_result *result = &call->result;
+    struct buf *content = &result->content;
+    if (result->entries == NULL)
+        return;
+    if (call->kind == CALL_ENTRIES)
+        bucket_entries_sort(result->entries, result->entry_count);
+    for (size_t i = 0; i < result->entry_count && content->len <= LIMIT_MESSAGE_BYTES; i++) {
+        if (call->kind == CALL_ENTRIES)
+            add_entry(content, result->entries[i]);
+        else
+            add_key(content, result->entries[i]);
+    }
+    enum error error = content->failed ? ERROR_MEMORY : OK;
+    if (content->len > LIMIT_MESSAGE_BYTES)
+        error = ERROR_LIMIT;
+    bucket_entries_free(result->entries, result->entry_count);
+    result->entries = NULL;
+    if (error == OK)
+        return;
+    call_result_fini(result);
+    result->error = error;
 }
 
 static uint64_t read_clock(const struct call *call)
@@ -93,14 +104,9 @@ static bool execute_read(struct call *call)
     result->result = call->kind == CALL_GET && entry == NULL ? RESULT_ABSENT : RESULT_DONE;
     result->count = bucket->table.entry_count;
     result->bytes = bucket->table.bytes;
-    if (call->kind == CALL_KEYS)
-        table_each(&bucket->table, add_key, &result->content);
-    else if (call->kind == CALL_ENTRIES)
-        result->error = read_entries(bucket, &result->content);
-    if (result->content.failed || result->error != OK)
+    if ((call->kind == CALL_KEYS || call->kind == CALL_ENTRIES) &&
+        bucket_entries_locked(bucket, &result->entries, &result->entry_count) != OK)
         return fail(call, ERROR_MEMORY);
-    if (result->content.len > LIMIT_MESSAGE_BYTES)
-        return fail(call, ERROR_LIMIT);
     return finish_or_wait(call, wait_seq);
 }
 

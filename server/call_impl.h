@@ -27,6 +27,9 @@ void call_unlink_locked(struct call *call);
 /* Does the call here, if that may be now: its state is APPLIED or DONE then (and it may have left
  * the queue). False: it has to wait. */
 bool call_execute_locked(struct call *call);
+/* Writes what was read of a whole bucket into the content of the result. The call's worker, before
+ * on_result(); no lock. */
+void call_encode(struct call *call);
 
 /* ---- call_end.c ---- */
 

@@ -394,6 +394,7 @@ static enum error make_inputs(struct cq_bucket *cqb, uint64_t time_ms)
     struct entry **entries;
     size_t count;
     enum error error = bucket_entries_locked(cqb->bucket, &entries, &count);
+    bucket_entries_sort(entries, count);
     if (error != OK || count == 0)
         return error;
     cqb->inputs = mem_array(count, sizeof *cqb->inputs);

@@ -182,6 +182,7 @@ void cq_instance_fail(struct cq_instance *instance);
 /* reconcile.c: a bucket led here is brought in line with the map. Takes the bucket's lock. After
  * the adoption of a map, and after a promotion. Main loop. */
 void cq_reconcile(struct bucket *bucket, uint64_t wall_ms);
+void cq_reconcile_locked(struct bucket *bucket, uint64_t wall_ms);
 
 /* Called by bucket_apply_locked() alone; record->instance is there. An instance that is not at work
  * in the bucket takes nothing. */

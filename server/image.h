@@ -53,7 +53,4 @@ void image_on_conn_gone(struct peer_conn *conn);
 /* Bucket's lock held: what is arriving for this bucket is dropped. */
 void image_drop_incoming_locked(struct bucket *bucket);
 
-/* The worker ends: what its loop was still freeing is freed. */
-void image_free_trash(struct worker *worker);
-
 #endif

@@ -7,9 +7,7 @@
 #include "server/cq.h"
 #include "server/cq_image.h"
 #include "server/image_impl.h"
-
-#define TRASH_LINES 128u /* freed at a time: less than LIMIT_SLICE_US */
-#define TRASH_SMALL 500u /* entries that are freed at once */
+#include "server/trash.h"
 
 struct image_in {
     _Atomic uint32_t refs;  /* bucket->replica.image has one, and who works on it */
@@ -25,8 +23,6 @@ struct image_in {
     struct writers writers;
     struct streams streams;
     struct buf cqs; /* packed until the end, because they need the bucket */
-    struct table_cursor freed;
-    struct image_in *next_trash;
 };
 
 /* ---- Life ---- */
@@ -42,29 +38,6 @@ static void image_free(struct image_in *image)
     mem_free(image);
 }
 
-static void empty_trash(void *arg)
-{
-    struct worker *worker = arg;
-    pthread_mutex_lock(&worker->mail_lock);
-    struct image_in *image = worker->image_trash;
-    pthread_mutex_unlock(&worker->mail_lock);
-    bool more = image != NULL && table_clear_some(&image->table, &image->freed, TRASH_LINES);
-    pthread_mutex_lock(&worker->mail_lock);
-    if (image != NULL && !more) {
-        /* New ones come in at the front. */
-        struct image_in **at = &worker->image_trash;
-        while (*at != image)
-            at = &(*at)->next_trash;
-        *at = image->next_trash;
-    }
-    worker->image_trash_posted = worker->image_trash != NULL;
-    if (worker->image_trash_posted)
-        loop_post(worker->loop, &worker->image_trash_task);
-    pthread_mutex_unlock(&worker->mail_lock);
-    if (image != NULL && !more)
-        image_free(image);
-}
-
 static bool is_last_ref(struct image_in *image)
 {
     return image != NULL && atomic_fetch_sub_explicit(&image->refs, 1, memory_order_acq_rel) == 1;
@@ -75,30 +48,8 @@ static void image_unref(struct image_in *image)
 {
     if (!is_last_ref(image))
         return;
-    struct worker *worker = image->worker;
-    if (image->table.entry_count <= TRASH_SMALL) {
-        image_free(image);
-        return;
-    }
-    pthread_mutex_lock(&worker->mail_lock);
-    image->next_trash = worker->image_trash;
-    worker->image_trash = image;
-    if (!worker->image_trash_posted) {
-        worker->image_trash_posted = true;
-        worker->image_trash_task.on_run = empty_trash;
-        worker->image_trash_task.arg = worker;
-        loop_post(worker->loop, &worker->image_trash_task);
-    }
-    pthread_mutex_unlock(&worker->mail_lock);
-}
-
-void image_free_trash(struct worker *worker)
-{
-    while (worker->image_trash != NULL) {
-        struct image_in *image = worker->image_trash;
-        worker->image_trash = image->next_trash;
-        image_free(image);
-    }
+    trash_table(image->worker, &image->table);
+    image_free(image);
 }
 
 static struct image_in *image_new(struct peer_conn *from, uint64_t id,
@@ -346,7 +297,7 @@ static void set_numbers_locked(struct bucket *bucket, struct numbers numbers)
  * before the image's could come, and those did not come. */
 static void throw_away_locked(struct bucket *bucket)
 {
-    table_clear(&bucket->table);
+    bucket_empty_locked(bucket);
     writers_fini(&bucket->writers);
     writers_init(&bucket->writers);
     streams_fini(&bucket->streams);

@@ -200,6 +200,18 @@ static bool leads(const struct server *server, const struct cluster_map *map,
            map->members[bucket->primary].incarnation == server->incarnation;
 }
 
+/* Its answer to the seal may make it the only copy of the next map, so it stays for that map. */
+static bool is_sealed(const struct server *server, uint32_t region_id, uint32_t index)
+{
+    struct bucket *bucket = bucket_of(server, region_id, index);
+    if (bucket == NULL)
+        return false;
+    bucket_lock(bucket);
+    bool sealed = bucket->replica.is_sealed;
+    bucket_unlock(bucket);
+    return sealed;
+}
+
 bool server_has_handed_over(const struct server *server)
 {
     const struct cluster_map *map = server->catalog == NULL ? NULL : server->catalog->map;
@@ -213,7 +225,8 @@ bool server_has_handed_over(const struct server *server)
             bool own;
             uint32_t others = staying(server, map, &region->buckets[b], &own);
             if ((leads(server, map, &region->buckets[b]) && others > 0) ||
-                (own && others < wanted && others < up))
+                (own && others < wanted && others < up) ||
+                (own && others > 0 && is_sealed(server, region->id, b)))
                 return false;
         }
     }

@@ -24,10 +24,9 @@ static bool drop_one(struct bucket *bucket, uint64_t wall_ms)
     return false;
 }
 
-void cq_reconcile(struct bucket *bucket, uint64_t wall_ms)
+void cq_reconcile_locked(struct bucket *bucket, uint64_t wall_ms)
 {
     struct region *region = bucket->region;
-    bucket_lock(bucket);
     bool leads = bucket->replica.role == REPLICA_PRIMARY && bucket->replica.led != 0;
     while (leads && drop_one(bucket, wall_ms))
         ;
@@ -38,6 +37,12 @@ void cq_reconcile(struct bucket *bucket, uint64_t wall_ms)
         if (cq_add_here_locked(bucket, i, wall_ms) != OK)
             cq_instance_fail(i);
     }
+}
+
+void cq_reconcile(struct bucket *bucket, uint64_t wall_ms)
+{
+    bucket_lock(bucket);
+    cq_reconcile_locked(bucket, wall_ms);
     bucket_unlock(bucket);
 }
 

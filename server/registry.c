@@ -319,6 +319,7 @@ static void ask_to_drop(struct server *server, struct cq_instance *instance)
     uint8_t packed[16];
     Pb__QueryDrop drop = PB__QUERY_DROP__INIT;
     drop.id = instance->id;
+    drop.failed = atomic_load(&instance->failed);
     size_t len = protobuf_c_message_pack(&drop.base, packed);
     instance->drop_sent = true;
     if (server_ask_locator(server, NULL, QUERY_DROP, slice_of(packed, len), on_dropped,

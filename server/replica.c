@@ -89,7 +89,7 @@ void replica_drop_locked(struct bucket *bucket)
         image_drop_incoming_locked(bucket);
     drop_readers(replica);
     cq_bucket_free_all(bucket);
-    table_clear(&bucket->table);
+    bucket_empty_locked(bucket);
     writers_fini(&bucket->writers);
     writers_init(&bucket->writers);
     streams_fini(&bucket->streams);
@@ -115,6 +115,7 @@ void replica_on_destroyed(struct bucket *bucket)
         image_drop_incoming_locked(bucket);
     bucket->replica.role = REPLICA_NONE;
     bucket->replica.led = 0;
+    bucket_empty_locked(bucket);
     bucket_unlock(bucket);
 }
 
@@ -364,6 +365,9 @@ enum error replica_adopt_locked(struct bucket *bucket, const struct replica_plac
         replica->sealed_us = replica_now_us(bucket);
         replica_except_all_locked(bucket);
     }
+    /* What waited for a primary comes after the beginning of the queries, so that they see it. */
+    if (leads && bucket->region->instances != NULL)
+        cq_reconcile_locked(bucket, loop_wall_ms(bucket->region->server->loop));
     call_on_role_locked(bucket);
     rows_notify_locked(bucket);
     return OK;

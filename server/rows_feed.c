@@ -127,6 +127,7 @@ static void send_credit(struct rows_feed *feed, size_t bytes, bool acks)
         if (place->feed != feed || !ring_before((struct ring_position){0}, place->acked))
             continue;
         rows_put32(&frame, b);
+        rows_put32(&frame, place->row_generation);
         rows_put_position(&frame, place->acked);
     }
     if (send_frame(feed, PEER_FRAME_FEED_CREDIT, &frame) != OK)
@@ -163,7 +164,7 @@ static bool take_place(struct rows_feed *feed, struct slice *rest, uint32_t *sou
     struct rows_place *place = &puller->places[*source];
     if (*generation > place->row_generation) {
         place->row_generation = *generation;
-        place->cursor = (struct ring_position){0};
+        place->cursor = place->acked = place->barrier = (struct ring_position){0};
         place->has_skipped = place->skipped_silent = false;
     }
     return true;

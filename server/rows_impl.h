@@ -9,7 +9,7 @@
  *   OPEN    id 8, query 8, n 4, n x owner 4, m 4, m x (source 4, generation 4, position 12)
  *   EVENTS  id 8, then 1, source 4, generation 4, position 12, len 4, row as in the rows ring
  *                  or  2, source 4, generation 4: what was there at the start has all been sent
- *   CREDIT  id 8, bytes taken 4, n x (source 4, position 12): up to there all rows are applied and
+ *   CREDIT  id 8, bytes taken 4, n x (source 4, generation 4, position 12): up to there all rows are applied and
  *           committed at their owners
  *   CLOSE   id 8
  *   STATUS  id 8: refused, the instance is not known; to be opened again */
@@ -111,7 +111,7 @@ void rows_mail_take(struct server *server, const struct rows_mail *mail);
 void rows_outs_wake_locked(struct rows *rows, const struct cq_instance *instance);
 /* How far the rows of `source` have been committed at their owners elsewhere: for each owner. */
 void rows_outs_acked(struct rows *rows, const struct cq_instance *instance, uint32_t source,
-                     struct ring_position *acked);
+                     uint32_t generation, struct ring_position *acked);
 void rows_outs_tick(struct rows *rows);
 void rows_outs_free(struct rows *rows);
 

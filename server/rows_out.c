@@ -7,7 +7,8 @@ struct rows_out_source {
     uint32_t bucket, generation;
     struct ring_position cursor;
     bool told_initial;
-    struct ring_position acked; /* guarded by rows->lock */
+    struct ring_position acked; /* guarded by rows->lock, as is its generation */
+    uint32_t acked_generation;
 };
 
 struct rows_out {
@@ -207,13 +208,16 @@ void rows_on_conn_gone(struct peer_conn *conn)
 }
 
 void rows_outs_acked(struct rows *rows, const struct cq_instance *instance, uint32_t source,
-                     struct ring_position *acked)
+                     uint32_t generation, struct ring_position *acked)
 {
     pthread_mutex_lock(&rows->lock);
     for (struct rows_out *out = rows->outs; out != NULL; out = out->next)
         for (uint32_t i = 0; out->instance == instance && i < out->source_count; i++)
             for (uint32_t t = 0;
-                 out->sources[i].bucket == source && t < instance->region->bucket_count; t++)
+                 out->sources[i].bucket == source &&
+                 out->sources[i].acked_generation == generation &&
+                 t < instance->region->bucket_count;
+                 t++)
                 if (out->owners[t] != 0 && ring_before(acked[t], out->sources[i].acked))
                     acked[t] = out->sources[i].acked;
     pthread_mutex_unlock(&rows->lock);
@@ -330,12 +334,18 @@ enum error rows_on_close(struct peer_conn *from, struct slice content)
 static bool take_ack_locked(struct rows_out *out, struct slice *content)
 {
     struct ring_position position;
-    uint32_t source;
-    if (!rows_take32(content, &source) || !rows_take_position(content, &position))
+    uint32_t bucket, generation;
+    if (!rows_take32(content, &bucket) || !rows_take32(content, &generation) ||
+        !rows_take_position(content, &position))
         return false;
-    for (uint32_t i = 0; i < out->source_count; i++)
-        if (out->sources[i].bucket == source && ring_before(out->sources[i].acked, position))
-            out->sources[i].acked = position;
+    for (uint32_t i = 0; i < out->source_count; i++) {
+        struct rows_out_source *source = &out->sources[i];
+        if (source->bucket != bucket || generation < source->acked_generation)
+            continue;
+        if (generation > source->acked_generation || ring_before(source->acked, position))
+            source->acked = position;
+        source->acked_generation = generation;
+    }
     return true;
 }
 

@@ -357,14 +357,16 @@ static void trim(struct rows_puller *puller, uint32_t b, struct ring_position *a
     size_t bytes = 0;
     bucket_lock(bucket);
     bool worth = cqb->active && rows_is_led(bucket) && cqb->rows.bytes > TRIM_BYTES;
+    uint32_t generation = bucket->generation;
     bucket_unlock(bucket);
     if (!worth)
         return;
     for (uint32_t t = 0; t < count; t++)
         acked[t] = puller->places[t].led ? puller->places[b].acked : (struct ring_position){0};
-    rows_outs_acked(&puller->server->rows, puller->instance, b, acked);
+    rows_outs_acked(&puller->server->rows, puller->instance, b, generation, acked);
     bucket_lock(bucket);
-    if (cqb->active && rows_is_led(bucket) && replica_may_write_locked(bucket)) {
+    if (cqb->active && rows_is_led(bucket) && bucket->generation == generation &&
+        replica_may_write_locked(bucket)) {
         struct ring_position end = trim_end(cqb, acked, count, &bytes);
         struct record record = {.type = RECORD_CQ_TRIM,
                                 .query_id = puller->instance->id,

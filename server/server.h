@@ -101,9 +101,9 @@ struct worker {
     struct call *mail, **mail_end; /* their on_result() runs on this loop */
     bool mail_posted;
     struct loop_task mail_task;
-    struct image_in *image_trash; /* old contents that are freed in slices; guarded by mail_lock */
-    bool image_trash_posted;
-    struct loop_task image_trash_task;
+    struct trash *trash; /* old contents that are freed in slices; guarded by mail_lock */
+    bool trash_posted;
+    struct loop_task trash_task;
     struct call_worker *calls;    /* what else call.c keeps here */
     struct peer_conn *peer_conns; /* that peers opened to this worker */
     _Atomic uint64_t turned_us;   /* a sign of life: beacons stop when a worker has none for 1 s */

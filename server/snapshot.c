@@ -141,7 +141,7 @@ enum error snapshot_cut(struct subscription *subscription, uint32_t index)
                       .sub = instance->append_only ? 0 : 1,
                       .above = from->at,
                       .up_to = end};
-    if (!cqb->active || from->generation != bucket->generation) {
+    if (!cq_bucket_is_ready_locked(cqb) || from->generation != bucket->generation) {
         error = ERROR_BUSY;
     } else if (instance->has_state) {
         arena_reset(cut.arena);
@@ -153,6 +153,7 @@ enum error snapshot_cut(struct subscription *subscription, uint32_t index)
     snapshot->term = bucket->term;
     bucket_unlock(bucket);
 
+    bucket_entries_sort(entries, entry_count);
     cut.arena = &subscription->worker->arena;
     for (size_t i = 0; i < entry_count && error == OK; i++)
         error = add_entry(&cut, entries[i]);

@@ -158,6 +158,8 @@ struct subscription {
     _Atomic bool reroute;
     bool wants_snapshot_end; /* a snapshot was asked for or became necessary, and its end was not
                                 announced */
+    bool tails_go_on; /* the first snapshot has ended: a later one of a bucket delays no other */
+    Pb__CqEventBatch__Phase batch_phase; /* of what lies in worker->batch */
     bool progress_due;
     struct session_slot
         *slot;  /* of the subscribe request, while the answer waits for the instance */
@@ -224,6 +226,9 @@ void subscription_free_reaped(struct worker *worker);
 /* The bucket starts over with a snapshot whose later events are those after `begin`. */
 void subscription_start_over(struct subscription *subscription, uint32_t index, uint64_t begin);
 bool subscription_batch_has_room(const struct subscription *subscription, uint32_t events);
+/* What is added to the batch from now on is of this phase; pushes what waits of another. False: the
+ * reader is lost. */
+bool subscription_enter_phase(struct subscription *subscription, Pb__CqEventBatch__Phase phase);
 /* Something to push, or to give up for: an event that the batch had no memory for. */
 static inline bool subscription_batch_waits(const struct subscription *subscription)
 {

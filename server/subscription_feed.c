@@ -232,11 +232,9 @@ static enum take take_status(struct subscription *subscription, struct feed_in *
         feed->ended = true; /* this server's own map will say so */
         return TAKE_ON;
     }
-    Pb__CqEventBatch__Phase phase = subscription->state == SUBSCRIPTION_SNAPSHOT
-                                        ? PB__CQ_EVENT_BATCH__PHASE__SNAPSHOT
-                                        : PB__CQ_EVENT_BATCH__PHASE__TAIL;
     if (subscription_batch_waits(subscription) &&
-        !subscription->sink->push_batch(subscription, phase, subscription->token_every_batch))
+        !subscription->sink->push_batch(subscription, subscription->batch_phase,
+                                        subscription->token_every_batch))
         return lost(subscription);
     if (item->code == PB__CQ_STATUS__CODE__ERROR)
         return end_with_error(subscription, text);
@@ -250,6 +248,13 @@ static enum take take_status(struct subscription *subscription, struct feed_in *
     return TAKE_ON;
 }
 
+/* The tail follows the end of the first snapshots. Later ones are of single buckets; behind a tail
+ * that waited for them their rows would never come. */
+static bool waits_for_snapshots(const struct subscription *subscription)
+{
+    return subscription->state == SUBSCRIPTION_SNAPSHOT && !subscription->tails_go_on;
+}
+
 static enum take take_event(struct subscription *subscription, struct feed_in *feed,
                             const struct feed_item *item, uint32_t *events)
 {
@@ -258,8 +263,12 @@ static enum take take_event(struct subscription *subscription, struct feed_in *f
         .position = item->position.at, .kind = item->kind, .encoded = item->bytes};
     if (!item->loose && !subscription_batch_has_room(subscription, *events))
         return TAKE_WAIT;
-    if (!own->position.in_snapshot && subscription->state == SUBSCRIPTION_SNAPSHOT && !item->loose)
-        return TAKE_WAIT; /* the tail follows the end of all snapshots */
+    bool is_tail = !own->position.in_snapshot || item->loose;
+    if (is_tail && waits_for_snapshots(subscription) && !item->loose)
+        return TAKE_WAIT;
+    if (!subscription_enter_phase(subscription, is_tail ? PB__CQ_EVENT_BATCH__PHASE__TAIL
+                                                        : PB__CQ_EVENT_BATCH__PHASE__SNAPSHOT))
+        return lost(subscription);
     subscription->sink->add_event(subscription, item->bucket, &event, item->loose);
     if (item->loose)
         feed->run_left -= feed->run_left > 0;
@@ -276,8 +285,10 @@ static enum take take_run(struct subscription *subscription, struct feed_in *fee
     bool fits = subscription_batch_has_room(subscription, events) &&
                 subscription->credit_events >= item->count &&
                 (events == 0 || item->count <= subscription->batch_events_max - events);
-    if (!fits || subscription->state == SUBSCRIPTION_SNAPSHOT)
+    if (!fits || waits_for_snapshots(subscription))
         return TAKE_WAIT;
+    if (!subscription_enter_phase(subscription, PB__CQ_EVENT_BATCH__PHASE__TAIL))
+        return lost(subscription);
     feed->run_left = item->count;
     subscription->sink->add_run(subscription, item->count, item->raw);
     return TAKE_ON;
@@ -292,8 +303,11 @@ static enum take take_item(struct subscription *subscription, struct feed_in *fe
         feed->ended = true;
         return TAKE_ON;
     }
-    if (is_of_bucket && item->type != FEED_ITEM_STATUS &&
-        subscription->buckets[item->bucket].feed != feed)
+    bool is_of_query =
+        item->type == FEED_ITEM_STATUS &&
+        (item->code == PB__CQ_STATUS__CODE__ERROR || item->code == PB__CQ_STATUS__CODE__CLOSED ||
+         item->code == PB__CQ_STATUS__CODE__REGION_DESTROYED);
+    if (is_of_bucket && !is_of_query && subscription->buckets[item->bucket].feed != feed)
         return TAKE_ON; /* the bucket is read elsewhere by now */
     switch (item->type) {
     case FEED_ITEM_POSITION:

@@ -28,6 +28,17 @@ static bool push_batch(struct subscription *subscription, Pb__CqEventBatch__Phas
     return subscription->sink->push_batch(subscription, phase, with_token);
 }
 
+bool subscription_enter_phase(struct subscription *subscription, Pb__CqEventBatch__Phase phase)
+{
+    bool has_phases = subscription->sink != &feed_sink; /* a feed's items say what they are */
+    bool pushed =
+        !has_phases || subscription->batch_phase == phase ||
+        !subscription_batch_waits(subscription) ||
+        push_batch(subscription, subscription->batch_phase, subscription->token_every_batch);
+    subscription->batch_phase = phase;
+    return pushed;
+}
+
 /* ---- Snapshots ---- */
 
 void subscription_start_over(struct subscription *subscription, uint32_t index, uint64_t begin)
@@ -166,6 +177,7 @@ static enum error check_snapshot(struct subscription *subscription)
 static bool end_snapshot(struct subscription *subscription)
 {
     subscription->state = SUBSCRIPTION_TAIL;
+    subscription->tails_go_on = true;
     if (!subscription->wants_snapshot_end)
         return true;
     subscription->wants_snapshot_end = false;
@@ -187,6 +199,8 @@ static enum error push_rows(struct subscription *subscription, uint32_t *events)
             error = check_snapshot(subscription);
         if (error != OK)
             return error;
+        if (!subscription_enter_phase(subscription, PB__CQ_EVENT_BATCH__PHASE__SNAPSHOT))
+            return ERROR_MEMORY;
         uint32_t index = subscription->snapshot_bucket;
         while (snapshot->next < snapshot->count &&
                subscription_batch_has_room(subscription, *events)) {
@@ -220,16 +234,17 @@ static bool push_snapshot(struct subscription *subscription, bool *ended)
         return false;
     }
     if (error == OK && subscription_batch_waits(subscription) &&
-        !push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__SNAPSHOT,
-                    subscription->token_every_batch))
+        !push_batch(subscription, subscription->batch_phase, subscription->token_every_batch))
         error = ERROR_MEMORY;
     if (error != OK) {
         give_up(subscription);
+        *ended = true;
         return false;
     }
     if (any_in_snapshot(subscription))
         return events > 0;
-    return end_snapshot(subscription);
+    *ended = !end_snapshot(subscription);
+    return !*ended;
 }
 
 /* ---- The tail ---- */
@@ -371,6 +386,8 @@ static bool push_tail(struct subscription *subscription, bool *ended)
 {
     uint32_t events = 0, words = (subscription->bucket_count + 63) / 64,
              first = subscription->scan_next;
+    bool was_tail = subscription->state == SUBSCRIPTION_TAIL;
+    subscription->batch_phase = PB__CQ_EVENT_BATCH__PHASE__TAIL;
     for (uint32_t step = 0; step < words && subscription_batch_has_room(subscription, events);
          step++) {
         uint32_t word = (first + step) % words;
@@ -409,10 +426,10 @@ static bool push_tail(struct subscription *subscription, bool *ended)
     bool progress = subscription->progress_due && subscription->moved;
     subscription->progress_due = false;
     if (events == 0 && !progress)
-        return subscription->state == SUBSCRIPTION_SNAPSHOT;
+        return was_tail && subscription->state == SUBSCRIPTION_SNAPSHOT;
     if (!subscription_batch_waits(subscription) && !progress)
         return true; /* all of it is left out by the encoding */
-    if (push_batch(subscription, PB__CQ_EVENT_BATCH__PHASE__TAIL,
+    if (push_batch(subscription, subscription->batch_phase,
                    progress || subscription->token_every_batch))
         return events > 0;
     give_up(subscription);
@@ -514,9 +531,10 @@ static void pump(struct subscription *subscription)
             give_up(subscription);
             return;
         }
-        bool went_on = subscription->state == SUBSCRIPTION_SNAPSHOT
-                           ? push_snapshot(subscription, &ended)
-                           : push_tail(subscription, &ended);
+        bool went_on =
+            subscription->state == SUBSCRIPTION_SNAPSHOT && push_snapshot(subscription, &ended);
+        if (!ended && (subscription->state == SUBSCRIPTION_TAIL || subscription->tails_go_on))
+            went_on |= push_tail(subscription, &ended);
         if (ended || !went_on)
             return;
         subscription->retry_us = 0;

@@ -327,10 +327,25 @@ static void chain_each(const struct table_line *line, void (*visit)(void *arg, s
                 visit(arg, line->entries[slot]);
 }
 
+/* A walk waits for memory at each entry unless that was asked for a few lines before. */
+#define LINES_AHEAD 4u
+
+static void prefetch_ahead(const struct table *table, uint32_t index)
+{
+    if (index + LINES_AHEAD >= line_count(table))
+        return;
+    const struct table_line *line = line_at(table, index + LINES_AHEAD);
+    for (unsigned slot = 0; slot < LINE_SLOTS; slot++)
+        if (line->tags[slot] != 0)
+            __builtin_prefetch(line->entries[slot]);
+}
+
 void table_each(const struct table *table, void (*visit)(void *arg, struct entry *entry), void *arg)
 {
-    for (uint32_t i = 0; i < table->line_count; i++)
+    for (uint32_t i = 0; i < line_count(table); i++) {
+        prefetch_ahead(table, i);
         chain_each(line_at(table, i), visit, arg);
+    }
 }
 
 bool table_cursor_step(const struct table *table, struct table_cursor *cursor,
@@ -338,6 +353,7 @@ bool table_cursor_step(const struct table *table, struct table_cursor *cursor,
 {
     if (cursor->line >= line_count(table))
         return false;
+    prefetch_ahead(table, cursor->line);
     chain_each(line_at(table, cursor->line++), visit, arg);
     return true;
 }
@@ -373,6 +389,7 @@ bool table_clear_some(struct table *table, struct table_cursor *cursor, uint32_t
     for (; lines > 0; lines--) {
         if (cursor->line >= line_count(table))
             return false;
+        prefetch_ahead(table, cursor->line);
         chain_clear(table, line_at(table, cursor->line++));
     }
     return true;

@@ -1,10 +1,10 @@
 /* A worker: one loop, its connections, one mailbox for what the main loop gives it. */
 #include "common/mem.h"
 #include "server/ahead.h"
-#include "server/image.h"
 #include "server/ops.h"
 #include "server/peers_impl.h"
 #include "server/subscription.h"
+#include "server/trash.h"
 
 struct worker_socket {
     struct worker_socket *next;
@@ -104,7 +104,7 @@ enum error worker_init(struct worker *worker, struct server *server, uint32_t in
 void worker_fini(struct worker *worker)
 {
     call_worker_fini(worker);
-    image_free_trash(worker);
+    trash_free(worker);
     session_host_fini(&worker->host);
     peers_worker_fini(worker);
     subscription_free_reaped(worker);

@@ -4,9 +4,11 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
 
 import namespaces
+from chaos import Chaos
 from cluster import DDL, PATIENCE, VUG, Member, Process, wait_until
 from ledger import Subscriber, Writer, check, is_whole
 
@@ -34,10 +36,15 @@ class Machines:
     def enter(self):
         self.network.enter('client')
 
+    @property
+    def servers(self):
+        return [self.members[name] for name in self.names]
+
     def start_member(self, name, role, *options):
         arguments = [role, '--name', name, '--bind-address', '0.0.0.0', '--allow-insecure', '--hostname-for-clients',
                      self.network.addresses[name], '--http-port', '0', *options]
         self.members[name] = Member(arguments, command=self.network.command(name, [VUG, *arguments]))
+        self.members[name].host = self.network.addresses[name]
 
     def start_server(self, name):
         self.start_member(name, 'server', '--locators', f'{self.locator_host}[10334]')
@@ -128,4 +135,35 @@ class Cuts(unittest.TestCase):
         for name in self.cluster.names:
             self.cluster.network.cut('locator', name)
         self.wait_written(300)
+        self.finish()
+
+
+@unittest.skipIf(WHY_NOT, WHY_NOT)
+class RandomCuts(Chaos):
+    def test_random_cuts(self):
+        """whatever parts of the network are cut for a while, in one direction or both: no read goes back, nothing is lost"""
+        cluster = Machines()
+        regions = [('redundant', 'PARTITION_REDUNDANT'), ('copied', 'REPLICATE')]
+        for name, kind in regions:
+            cluster.ok('region', 'create', name, '--type', kind)
+        before = os.open('/proc/self/ns/net', os.O_RDONLY)
+        self.addCleanup(os.close, before)
+        self.addCleanup(namespaces.set_namespace, before)
+        self.start(regions, cluster)
+        cluster.enter()
+        places = [*cluster.names, *cluster.names, 'locator', 'client']
+        while time.monotonic() < self.until and not self.oracle.wrong:
+            for _ in range(self.random.choice((1, 1, 2, 4))):
+                source, destination = self.random.sample(places, 2)
+                if source == destination:
+                    continue
+                self.note(f'no packets from {source} to {destination}')
+                cluster.network.cut(source, destination)
+                if self.random.random() < 0.3:
+                    cluster.network.cut(destination, source)
+            self.pause(self.random.choice((0.5, 2, 7)))
+            self.note('all healed')
+            for name in cluster.network.addresses:
+                cluster.network.heal(name)
+            self.wait_whole()
         self.finish()

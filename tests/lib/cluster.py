@@ -42,8 +42,8 @@ def wait_until(condition, what, seconds=10):
 
 
 class Process:
-    """A child whose stderr is read as it comes, so that a test can wait for a line. `command` are the words that run it,
-    if it is not run here."""
+    """A child whose stderr is read as it comes, so that a test can wait for a line. `command` are the words that run
+    it, if it is not run here."""
 
     def __init__(self, arguments, env=None, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, command=None):
         self.arguments = arguments
@@ -125,6 +125,7 @@ class Process:
 
 class Member(Process):
     """A locator or a server that has said `ready in`."""
+    host = '127.0.0.1'
 
     def __init__(self, arguments, env=None, ready=True, command=None):
         super().__init__(arguments, env, command=command)

@@ -31,6 +31,12 @@ def ip(*arguments):
     subprocess.run(['ip', *arguments], check=True, capture_output=True)
 
 
+def set_namespace(file):
+    """The calling thread goes to this network namespace, an open file."""
+    if ctypes.CDLL(None, use_errno=True).setns(file, 0x40000000) != 0:
+        raise OSError(ctypes.get_errno(), 'setns')
+
+
 class Network:
     """A bridge with the host's namespace, and machines on it by name."""
 
@@ -84,8 +90,7 @@ class Network:
     def enter(self, name):
         """Puts the calling thread on a machine: the sockets that it makes from now on are there."""
         with open(f'/run/netns/{self.prefix}{name}', 'rb') as file:
-            if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), 0x40000000) != 0:
-                raise OSError(ctypes.get_errno(), 'setns')
+            set_namespace(file.fileno())
 
     def cut(self, source, destination):
         """Packets from `source` are dropped at `destination` from now on: one direction."""

@@ -278,13 +278,18 @@ class Connection:
 
     def write_batch(self, writer, sequence, region, operations, completed=0):
         """(applied, repeated) of one batch of (key, value) puts; a value None is a remove."""
-        body = message((1, writer), (2, sequence), (3, region))
-        for key, value in operations:
-            kind = ((1, 1),) if value is None else ()
-            content = () if value is None else ((3, encode(value)),)
-            body += message((4, message(*kind, (2, encode(key)), *content)))
-        fields = self.ask(WRITE_BATCH, body + message((6, completed)))
+        fields = self.ask(WRITE_BATCH, write_batch(writer, sequence, region, operations, completed))
         return one(fields, 1, 0), one(fields, 2, 0)
+
+
+def write_batch(writer, sequence, region, operations, completed=0):
+    """A WriteBatchRequest."""
+    body = message((1, writer), (2, sequence), (3, region))
+    for key, value in operations:
+        kind = ((1, 1),) if value is None else ()
+        content = () if value is None else ((3, encode(value)),)
+        body += message((4, message(*kind, (2, encode(key)), *content)))
+    return body + message((6, completed))
 
 
 def parameter_fields(number, parameters):

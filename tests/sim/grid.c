@@ -73,7 +73,8 @@ static void start_server(struct grid_member *member)
                                      .port = VUG_SERVER_PORT,
                                      .locators = locators,
                                      .locator_count = grid->options.locators,
-                                     .locator_wait_ms = 600000};
+                                     .locator_wait_ms = 600000,
+                                     .ring_bytes_max = grid->options.ring_bytes_max};
     static const struct server_events events = {on_server_ready, on_server_refused,
                                                 on_stop_requested};
     INVARIANT(server_new(&options, (struct server_place){process->loops[0], process->nets[0]},

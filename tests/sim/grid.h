@@ -36,6 +36,7 @@ struct grid_options {
     unsigned locators, servers, clients, workers;
     uint32_t rate_ppm[GRID_SERVERS_MAX]; /* 0: SIM_RATE_ONE */
     uint64_t map_delay_us;
+    uint64_t ring_bytes_max; /* of each server; 0: the product's */
 };
 
 struct grid {

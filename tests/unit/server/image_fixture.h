@@ -14,6 +14,7 @@
 #include "server/cq.h"
 #include "server/cq_image.h"
 #include "server/image_impl.h"
+#include "server/trash.h"
 #include "tests/lib/fake_net.h"
 #include "tests/lib/mem_fault.h"
 
@@ -382,7 +383,7 @@ static void node_init(struct node *node, uint64_t seed, uint64_t other, bool is_
 static void node_fini(struct node *node)
 {
     fake_net_turn(node->net);
-    assert_null(node->worker.image_trash);
+    assert_null(node->worker.trash);
     for (uint32_t i = 0; i < BUCKETS_MAX; i++) {
         struct bucket *bucket = &node->buckets[i];
         image_drop_incoming_locked(bucket);

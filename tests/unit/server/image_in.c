@@ -348,7 +348,7 @@ static void older_contents_go_in_slices(void **state)
     assert_non_null(
         ring_append(&bucket->replica.backlog, (struct ring_position){20000, 0}, 1, 9, 1));
     begin(0);
-    while (fixture->source.peer.images != NULL && fixture->target.worker.image_trash == NULL) {
+    while (fixture->source.peer.images != NULL && fixture->target.worker.trash == NULL) {
         image_fill(&fixture->source.peer, fixture->source.conn.conn);
         uint32_t kind;
         uint8_t *content;
@@ -360,13 +360,13 @@ static void older_contents_go_in_slices(void **state)
         }
     }
     /* Before the loop had a turn nothing of it is freed. */
-    assert_non_null(fixture->target.worker.image_trash);
-    assert_true(fixture->target.worker.image_trash_task.queued);
-    fixture->empty_trash = fixture->target.worker.image_trash_task.on_run;
-    fixture->target.worker.image_trash_task.on_run = empty_and_count;
+    assert_non_null(fixture->target.worker.trash);
+    assert_true(fixture->target.worker.trash_task.queued);
+    fixture->empty_trash = fixture->target.worker.trash_task.on_run;
+    fixture->target.worker.trash_task.on_run = empty_and_count;
     fake_net_turn(fixture->target.net);
     assert_true(fixture->trash_runs > 20);
-    assert_null(fixture->target.worker.image_trash);
+    assert_null(fixture->target.worker.trash);
     assert_int_equal(deliver_acks(), OK);
     assert_int_equal(fixture->done, 1);
     assert_int_equal(fixture->queries_freed, 1);
@@ -424,7 +424,7 @@ static void what_arrives_is_dropped_with_its_connection_or_by_the_map(void **sta
             image_on_conn_gone(&fixture->target.conn);
         assert_null(bucket->replica.image);
         if (what == 2)
-            image_free_trash(&fixture->target.worker);
+            trash_free(&fixture->target.worker);
         check_untouched(0);
         /* The sender goes on for a while; it is told to stop. */
         assert_int_equal(run(&fixture->source.buckets[0], 0), OK);

@@ -202,6 +202,20 @@ static void who_leaves_waits_until_others_have_enough_copies(void **state)
     outbox_fini(server);
 }
 
+static void who_leaves_stays_for_the_map_that_it_has_sealed_for(void **state)
+{
+    struct fixture *fixture = *state;
+    struct server *server = open_outbox(fixture);
+    struct cluster cluster;
+    adopt(server, &cluster, map_with_buckets(fixture, 2, 1, 1, (uint32_t[]){0, 1, 2}, 3));
+    assert_true(server_has_handed_over(server));
+    cluster.buckets[2].replica.is_sealed = true; /* that map may name it alone */
+    assert_false(server_has_handed_over(server));
+    cluster.buckets[2].replica.is_sealed = false;
+    assert_true(server_has_handed_over(server));
+    outbox_fini(server);
+}
+
 static void what_locators_ask_reaches_the_bucket(void **state)
 {
     struct fixture *fixture = *state;
@@ -248,6 +262,7 @@ int main(void)
         TEST(the_newest_map_is_adopted_and_a_wanted_one_asked_for),
         TEST(who_leaves_hands_its_buckets_to_different_servers),
         TEST(who_leaves_waits_until_others_have_enough_copies),
+        TEST(who_leaves_stays_for_the_map_that_it_has_sealed_for),
         TEST(what_locators_ask_reaches_the_bucket),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
