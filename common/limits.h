@@ -43,6 +43,7 @@
 #define LIMIT_RING_BYTES                   (48u * 1024 * 1024) /* output rings of a server */
 #define LIMIT_RING_RETENTION_MS            (10u * 60 * 1000)
 #define LIMIT_ROWS_BYTES                   (32u * 1024 * 1024) /* waiting for other buckets */
+#define LIMIT_CROWDED_TICKS                100u /* of 50 ms: changes wait for their owners */
 #define LIMIT_FEED_ROWS_BYTES              (1024u * 1024)     /* of rows on their way to a server */
 #define LIMIT_GROUPS_PER_BUCKET            (4u * 1024 * 1024) /* operator state of one query */
 #define LIMIT_WRITER_WINDOW                1024u /* unanswered, of one idempotent writer */

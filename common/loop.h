@@ -45,6 +45,7 @@ struct loop_ops {
     void (*defer)(struct loop *loop, struct loop_task *task);
     void (*random)(struct loop *loop, void *data, size_t len);
     bool (*is_current)(struct loop *loop);
+    uint64_t (*turn_max_us)(const struct loop *loop); /* NULL: turns are not measured */
 };
 
 struct loop {
@@ -106,6 +107,13 @@ static inline bool loop_is_current(struct loop *loop)
     return loop->ops->is_current(loop);
 }
 
+/* The longest turn since the start: microseconds of its thread's CPU time, so that a busy machine
+ * does not count. 0 where it is not measured. Any thread. */
+static inline uint64_t loop_turn_max_us(const struct loop *loop)
+{
+    return loop->ops->turn_max_us == NULL ? 0 : loop->ops->turn_max_us(loop);
+}
+
 /* The real side. loop_event_run() returns after loop_event_stop(), which any thread may call. The
  * signal handlers run as ordinary callbacks. */
 struct event_base;
@@ -115,8 +123,5 @@ void loop_event_stop(struct loop *loop);
 void loop_event_free(struct loop *loop);
 enum error loop_event_signal(struct loop *loop, int signal_number, loop_fn *on_signal, void *arg);
 struct event_base *loop_event_base(struct loop *loop); /* for net_event.c and http_event.c alone */
-
-/* Longest turns since the start, for /metrics: microseconds of thread CPU time in one turn. */
-uint64_t loop_event_turn_max_us(const struct loop *loop);
 
 #endif

@@ -131,10 +131,22 @@ static uint64_t event_clock_us(struct loop *loop)
     return clock_us(CLOCK_BOOTTIME);
 }
 
+static bool event_is_current(struct loop *loop)
+{
+    struct loop_event *self = loop_event_of(loop);
+
+    /* A loop that does not run belongs to whoever builds or takes it down. */
+    return !atomic_load_explicit(&self->is_running, memory_order_acquire) ||
+           pthread_equal(self->thread, pthread_self());
+}
+
 static uint64_t event_wall_ms(struct loop *loop)
 {
     struct loop_event *self = loop_event_of(loop);
 
+    /* What the turn keeps is its thread's alone. */
+    if (!event_is_current(loop))
+        return clock_us(CLOCK_REALTIME) / 1000;
     if (!self->wall_valid) {
         self->wall_ms = clock_us(CLOCK_REALTIME) / 1000;
         self->wall_valid = true;
@@ -216,15 +228,6 @@ static void wake(struct loop_event *self)
         continue;
 }
 
-static bool event_is_current(struct loop *loop)
-{
-    struct loop_event *self = loop_event_of(loop);
-
-    /* A loop that does not run belongs to whoever builds or takes it down. */
-    return !atomic_load_explicit(&self->is_running, memory_order_acquire) ||
-           pthread_equal(self->thread, pthread_self());
-}
-
 static void event_post(struct loop *loop, struct loop_task *task)
 {
     struct loop_event *self = loop_event_of(loop);
@@ -257,6 +260,12 @@ static void event_random(struct loop *loop, void *data, size_t len)
     }
 }
 
+static uint64_t event_turn_max_us(const struct loop *loop)
+{
+    return atomic_load_explicit(&((const struct loop_event *)loop)->turn_max_us,
+                                memory_order_relaxed);
+}
+
 static const struct loop_ops event_ops = {
     .now_us = event_now_us,
     .clock_us = event_clock_us,
@@ -269,6 +278,7 @@ static const struct loop_ops event_ops = {
     .defer = event_defer,
     .random = event_random,
     .is_current = event_is_current,
+    .turn_max_us = event_turn_max_us,
 };
 
 void loop_event_defer_last(struct loop *loop, struct loop_task *task)
@@ -487,10 +497,4 @@ void loop_event_free(struct loop *loop)
 struct event_base *loop_event_base(struct loop *loop)
 {
     return loop_event_of(loop)->base;
-}
-
-uint64_t loop_event_turn_max_us(const struct loop *loop)
-{
-    return atomic_load_explicit(&((const struct loop_event *)loop)->turn_max_us,
-                                memory_order_relaxed);
 }

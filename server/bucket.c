@@ -287,7 +287,7 @@ void bucket_prefetch_entry(struct bucket *bucket, uint64_t hash)
 static bool may_change_locked(const struct bucket *bucket)
 {
     return replica_is_alone(&bucket->replica) && bucket->calls == NULL &&
-           replica_may_write_locked(bucket);
+           replica_may_write_locked(bucket) && cq_takes_changes_locked(bucket);
 }
 
 /* Calls that were applied are in the table, and what they changed waits by itself. Others are ahead

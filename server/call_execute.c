@@ -5,6 +5,7 @@
 #include "protocol/codec.h"
 #include "server/call.h"
 #include "server/call_impl.h"
+#include "server/cq.h"
 
 /* It is done when all copies have what it depends on (R2). */
 static bool finish_or_wait(struct call *call, uint64_t wait_seq)
@@ -188,7 +189,7 @@ static bool refuse_disorder(struct call *call)
 static bool execute_change(struct call *call)
 {
     struct bucket *bucket = call->bucket;
-    if (!replica_may_write_locked(bucket))
+    if (!replica_may_write_locked(bucket) || !cq_takes_changes_locked(bucket))
         return false;
     /* Alone there is nobody to be deposed by: what is answered now is never asked again. */
     bool is_noted = call->from != NULL || !replica_is_alone(&bucket->replica);

@@ -270,6 +270,15 @@ static void feed_partial(struct cq_bucket *cqb, const struct cq_input *input)
     finish_output(&output);
 }
 
+bool cq_takes_changes_locked(const struct bucket *bucket)
+{
+    for (const struct cq_bucket *cqb = bucket->cqs; cqb != NULL; cqb = cqb->next)
+        if (cq_is_crowded_locked(cqb) && cqb->crowded_ticks < LIMIT_CROWDED_TICKS &&
+            !atomic_load_explicit(&cqb->instance->failed, memory_order_relaxed))
+            return false;
+    return true;
+}
+
 /* ---- The input queue ---- */
 
 static void input_free(struct cq_input *input)
@@ -469,7 +478,7 @@ void cq_bucket_fini_locked(struct cq_bucket *cqb)
     cqb->applied_count = cqb->applied_cap = 0;
     cqb->own_last = (struct ring_position){0};
     cqb->emitted_seq = cqb->announced_seq = cqb->told_seq = 0;
-    cqb->seen_led = cqb->seen_generation = 0;
+    cqb->seen_led = cqb->seen_generation = cqb->crowded_ticks = 0;
     cqb->ready = cqb->told_initial = false;
     if (cqb->counted_ready)
         atomic_fetch_add(&instance->building, 1);

@@ -78,6 +78,7 @@ struct cq_bucket {
     uint32_t seen_led, seen_generation; /* rows.c: what it knows of this bucket's place */
     uint64_t told_seq;                  /* rows up to here were told to who pulls them */
     bool told_initial;
+    uint32_t crowded_ticks;      /* so long rows wait for their owners, too many and none less */
     struct cq_bucket *next_work; /* guarded by rows->lock */
     bool is_work;
 };
@@ -90,6 +91,10 @@ struct cq_row {
     struct slice packed;
 };
 struct cq_row cq_row_read(struct slice encoded);
+static inline bool cq_is_crowded_locked(const struct cq_bucket *cqb)
+{
+    return cqb->rows.bytes > LIMIT_ROWS_BYTES / 2;
+}
 
 enum cq_start { CQ_START_SNAPSHOT = 0, CQ_START_LATEST = 1 };
 
@@ -208,6 +213,10 @@ void cq_bucket_fini_locked(struct cq_bucket *cqb);
 bool cq_work_off_locked(struct cq_bucket *cqb, unsigned rows);
 /* How far rows of that bucket have been applied; generation 0: none has. */
 struct cq_applied cq_applied_locked(const struct cq_bucket *cqb, uint32_t bucket);
+
+/* Changes may come: not too many rows lie here that other buckets have yet to take. When those do
+ * not take any for LIMIT_CROWDED_TICKS they come all the same, until an instance fails of it. */
+bool cq_takes_changes_locked(const struct bucket *bucket);
 
 /* Drops outputs older than LIMIT_RING_RETENTION_MS by the record times of their bucket. */
 void cq_instance_expire(struct cq_instance *instance, uint64_t wall_ms);

@@ -257,6 +257,16 @@ static struct peer_totals count_peers(struct server *server)
     return totals;
 }
 
+static uint64_t turn_max_us(const struct server *server)
+{
+    uint64_t most = loop_turn_max_us(server->loop);
+    for (uint32_t i = 0; i < server->worker_count; i++) {
+        uint64_t own = loop_turn_max_us(server->workers[i].loop);
+        most = own > most ? own : most;
+    }
+    return most;
+}
+
 void server_metrics(struct server *server, struct buf *text)
 {
     struct server_stats stats;
@@ -290,6 +300,8 @@ void server_metrics(struct server *server, struct buf *text)
          server->load == NULL ? 0 : server->load->total.loop_stall_us},
         {"vug_loop_stall_us_max", "gauge", "Longest delay of a loop's timer since the start.",
          server->stall_max_us},
+        {"vug_loop_turn_us_max", "gauge",
+         "Most CPU time that a loop spent on one turn since the start.", turn_max_us(server)},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         buf_printf(text, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", rows[i].name, rows[i].help,

@@ -357,6 +357,7 @@ static void trim(struct rows_puller *puller, uint32_t b, struct ring_position *a
     size_t bytes = 0;
     bucket_lock(bucket);
     bool worth = cqb->active && rows_is_led(bucket) && cqb->rows.bytes > TRIM_BYTES;
+    cqb->crowded_ticks = cq_is_crowded_locked(cqb) ? cqb->crowded_ticks + 1 : 0;
     uint32_t generation = bucket->generation;
     bucket_unlock(bucket);
     if (!worth)
@@ -373,8 +374,12 @@ static void trim(struct rows_puller *puller, uint32_t b, struct ring_position *a
                                 .instance = puller->instance,
                                 .position_seq = end.seq,
                                 .position_sub = end.sub};
-        if (bytes >= TRIM_BYTES / 2) /* without memory: the next tick */
-            (void)bucket_append_locked(bucket, &record, loop_wall_ms(puller->server->loop));
+        /* Without memory: the next tick. */
+        if (bytes >= TRIM_BYTES / 2 &&
+            bucket_append_locked(bucket, &record, loop_wall_ms(puller->server->loop)) == OK) {
+            cqb->crowded_ticks = 0;
+            call_on_role_locked(bucket); /* changes may have waited for it */
+        }
     }
     bucket_unlock(bucket);
 }

@@ -467,6 +467,29 @@ static void building_rests_while_other_buckets_have_not_begun(void **state)
     assert_int_equal(mem_fault_live(), live);
 }
 
+static void changes_wait_while_too_many_rows_lie_there(void **state)
+{
+    (void)state;
+    long live = mem_fault_live();
+    struct test test;
+    start_test(&test, 6, 4);
+    begin_query(&test, AVERAGE, CQ_START_SNAPSHOT);
+    struct cq_bucket *cqb = &test.instance->buckets[0];
+    size_t bytes = cqb->rows.bytes;
+    assert_true(cq_takes_changes_locked(cqb->bucket));
+    cqb->rows.bytes = LIMIT_ROWS_BYTES / 2 + 1;
+    assert_false(cq_takes_changes_locked(cqb->bucket));
+    assert_true(cq_takes_changes_locked(test.instance->buckets[1].bucket));
+    cqb->crowded_ticks = LIMIT_CROWDED_TICKS; /* nobody takes them */
+    assert_true(cq_takes_changes_locked(cqb->bucket));
+    cqb->crowded_ticks = 0;
+    atomic_store(&test.instance->failed, true); /* it ends, its rows with it */
+    assert_true(cq_takes_changes_locked(cqb->bucket));
+    cqb->rows.bytes = bytes;
+    end_test(&test);
+    assert_int_equal(mem_fault_live(), live);
+}
+
 struct tail {
     uint64_t first_seq, last_seq;
     uint32_t events;
@@ -799,6 +822,7 @@ int main(void)
         cmocka_unit_test(early_rows_of_a_start_that_failed_are_freed),
         cmocka_unit_test(ending_while_it_builds_ends_the_building),
         cmocka_unit_test(building_rests_while_other_buckets_have_not_begun),
+        cmocka_unit_test(changes_wait_while_too_many_rows_lie_there),
         cmocka_unit_test(outputs_beyond_the_budget_raise_the_floor),
         cmocka_unit_test(a_failed_allocation_never_fails_a_put_and_never_loses_an_output_silently),
         cmocka_unit_test(a_start_without_memory_begins_nowhere),
