@@ -34,7 +34,7 @@ struct net_address {
 
 /* A connection over which nothing comes, while the host of the peer does not answer probes either,
  * ends after about so long. */
-enum { NET_SILENT_S = 16 };
+enum { NET_SILENT_S = 11 };
 
 struct net_conn_events {
     /* Bytes are there. Returns how many were consumed; the rest is given again, in front of what

@@ -125,9 +125,9 @@ static void set_options(int fd)
     static const struct {
         int level, name, value;
     } rows[] = {{IPPROTO_TCP, TCP_NODELAY, 1},
-                {IPPROTO_TCP, TCP_KEEPIDLE, NET_SILENT_S / 2},
-                {IPPROTO_TCP, TCP_KEEPINTVL, NET_SILENT_S / 8},
-                {IPPROTO_TCP, TCP_KEEPCNT, 4},
+                {IPPROTO_TCP, TCP_KEEPIDLE, NET_SILENT_S - 3 * 2},
+                {IPPROTO_TCP, TCP_KEEPINTVL, 2},
+                {IPPROTO_TCP, TCP_KEEPCNT, 3},
                 {SOL_SOCKET, SO_KEEPALIVE, 1}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         setsockopt(fd, rows[i].level, rows[i].name, &rows[i].value, sizeof rows[i].value);

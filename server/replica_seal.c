@@ -114,6 +114,11 @@ static enum error note_exception(struct bucket *bucket, const struct peer *peer,
     }
     exception->set_version = said->set_version;
     exception->cap_us = atomic_load(&peer->lease_until_us);
+    /* A copy that grants nothing has sealed. For which term it says in answer to a frame only, and
+     * a bucket without writes sends none by itself. */
+    struct replica_copy *copy = replica_find_copy(replica, peer);
+    if (replica_leads(replica) && copy != NULL && copy->state == COPY_IN_SYNC)
+        replica_forget_position_locked(copy);
     return OK;
 }
 

@@ -141,7 +141,7 @@ class Cuts(unittest.TestCase):
 @unittest.skipIf(WHY_NOT, WHY_NOT)
 class RandomCuts(Chaos):
     def test_random_cuts(self):
-        """whatever parts of the network are cut for a while, in one direction or both: no read goes back, nothing is lost"""
+        """whatever is cut for a while, in one direction or both: no read goes back, nothing is lost"""
         cluster = Machines()
         regions = [('redundant', 'PARTITION_REDUNDANT'), ('copied', 'REPLICATE')]
         for name, kind in regions:

@@ -1,5 +1,5 @@
-"""Random work from many clients at all servers, and what must hold of it whatever happens to the members: no acknowledged
-write is lost, no read goes back, a repeated batch counts once, subscribers get every row once and in order.
+"""Random work from many clients at all servers, and what must hold of it whatever happens to the members: no
+acknowledged write is lost, no read goes back, a repeated batch counts once, subscribers get every row once and in order.
 
 VUG_CHAOS_SECONDS (25) for each test, VUG_CHAOS_SEED repeats its choices."""
 import collections
@@ -161,8 +161,9 @@ class Writer(Client):
     def send(self, conn, batches, sequence):
         """All at once, then their answers; how many came."""
         answered = self.sequence - 1
-        conn.send(b''.join(frame(WRITE_BATCH, write_batch(self.id, sequence + before, self.region, operations, answered))
-                           for before, operations in batches))
+        conn.send(b''.join(
+            frame(WRITE_BATCH, write_batch(self.id, sequence + before, self.region, operations, answered))
+            for before, operations in batches))
         for _ in batches:
             conn.reply()
         return len(batches)
@@ -397,7 +398,10 @@ class Chaos(unittest.TestCase):
         doubtful = set().union(*(client.doubtful for client in plain))
         for server in self.cluster.servers:
             with Connection(server.port, server.host) as conn:
-                found = conn.get_all(region, list(expected))
+                try:
+                    found = conn.get_all(region, list(expected))
+                except ValueError as error:
+                    self.fail('\n'.join([f'{clock()} {error}', *self.done, self.logs()]))
                 for value in found.values():
                     if isinstance(value, dict):
                         value.pop('pad', None)

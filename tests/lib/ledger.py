@@ -11,9 +11,11 @@ from cluster import FOUNDING, PATIENCE
 from wire import Connection, Refused, find_server
 
 class Writer:
-    """An idempotent writer of readings: repeats a batch, wherever it gets a connection, until it is answered."""
+    """An idempotent writer of readings: repeats a batch, wherever it gets a connection, until it is answered. Without
+    `key_is_id` each reading has a key of its own, and all temperatures of the writer are different."""
 
-    def __init__(self, cluster, name, ids=5, region='my_region', batch=8, pause=0.0):
+    def __init__(self, cluster, name, ids=5, region='my_region', batch=8, pause=0.0, key_is_id=True):
+        self.key_is_id = key_is_id
         self.cluster, self.name, self.region, self.batch, self.pause = cluster, name, region, batch, pause
         self.ids = [f'{name}-{number}' for number in range(ids)]
         self.random = random.Random(name)
@@ -34,9 +36,10 @@ class Writer:
         while not self.stopping.is_set():
             rows = []
             for number in range(self.random.randint(1, self.batch)):
-                name = self.random.choice(self.ids)
-                rows.append((name, {'id': name, 'timestamp': self.sequence + number,
-                                    'temperature': self.random.randrange(-64 * 40, 64 * 40) / 64}))
+                name, place = self.random.choice(self.ids), self.sequence + number
+                temperature = self.random.randrange(-64 * 40, 64 * 40) if self.key_is_id else place * 40503 % 65521
+                rows.append((name if self.key_is_id else f'{self.name}#{place}',
+                             {'id': name, 'timestamp': place, 'temperature': temperature / 64}))
             began = time.monotonic()
             while True:
                 try:
@@ -55,8 +58,8 @@ class Writer:
                     time.sleep(0.01)
             self.longest = max(self.longest, time.monotonic() - began)
             self.repeated += repeated
-            for name, row in rows:
-                self.written[name].append(row['temperature'])
+            for _, row in rows:
+                self.written[row['id']].append(row['temperature'])
             self.sequence += len(rows)
             self.acknowledged += len(rows)
             if self.pause:
@@ -132,6 +135,34 @@ def check(test, writers, subscriber):
     test.assertEqual(subscriber.doubled, 0)
     for name, averages in expected.items():
         test.assertEqual(subscriber.averages[name], averages, name)
+    test.assertEqual(set(subscriber.averages), set(expected))
+
+
+def explains(rows, averages):
+    """None if the averages are what the rows give in some order, each row once; otherwise what is wrong. The rows are
+    different multiples of 1/64, so each step of the sum tells which one it was."""
+    left, total = set(rows), 0.0
+    for count, average in enumerate(averages, 1):
+        now = round(average * count * 64) / 64
+        if now - total not in left:
+            return f'result {count}, {average!r}, follows from no reading that was not counted'
+        left.remove(now - total)
+        total = now
+    return f'{len(left)} readings were not counted' if left else None
+
+
+def check_any_order(test, writers, subscriber):
+    """The same where rows of one id come from many buckets: each acknowledged write exactly once, in any order."""
+    expected = {}
+    for writer in writers:
+        test.assertEqual(writer.failures, [])
+        expected.update(writer.written)
+    total = sum(len(rows) for rows in expected.values())
+    subscriber.wait(lambda: subscriber.count >= total, f'{total} averages')
+    test.assertEqual(subscriber.told(), [])
+    test.assertEqual(subscriber.doubled, 0)
+    for name, rows in expected.items():
+        test.assertIsNone(explains(rows, subscriber.averages[name]), name)
     test.assertEqual(set(subscriber.averages), set(expected))
 
 

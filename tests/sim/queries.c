@@ -709,6 +709,40 @@ static void a_region_that_is_destroyed_ends_its_queries_at_every_server(void **s
     }
 }
 
+/* One copy has missed something, as without memory: the query ends for everybody, in so many words,
+ * before that copy can be asked. */
+static void a_query_that_failed_on_one_server_ends_at_every_server(void **state)
+{
+    (void)state;
+    for (unsigned at = 0; at < 3; at++) {
+        struct scene scene;
+        struct scene_options options = {
+            .seed = at + 1, .servers = 3, .copies = 1, .buckets = 4, .ids = 4};
+        struct watcher watchers[3];
+        scene_start(&scene, &options);
+        for (unsigned i = 0; i < 3; i++) {
+            struct vug_subscription_options way = {.name = "shared"};
+            watcher_start(&watchers[i], &scene, i, SCENE_AVERAGES, &way);
+            watcher_await(&watchers[i]);
+        }
+        scene_write(&scene, SCENE_ANYWHERE, 40, 8, 0);
+        write_all(&scene);
+        scene_run(&scene, NULL, NULL, LATE_US); /* what it has missed is not to be looked for */
+        cq_instance_fail(scene.grid.servers[at].server->instances);
+        if (!scene_run(&scene, nothing_left, &scene, 60000000))
+            fail_msg("server %u: %u queries are left in the map; %s", at + 1, scene_queries(&scene),
+                     scene.verdict.text);
+        for (unsigned i = 0; i < 3; i++) {
+            assert_true(watchers[i].failed);
+            assert_int_equal(watcher_told(&watchers[i], VUG_STATUS_ERROR) +
+                                 watcher_told(&watchers[i], VUG_CLOSED),
+                             1);
+            watcher_fini(&watchers[i]);
+        }
+        scene_stop(&scene);
+    }
+}
+
 /* ---- Contents that are lost ---- */
 
 static void play_loss(uint64_t seed)
@@ -789,6 +823,7 @@ int main(void)
         cmocka_unit_test(subscribers_of_all_kinds_see_everything_once_among_faults),
         cmocka_unit_test(a_query_ends_everywhere_with_its_last_subscriber),
         cmocka_unit_test(a_region_that_is_destroyed_ends_its_queries_at_every_server),
+        cmocka_unit_test(a_query_that_failed_on_one_server_ends_at_every_server),
         cmocka_unit_test(lost_contents_are_told_exactly_to_everybody),
     };
     cmocka_set_test_filter(getenv("VUG_TEST"));

@@ -110,6 +110,26 @@ static void test_a_sealed_term_is_taken_over(void **state)
     world_end();
 }
 
+static void test_a_sealed_term_is_taken_over_without_writes(void **state)
+{
+    (void)state;
+    world_begin(CLUSTER_PARTITION_REDUNDANT, 3);
+    settle();
+    world->now_us += PEER_PROMISE_US;
+    assert_int_equal(seal(1, 1, 4).verdict, SEAL_DONE);
+    beat_all(); /* all that the primary is told is that nothing is granted */
+    settle();
+    assert_int_equal(world->proposal_count, 1);
+    assert_int_equal(world->proposals[0].term, 4);
+    store(0);
+    adopt_all();
+    tick_all(50000);
+    settle();
+    beat_all();
+    assert_true(replica_may_read_locked(bucket_of(0), world->now_us));
+    world_end();
+}
+
 static void test_a_seal_under_an_older_map_counts_its_promises_anew(void **state)
 {
     (void)state;
@@ -165,6 +185,7 @@ int main(void)
         cmocka_unit_test(test_what_makes_no_sense_is_refused),
         cmocka_unit_test(test_who_has_sealed_grants_nothing_for_the_bucket),
         cmocka_unit_test(test_a_sealed_term_is_taken_over),
+        cmocka_unit_test(test_a_sealed_term_is_taken_over_without_writes),
         cmocka_unit_test(test_a_seal_under_an_older_map_counts_its_promises_anew),
         cmocka_unit_test(test_an_exception_for_a_region_to_come_drops_the_connection),
         cmocka_unit_test(test_a_copy_of_a_replicate_reads_with_all_leases),
