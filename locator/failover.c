@@ -355,6 +355,13 @@ void failover_sealed(struct locator *locator, uint64_t from, const Pb__PeerSeale
     look(locator);
 }
 
+/* No timer waits for those without a link. */
+void failover_linked(struct locator *locator)
+{
+    if (locator->failover->attempts != NULL)
+        look(locator);
+}
+
 void failover_map_taken(struct locator *locator)
 {
     if (locator->failover->attempts == NULL)

@@ -49,6 +49,8 @@ bool failover_swaps(const struct locator *locator);
 
 /* What a copy answers. */
 void failover_sealed(struct locator *locator, uint64_t from, const Pb__PeerSealed *message);
+/* A server has a link here now: it may be asked. */
+void failover_linked(struct locator *locator);
 /* The map in force is a newer one. */
 void failover_map_taken(struct locator *locator);
 

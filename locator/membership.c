@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "locator/ack_wait.h"
 #include "locator/departure.h"
+#include "locator/failover.h"
 #include "locator/join.h"
 #include "locator/member_change.h"
 #include "locator/member_shift.h"
@@ -176,6 +177,7 @@ void membership_link(struct peer *peer)
     /* It may have acknowledged already, and the welcome may have failed. */
     if (member->peer != NULL)
         membership_acknowledged(locator, member, peer->epoch);
+    failover_linked(locator);
 }
 
 static void come_back(struct peer *peer)

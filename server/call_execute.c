@@ -82,6 +82,17 @@ static uint64_t read_clock(const struct call *call)
                                                                      : loop_clock_us(loop);
 }
 
+/* A change of this key that is before it and came to nothing is decided anew if this server is
+ * deposed before all have its note; the read then has to be, too. */
+static uint64_t note_before(const struct call *call)
+{
+    const struct call *before = call->prev;
+    while (before != NULL && (before->state != CALL_APPLIED || before->hash != call->hash ||
+                              !call_changes(before->kind) || before->result.result == RESULT_DONE))
+        before = before->prev;
+    return before == NULL ? 0 : before->wait_seq;
+}
+
 static bool execute_read(struct call *call)
 {
     struct bucket *bucket = call->bucket;
@@ -94,6 +105,8 @@ static bool execute_read(struct call *call)
     uint64_t wait_seq = entry != NULL ? entry->seq : bucket->last_seq;
     if (entry == NULL && PLANTED(PLANT_READ_IGNORES_REMOVAL))
         wait_seq = 0;
+    else if (call->kind == CALL_GET && entry != NULL && note_before(call) > wait_seq)
+        wait_seq = note_before(call);
     /* What is not committed a copy leaves to the primary. */
     if (bucket->replica.role == REPLICA_COPY && !bucket_has_committed(bucket, wait_seq)) {
         if (!PLANTED(PLANT_COPY_READS_UNCOMMITTED))

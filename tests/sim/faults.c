@@ -289,6 +289,12 @@ static bool rebalance(struct faults *faults)
     return true;
 }
 
+static bool plot(struct faults *faults, enum plot_kind kind)
+{
+    unsigned a, b;
+    return two_servers(faults, &a, &b) && plot_begin(faults, kind, a, b);
+}
+
 static bool make(struct faults *faults, enum fault fault)
 {
     switch (fault) {
@@ -325,6 +331,18 @@ static bool make(struct faults *faults, enum fault fault)
     case FAULT_MAP_SLOW:
     case FAULT_MAP_FAILS:
         return map_fault(faults, fault);
+    case FAULT_ISLAND:
+        return plot(faults, PLOT_ISLAND);
+    case FAULT_HELD_UP:
+        return plot(faults, PLOT_HELD_UP);
+    case FAULT_JOIN_CUT_OFF:
+        return plot(faults, PLOT_JOIN_CUT_OFF);
+    case FAULT_SEAL_RETURN:
+        return plot(faults, PLOT_SEAL_RETURN);
+    case FAULT_SEAL_IN_VAIN:
+        return plot(faults, PLOT_SEAL_IN_VAIN);
+    case FAULT_REMOVED_RETURN:
+        return plot(faults, PLOT_REMOVED_RETURN);
     case FAULT_COUNT:
         break;
     }
@@ -446,6 +464,7 @@ void faults_step(struct faults *faults)
         faults->ends[i] = faults->ends[--faults->end_count];
         end_fault(faults, &end);
     }
+    plot_step(faults);
     revive(faults);
     administer(faults);
 }
@@ -456,6 +475,7 @@ void faults_heal(struct faults *faults)
         struct fault_end end = faults->ends[--faults->end_count];
         end_fault(faults, &end);
     }
+    plot_end(faults);
     sim_heal_all(faults->grid->sim);
     faults->grid->memory.fail_count = 0;
     faults->longest_us = 500000; /* whoever still has to be started again */
@@ -503,6 +523,12 @@ const char *fault_text(enum fault fault)
         [FAULT_LOCATOR_PAUSE] = "locator pause",
         [FAULT_MAP_SLOW] = "map slow",
         [FAULT_MAP_FAILS] = "map fails",
+        [FAULT_ISLAND] = "island",
+        [FAULT_HELD_UP] = "held up",
+        [FAULT_JOIN_CUT_OFF] = "join cut off",
+        [FAULT_SEAL_RETURN] = "seal, return",
+        [FAULT_SEAL_IN_VAIN] = "seal in vain",
+        [FAULT_REMOVED_RETURN] = "removed, return",
     };
     return texts[fault];
 }

@@ -4,6 +4,7 @@
 #define VUG_TESTS_SIM_FAULTS_H
 
 #include "tests/sim/grid.h"
+#include "tests/sim/plots.h"
 #include "tests/sim/traffic.h"
 #include "tests/sim/watch.h"
 
@@ -29,6 +30,12 @@ enum fault {
     FAULT_LOCATOR_PAUSE,
     FAULT_MAP_SLOW,  /* the map store takes long */
     FAULT_MAP_FAILS, /* and refuses some requests */
+    FAULT_ISLAND,    /* plots.h */
+    FAULT_HELD_UP,
+    FAULT_JOIN_CUT_OFF,
+    FAULT_SEAL_RETURN,
+    FAULT_SEAL_IN_VAIN,
+    FAULT_REMOVED_RETURN,
     FAULT_COUNT,
 };
 
@@ -64,6 +71,7 @@ struct faults {
     bool may_lose; /* the last copy of a bucket may die */
     struct fault_end ends[FAULT_ENDS_MAX];
     unsigned end_count;
+    struct plot plot; /* under way */
     struct faults_admin admin;
     const char *scrap;                           /* the region that comes and goes; NULL: none */
     const struct buf *scrap_body, *destroy_body; /* its RegionCreateRequest and -DestroyRequest */

@@ -146,6 +146,32 @@ static uint64_t first_answer(const struct search *search)
     return first;
 }
 
+static bool is_needed(const struct search *search, uint64_t value)
+{
+    bool needed = value == 0;
+    for (size_t i = search->first; i < search->count && !needed && value != NOISE; i++)
+        needed = !is_done(search, i) && sees(&search->ops[i], value);
+    return needed;
+}
+
+/* Something that only looks, and can happen now, may as well happen now: no other choice is better.
+ * So may what nobody saw, when nobody needs any more what it overwrites. Unless something called
+ * before it in its session could then not happen any more. */
+static bool is_settled(const struct search *search, size_t at, uint64_t value_before)
+{
+    const struct linear_op *op = &search->ops[at];
+    bool looks = op->kind == LINEAR_GET ||
+                 (op->kind == LINEAR_PUT_IF_ABSENT && op->answered != LINEAR_OPEN && op->seen != 0);
+    bool is_noise = op->kind == LINEAR_PUT && search->is_noise[at];
+    if (!looks && !(is_noise && !is_needed(search, value_before)))
+        return false;
+    for (size_t i = search->first; op->session != 0 && i < at; i++)
+        if (search->ops[i].session == op->session && search->ops[i].kind != LINEAR_GET &&
+            !is_done(search, i))
+            return false;
+    return true;
+}
+
 /* The next candidate from place *at on, which is moved behind it: called before the first answer
  * that is still to come. What is open needs a place only where the next one needs it; elsewhere it
  * may be left out. */
@@ -161,6 +187,21 @@ static size_t next_candidate(const struct search *search, size_t *at, uint64_t v
             continue;
         if (search->is_noise[i] && *after == op->value)
             *after = NOISE;
+        return i;
+    }
+    return search->count;
+}
+
+/* A candidate that leaves no choice. */
+static size_t settled_candidate(const struct search *search, uint64_t value, uint64_t *after)
+{
+    uint64_t bound = first_answer(search);
+    for (size_t i = search->first; i < search->count && search->ops[i].called < bound; i++) {
+        const struct linear_op *op = &search->ops[i];
+        if (is_done(search, i) || !apply(op, value, after) || *after != value ||
+            (search->is_unseen && !needs(op, value)) || !is_in_session_order(search, i) ||
+            !is_settled(search, i, value))
+            continue;
         return i;
     }
     return search->count;
@@ -191,32 +232,6 @@ static void take_back(struct search *search, size_t op)
         search->first = op;
 }
 
-static bool is_needed(const struct search *search, uint64_t value)
-{
-    bool needed = value == 0;
-    for (size_t i = search->first; i < search->count && !needed && value != NOISE; i++)
-        needed = !is_done(search, i) && sees(&search->ops[i], value);
-    return needed;
-}
-
-/* Something that only looks, and can happen now, may as well happen now: no other choice is better.
- * So may what nobody saw, when nobody needs any more what it overwrites. Unless something called
- * before it in its session could then not happen any more. */
-static bool is_settled(const struct search *search, size_t at, uint64_t value_before)
-{
-    const struct linear_op *op = &search->ops[at];
-    bool looks = op->kind == LINEAR_GET ||
-                 (op->kind == LINEAR_PUT_IF_ABSENT && op->answered != LINEAR_OPEN && op->seen != 0);
-    bool is_noise = op->kind == LINEAR_PUT && search->is_noise[at];
-    if (!looks && !(is_noise && !is_needed(search, value_before)))
-        return false;
-    for (size_t i = search->first; op->session != 0 && i < at; i++)
-        if (search->ops[i].session == op->session && search->ops[i].kind != LINEAR_GET &&
-            !is_done(search, i))
-            return false;
-    return true;
-}
-
 static enum linear_verdict run(struct search *search)
 {
     struct choice *stack = sim_alloc((search->count + 1) * sizeof *stack);
@@ -224,7 +239,10 @@ static enum linear_verdict run(struct search *search)
     uint64_t value = 0, after = 0;
     enum linear_verdict verdict = LINEAR_OK;
     while (search->answered > 0) {
-        size_t op = next_candidate(search, &at, value, &after);
+        size_t op = at > 0 ? search->count : settled_candidate(search, value, &after);
+        bool is_only = op < search->count;
+        if (!is_only)
+            op = next_candidate(search, &at, value, &after);
         if (op == search->count) {
             if (depth == 0) {
                 verdict = LINEAR_BROKEN;
@@ -243,6 +261,7 @@ static enum linear_verdict run(struct search *search)
         if (!memo_add(search, after)) {
             take_back(search, op);
             search->is_unseen = unseen_before;
+            at = is_only ? search->count : at;
             continue;
         }
         if (search->memo.count > search->budget) {
@@ -253,7 +272,7 @@ static enum linear_verdict run(struct search *search)
             (struct choice){.op = op,
                             .value_before = value,
                             .unseen_before = unseen_before,
-                            .next = is_settled(search, op, value) ? search->count : at};
+                            .next = is_only || is_settled(search, op, value) ? search->count : at};
         value = after;
         at = 0;
     }

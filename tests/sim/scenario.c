@@ -167,7 +167,8 @@ static void begin(struct run *run)
         run->faults.longest_us = scenario->longest_us;
     region_body(&run->data_body, "data", run->type, run->copies, scenario->buckets);
     region_body(&run->scrap_body, "scrap", run->type, run->copies, scenario->buckets);
-    /* Beside a type that has no copies the books have none either: one server could not make them. */
+    /* Beside a type that has no copies the books have none either: one server could not make them.
+     */
     bool is_single = strcmp(run->type, "PARTITION") == 0;
     region_body(&run->readings_body, "readings", is_single ? "PARTITION" : "PARTITION_REDUNDANT",
                 is_single || run->copies > 0 ? run->copies : 1, scenario->buckets);

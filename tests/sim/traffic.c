@@ -182,7 +182,7 @@ static bool choose_server(struct traffic *traffic, struct traffic_caller *caller
 {
     struct grid *grid = traffic->grid;
     unsigned server = caller->server;
-    if (caller->broken || !grid->servers[server].running)
+    if ((caller->broken && !traffic->options.own_server) || !grid->servers[server].running)
         server = (unsigned)sim_random_below(grid->sim, GRID_SERVERS_MAX);
     for (unsigned i = 0; i < GRID_SERVERS_MAX && !grid->servers[server].running; i++)
         server = (server + 1) % GRID_SERVERS_MAX;
@@ -219,11 +219,13 @@ static void call_burst(struct traffic *traffic, struct traffic_caller *caller)
         if (!choose_server(traffic, caller))
             return;
     }
+    unsigned pending_max =
+        options->pending_max != 0 ? options->pending_max : 2 * options->burst_max;
     uint64_t burst = 1 + sim_random_below(sim, options->burst_max);
     unsigned region = (unsigned)sim_random_below(sim, traffic->region_count);
     /* A burst stays with a few keys, so that their order matters. */
     uint64_t first = sim_random_below(sim, options->keys);
-    while (burst-- > 0 && caller->unanswered < 2 * options->burst_max &&
+    while (burst-- > 0 && caller->unanswered < pending_max &&
            traffic->op_count < options->ops_max && traffic->has_region[region]) {
         unsigned key = (unsigned)((first + sim_random_below(sim, 2)) % options->keys);
         send(traffic, caller, new_op(traffic, caller, choose_number(traffic), region, key));

@@ -16,8 +16,9 @@ enum { TRAFFIC_CALLERS_MAX = 8, TRAFFIC_KEYS_MAX = 32, TRAFFIC_REGIONS_MAX = 3 }
 struct traffic_options {
     unsigned callers, keys; /* of each region */
     unsigned ops_max;
-    unsigned gap_us;    /* between the bursts of a caller, at most twice that */
-    unsigned burst_max; /* calls without waiting for an answer */
+    unsigned gap_us;      /* between the bursts of a caller, at most twice that */
+    unsigned burst_max;   /* calls without waiting for an answer */
+    unsigned pending_max; /* of a caller; 0: twice burst_max */
     unsigned percent_put, percent_get, percent_remove, percent_put_if_absent; /* the rest: size */
     unsigned timeout_ms;
     bool own_server; /* each caller stays with one server while that runs */

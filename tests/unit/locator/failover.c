@@ -174,6 +174,23 @@ static void test_nobody_sealed_promotes_nobody(void **state)
     end(&cluster);
 }
 
+static void test_copy_whose_link_comes_back_is_asked(void **state)
+{
+    struct cluster cluster = begin(*state, 2, "PARTITION", 1);
+    uint32_t led = led_by(cluster.peers[1], 101);
+    net_conn_abort(cluster.peers[1]->conn);
+    cluster.peers[1]->conn = NULL;
+    loop_timer_clear(&cluster.peers[1]->timer);
+    run(*state, 100 * MS);
+    raw_end(cluster.peers[0]);
+    run(*state, 3 * SEC);
+    assert_int_equal(led_by(cluster.peers[1], 101), led);
+    raw_connect(cluster.peers[1]);
+    run(*state, SEC);
+    assert_int_equal(led_by(cluster.peers[1], 102), 8);
+    end(&cluster);
+}
+
 static void test_reading_copy_is_left_out_when_promises_to_it_have_ended(void **state)
 {
     struct cluster cluster = begin(*state, 3, "REPLICATE", 0);
@@ -280,6 +297,7 @@ int main(void)
         TEST(test_higher_sealed_term_is_gone_beyond),
         TEST(test_copy_that_does_not_answer_is_left_out),
         TEST(test_nobody_sealed_promotes_nobody),
+        TEST(test_copy_whose_link_comes_back_is_asked),
         TEST(test_reading_copy_is_left_out_when_promises_to_it_have_ended),
         TEST(test_lost_swap_is_decided_again),
         TEST(test_moved_set_version_ends_the_attempt),
