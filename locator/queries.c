@@ -208,8 +208,7 @@ static void drop_forgotten(struct locator *locator, uint64_t now_us)
 
 static void on_drop(struct request *request, const Pb__QueryDrop *drop, uint64_t incarnation)
 {
-    enum error error =
-        submit_drop(request->locator, request, drop->id, incarnation, drop->failed);
+    enum error error = submit_drop(request->locator, request, drop->id, incarnation, drop->failed);
     if (error == ERROR_MEMORY)
         fail_without_memory(request);
     else if (error != OK)

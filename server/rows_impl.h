@@ -9,8 +9,8 @@
  *   OPEN    id 8, query 8, n 4, n x owner 4, m 4, m x (source 4, generation 4, position 12)
  *   EVENTS  id 8, then 1, source 4, generation 4, position 12, len 4, row as in the rows ring
  *                  or  2, source 4, generation 4: what was there at the start has all been sent
- *   CREDIT  id 8, bytes taken 4, n x (source 4, generation 4, position 12): up to there all rows are applied and
- *           committed at their owners
+ *   CREDIT  id 8, bytes taken 4, n x (source 4, generation 4, position 12): up to there all
+ *           rows are applied and committed at their owners
  *   CLOSE   id 8
  *   STATUS  id 8: refused, the instance is not known; to be opened again */
 #ifndef VUG_SERVER_ROWS_IMPL_H

@@ -213,10 +213,9 @@ void rows_outs_acked(struct rows *rows, const struct cq_instance *instance, uint
     pthread_mutex_lock(&rows->lock);
     for (struct rows_out *out = rows->outs; out != NULL; out = out->next)
         for (uint32_t i = 0; out->instance == instance && i < out->source_count; i++)
-            for (uint32_t t = 0;
-                 out->sources[i].bucket == source &&
-                 out->sources[i].acked_generation == generation &&
-                 t < instance->region->bucket_count;
+            for (uint32_t t = 0; out->sources[i].bucket == source &&
+                                 out->sources[i].acked_generation == generation &&
+                                 t < instance->region->bucket_count;
                  t++)
                 if (out->owners[t] != 0 && ring_before(acked[t], out->sources[i].acked))
                     acked[t] = out->sources[i].acked;

@@ -1,5 +1,5 @@
-"""Continuous queries on three real servers, with readings whose key is not their id: rows go from bucket to bucket, and from
-server to server, before they are counted. VUG_KILLS sets how many servers are killed (6)."""
+"""Continuous queries on three real servers, with readings whose key is not their id: rows go from bucket to bucket, and
+from server to server, before they are counted. VUG_KILLS sets how many servers are killed (6)."""
 import os
 import random
 import statistics
@@ -36,7 +36,8 @@ class Queries(unittest.TestCase):
         self.cluster.servers[index] = self.cluster.start_server(old.arguments[2])
 
     def subscribe(self, index, **options):
-        return Subscription(self.cluster.servers[index].port, FOUNDING, start=LATEST, parameters={'start_time': 0}, **options)
+        return Subscription(self.cluster.servers[index].port, FOUNDING, start=LATEST,
+                            parameters={'start_time': 0}, **options)
 
     def test_kills(self):
         """servers die while rows are on their way between them: every subscriber sees every reading counted once"""
@@ -87,7 +88,8 @@ class Queries(unittest.TestCase):
 
     def test_end(self):
         """a query is known at every server, and ends at every server with its last subscriber"""
-        with self.subscribe(0) as one, self.subscribe(1, name='shared') as two, self.subscribe(2, name='shared') as three:
+        with (self.subscribe(0) as one, self.subscribe(1, name='shared') as two,
+              self.subscribe(2, name='shared') as three):
             wait_until(lambda: all(self.queries(index) == 2 for index in range(3)), 'two queries everywhere')
             one.conn.ask(CQ_UNSUBSCRIBE, message((1, one.id)))
             wait_until(lambda: all(self.queries(index) == 1 for index in range(3)), 'one is left')
