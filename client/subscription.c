@@ -338,13 +338,19 @@ static enum error read_response(struct vug_subscription *subscription, struct sl
     return OK;
 }
 
+/* The server has not joined yet, or some bucket of the query has no leader. */
+static bool is_for_now(const struct vug_error *error)
+{
+    return error != NULL && (error->error == ERROR_NO_SERVER || error->error == ERROR_TIMEOUT ||
+                             error->error == ERROR_BUSY);
+}
+
 static void on_subscribed(void *arg, const struct vug_error *error, struct slice body)
 {
     struct vug_subscription *subscription = arg;
     if (error != NULL && error->code == 0)
         return; /* the connection is lost, which on_conn_closed() hears */
-    if (error != NULL && error->code == 101 &&
-        subscription->columns != NULL) { /* a server that has not joined yet: another attempt */
+    if (is_for_now(error) && subscription->columns != NULL) { /* it has begun: another attempt */
         vug_conn_close(subscription->conn);
         subscription->conn = NULL;
         wait_and_retry(subscription, error);

@@ -185,12 +185,12 @@ static void send_batches(struct vug_writer *writer)
 
 static void retry_later(struct vug_writer *writer);
 
-/* The server could not decide it: nobody led a bucket for too long, or too much waited there. The
- * batch, and all behind it, are repeated on another connection. */
+/* The server could not decide it: nobody led a bucket for too long, too much waited there, or it
+ * has not joined yet. The batch, and all behind it, are repeated on another connection. */
 static bool is_undecided(const struct vug_error *error)
 {
     return error != NULL && (error->error == ERROR_TIMEOUT || error->error == ERROR_BUSY ||
-                             error->error == ERROR_IN_DOUBT);
+                             error->error == ERROR_IN_DOUBT || error->error == ERROR_NO_SERVER);
 }
 
 static void start_over(struct vug_writer *writer)

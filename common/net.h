@@ -32,6 +32,10 @@ struct net_address {
     uint16_t port;
 };
 
+/* A connection over which nothing comes, while the host of the peer does not answer probes either,
+ * ends after about so long. */
+enum { NET_SILENT_S = 11 };
+
 struct net_conn_events {
     /* Bytes are there. Returns how many were consumed; the rest is given again, in front of what
      * follows. Not called with nothing new. May finish or abort the connection (its result is then

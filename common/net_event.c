@@ -118,15 +118,19 @@ static void stop_reading(struct net_event_conn *conn)
     conn->reading = false;
 }
 
-/* Who only listens, as a subscriber does, learns from the system that the other machine is gone. */
-static void tune(int fd)
+/* Small messages leave at once, and a host that has gone without a word is noticed by whoever only
+ * listens to it (net.h). */
+static void set_options(int fd)
 {
-    const int one = 1, idle_s = 5, interval_s = 2, count = 3;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+    static const struct {
+        int level, name, value;
+    } rows[] = {{IPPROTO_TCP, TCP_NODELAY, 1},
+                {IPPROTO_TCP, TCP_KEEPIDLE, NET_SILENT_S - 3 * 2},
+                {IPPROTO_TCP, TCP_KEEPINTVL, 2},
+                {IPPROTO_TCP, TCP_KEEPCNT, 3},
+                {SOL_SOCKET, SO_KEEPALIVE, 1}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        setsockopt(fd, rows[i].level, rows[i].name, &rows[i].value, sizeof rows[i].value);
 }
 
 enum error net_event_conn_open(struct net_event_conn *conn, int fd)
@@ -139,7 +143,7 @@ enum error net_event_conn_open(struct net_event_conn *conn, int fd)
     event_assign(&conn->write_event, base, fd, EV_WRITE | EV_PERSIST, net_event_on_writable, conn);
     if (!conn->paused && !net_event_start_reading(conn))
         return ERROR_MEMORY;
-    tune(fd);
+    set_options(fd);
     getpeername(fd, &conn->peer.any, &len);
     conn->fd = fd;
     conn->state = NET_CONN_OPEN;

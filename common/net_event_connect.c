@@ -8,7 +8,6 @@
 #include <event2/dns.h>
 #include <event2/util.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>

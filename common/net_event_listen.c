@@ -1,7 +1,6 @@
 /* The real network: listening, and what becomes of accepted sockets. */
 #include <errno.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>

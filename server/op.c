@@ -12,8 +12,11 @@
 struct region *op_region(struct session *session, struct slice reference, struct failure *failure)
 {
     struct worker *worker = op_worker(session);
-    if (worker->catalog == NULL) {
-        failure_set(failure, FAILURE_SERVER_ERROR, FAILURE_REGION_NOT_FOUND, SLICE_FMT(reference));
+    if (worker->catalog == NULL) { /* it cannot know which regions there are */
+        failure_set(failure, FAILURE_NO_AVAILABLE_SERVER,
+                    "Server %s has not joined the cluster yet. Nothing was done; ask another one, "
+                    "or try again soon.",
+                    worker->server->name);
         return NULL;
     }
     return catalog_resolve(worker->catalog, reference, failure);

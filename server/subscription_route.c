@@ -180,18 +180,20 @@ static void tell_member(const struct catalog *catalog, uint32_t region_id, uint3
                       : place->in_sync_count > 0       ? place->in_sync[0]
                                                        : CLUSTER_NONE;
     if (member == CLUSTER_NONE) {
-        failure_set(failure, FAILURE_SERVER_ERROR,
-                    "The query did not begin within 10 s: bucket %u of region /%s is led by no "
-                    "server. See `vug status`; subscribe again when a server has it.",
-                    bucket, region);
+        failure_set(
+            failure, FAILURE_SERVER_ERROR,
+            "TIMEOUT: The query did not begin within 10 s: bucket %u of region /%s is led by no "
+            "server. See `vug status`; subscribe again when a server has it.",
+            bucket, region);
         return;
     }
     const struct cluster_member *server = &catalog->map->members[member];
-    failure_set(failure, FAILURE_SERVER_ERROR,
-                "The query did not begin within 10 s: bucket %u of region /%s is led by server "
-                "%.*s (%.*s:%u), which %s. Subscribe again when it is there.",
-                bucket, region, SLICE_FMT(server->name), SLICE_FMT(server->host), server->port,
-                server->state == CLUSTER_DOWN ? "is down" : "has not begun the query");
+    failure_set(
+        failure, FAILURE_SERVER_ERROR,
+        "TIMEOUT: The query did not begin within 10 s: bucket %u of region /%s is led by server "
+        "%.*s (%.*s:%u), which %s. Subscribe again when it is there.",
+        bucket, region, SLICE_FMT(server->name), SLICE_FMT(server->host), server->port,
+        server->state == CLUSTER_DOWN ? "is down" : "has not begun the query");
 }
 
 void subscription_tell_unrouted(struct subscription *subscription, struct failure *failure)
@@ -204,5 +206,5 @@ void subscription_tell_unrouted(struct subscription *subscription, struct failur
         tell_member(subscription->worker->catalog, region->id, i, region->name, failure);
         return;
     }
-    failure_set(failure, FAILURE_SERVER_ERROR, "The query did not begin within 10 s.");
+    failure_set(failure, FAILURE_SERVER_ERROR, "TIMEOUT: The query did not begin within 10 s.");
 }

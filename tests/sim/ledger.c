@@ -206,6 +206,13 @@ bool ledger_is_over(const struct ledger *ledger, char *why, size_t size)
                      total);
             return false;
         }
+        for (unsigned bucket = 0; bucket < LEDGER_BUCKETS_MAX; bucket++) {
+            if (!ledger->lost[bucket] || subscriber->told[bucket])
+                continue;
+            snprintf(why, size, "subscriber %u was not told that bucket %u lost its contents", i,
+                     bucket);
+            return false;
+        }
     }
     return true;
 }

@@ -205,6 +205,9 @@ static void put_on_wire(struct sim_conn *to, enum sim_segment_kind kind, const u
 /* A reset that overtakes what is on the wire. */
 static void send_reset(struct sim_conn *to)
 {
+    if (to->probed)
+        sim_event_clear(to->sim, &to->reset);
+    to->probed = false;
     if (to->state == SIM_CONN_CLOSED || to->reset_arrived || sim_event_is_set(&to->reset))
         return;
     sim_event_set(to->sim, &to->reset, latency_us(to->peer_node, to->node));
@@ -395,6 +398,14 @@ static void on_arrival(void *arg)
     }
 }
 
+/* The system of this end asks a silent peer from time to time whether it is there. */
+static void probe_later(struct sim_conn *conn, unsigned seconds)
+{
+    sim_event_clear(conn->sim, &conn->reset);
+    sim_event_set(conn->sim, &conn->reset, seconds * UINT64_C(1000000));
+    conn->probed = true;
+}
+
 static void on_reset(void *arg)
 {
     struct sim_conn *conn = arg;
@@ -561,10 +572,13 @@ void sim_net_crash(struct sim_node *node, enum sim_crash how)
         separate(conn);
         conn->state = SIM_CONN_CLOSED;
         if (peer != NULL) {
-            /* A reset does not come through a partition either, and is not repeated. */
+            /* A reset does not come through a partition either, and is not repeated: what is left
+             * are the probes of the peer's system. */
             peer->hole = how == SIM_CRASH_SILENT || sim_link(node, peer->node)->blocked;
             if (!peer->hole)
                 send_reset(peer);
+            else
+                probe_later(peer, NET_SILENT_S);
         }
         sim_wire_free_if_unused(conn);
     }
@@ -577,9 +591,11 @@ void sim_net_restart(struct sim_node *node)
         if (conn->peer_node != node || !conn->hole)
             continue;
         /* The new system knows nothing of this connection: what is sent again, or next, is answered
-         * by a reset. */
+         * by a reset, and that is a probe at the latest. */
         conn->hole = false;
         if (conn->hole_bytes > 0 || conn->out_len > 0)
             send_reset(conn);
+        else
+            probe_later(conn, NET_SILENT_S / 2);
     }
 }

@@ -84,6 +84,7 @@ struct sim_conn {
     uint64_t sent;     /* since the connection stands */
     uint64_t cut_at;   /* resets when so many bytes were sent */
     bool end_arrived, reset_arrived, end_sent, hole;
+    bool probed; /* `reset` is the answer, or none, to a probe that comes later */
     enum error connect_error;
 
     struct sim_event readable, writable, timeout, established; /* turns of the owner's loop */
