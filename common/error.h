@@ -22,7 +22,7 @@
     X(ERROR_NAME, "host name not known")                                                           \
     X(ERROR_NO_ADDRESS, "this host has no such address")                                           \
     X(ERROR_TIMEOUT, "timed out")                                                                  \
-    X(ERROR_BUSY, "busy")                                                                          \
+    X(ERROR_BUSY, "busy, try again")                                                               \
     X(ERROR_ADDRESS_IN_USE, "address in use")                                                      \
     X(ERROR_IO, "input or output error")                                                           \
     X(ERROR_DAMAGED, "stored data is damaged")                                                     \
