@@ -17,8 +17,8 @@
           .own_server = true)
 /* The same among faults that last long: nobody gives up, and calls may wait. */
 #define PATIENT_READS                                                                              \
-    CALLS(.callers = 6, .keys = 4, .ops_max = 2500, .gap_us = 80000, .burst_max = 1,               \
-          .pending_max = 40, .percent_put = 4, .percent_get = 96, .percent_remove = 0,             \
+    CALLS(.callers = 8, .readers = 6, .keys = 4, .ops_max = 2500, .gap_us = 80000, .burst_max = 1, \
+          .pending_max = 40, .percent_put = 50, .percent_get = 50, .percent_remove = 0,            \
           .percent_put_if_absent = 0, .timeout_ms = 9000, .own_server = true)
 #define BOOKS(...)                                                                                 \
     {                                                                                              \
@@ -201,6 +201,7 @@ const struct scenario scenarios[] = {
      CLUSTER(1, 2, 3),
      REDUNDANT(1),
      .faults = 10,
+     .longest_us = 800000,
      .gap_us = 1500000,
      .traffic = PATIENT_READS,
      .weights = {[FAULT_JOIN_CUT_OFF] = 8, [FAULT_CRASH] = 8}},
@@ -215,8 +216,9 @@ const struct scenario scenarios[] = {
      .plant = PLANT_SEALED_TERM_STUCK,
      CLUSTER(1, 3, 3),
      REDUNDANT(2),
-     .faults = 6,
-     .gap_us = 1500000,
+     .faults = 1,
+     .recovery_us = 5000000,
+     .gap_us = 2500000,
      .traffic = CALLS(.gap_us = 60000, .burst_max = 2),
      .weights = {[FAULT_SEAL_IN_VAIN] = 8}},
     {.name = "suffix",

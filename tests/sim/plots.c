@@ -4,7 +4,7 @@
 #include "tests/sim/sim_impl.h"
 
 enum {
-    MOMENT_US = 6000000, /* it comes within that, or not at all */
+    MOMENT_US = 12000000, /* it comes within that, or not at all */
     HELD_UP_PPM = 300000,
     LONGEST_STALL_US = 6000000,
     SLOW_MAP_US = 1500000

@@ -240,7 +240,8 @@ static bool is_recovered(struct run *run, char *why, size_t size)
 static void recover(struct run *run)
 {
     char why[256] = "";
-    uint64_t end_us = sim_now_us(run->sim) + RECOVERY_US;
+    uint64_t end_us = sim_now_us(run->sim) +
+                      (run->scenario->recovery_us != 0 ? run->scenario->recovery_us : RECOVERY_US);
     if (!run->verdict->failed)
         faults_heal(&run->faults);
     run->traffic.stopped = true;

@@ -24,9 +24,10 @@ struct scenario {
     struct ledger_options ledger;
     struct traffic_options traffic;
     /* The faults. */
-    unsigned faults;     /* 0: FAULTS_USUAL */
-    unsigned gap_us;     /* between two; 0: GAP_USUAL_US */
-    unsigned longest_us; /* 0: as faults.h says */
+    unsigned faults;      /* 0: FAULTS_USUAL */
+    unsigned gap_us;      /* between two; 0: GAP_USUAL_US */
+    unsigned longest_us;  /* 0: as faults.h says */
+    unsigned recovery_us; /* it has to be whole again so soon; 0: RECOVERY_US */
     bool may_lose;
     unsigned weights[FAULT_COUNT];
 };

@@ -219,8 +219,10 @@ static void call_burst(struct traffic *traffic, struct traffic_caller *caller)
         if (!choose_server(traffic, caller))
             return;
     }
-    unsigned pending_max =
-        options->pending_max != 0 ? options->pending_max : 2 * options->burst_max;
+    bool reads = caller >= traffic->callers + options->callers - options->readers;
+    unsigned pending_max = options->pending_max != 0 && (reads || options->readers == 0)
+                               ? options->pending_max
+                               : 2 * options->burst_max;
     uint64_t burst = 1 + sim_random_below(sim, options->burst_max);
     unsigned region = (unsigned)sim_random_below(sim, traffic->region_count);
     /* A burst stays with a few keys, so that their order matters. */
@@ -228,7 +230,8 @@ static void call_burst(struct traffic *traffic, struct traffic_caller *caller)
     while (burst-- > 0 && caller->unanswered < pending_max &&
            traffic->op_count < options->ops_max && traffic->has_region[region]) {
         unsigned key = (unsigned)((first + sim_random_below(sim, 2)) % options->keys);
-        send(traffic, caller, new_op(traffic, caller, choose_number(traffic), region, key));
+        uint32_t number = reads ? VUG_GET : choose_number(traffic);
+        send(traffic, caller, new_op(traffic, caller, number, region, key));
     }
 }
 

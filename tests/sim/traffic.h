@@ -15,6 +15,7 @@ enum { TRAFFIC_CALLERS_MAX = 8, TRAFFIC_KEYS_MAX = 32, TRAFFIC_REGIONS_MAX = 3 }
 
 struct traffic_options {
     unsigned callers, keys; /* of each region */
+    unsigned readers;       /* the last of the callers, which do nothing else */
     unsigned ops_max;
     unsigned gap_us;      /* between the bursts of a caller, at most twice that */
     unsigned burst_max;   /* calls without waiting for an answer */
