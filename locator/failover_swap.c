@@ -58,8 +58,11 @@ bool attempt_bucket_is_ready(const struct locator *locator, struct attempt_bucke
     bool has_sealed = false;
     for (uint32_t i = 0; i < bucket->copy_count; i++) {
         const struct attempt_copy *copy = &bucket->copies[i];
-        has_sealed = has_sealed || copy->state == COPY_SEALED;
-        if (copy->state == COPY_SEALED || is_gone(locator, copy->incarnation))
+        bool gone = is_gone(locator, copy->incarnation);
+        /* One that sealed and died since is nobody to promote alone: who is silent may live, and
+         * has what was answered. */
+        has_sealed = has_sealed || (copy->state == COPY_SEALED && !gone);
+        if (copy->state == COPY_SEALED || gone)
             continue;
         uint64_t until_us = bucket->first_sealed_us + patience_us(locator, copy->incarnation);
         if (now_us < until_us) {

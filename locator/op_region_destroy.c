@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "common/mem.h"
+#include "common/plant.h"
 #include "locator/ack_wait.h"
 #include "locator/ops.h"
 #include "locator/regions.h"
@@ -35,8 +36,11 @@ static enum change_verdict apply(struct change *change, struct cluster_map *map,
                         SLICE_FMT(map->tables[i].name));
         return CHANGE_REFUSED;
     }
-    enum error error = cluster_map_remove_region(map, region->id);
+    uint32_t id = region->id;
+    enum error error = cluster_map_remove_region(map, id);
     INVARIANT(error == OK);
+    if (PLANTED(PLANT_REGION_ID_REUSED) && id + 1 == map->next_region_id)
+        map->next_region_id = id;
     return CHANGE_STORE;
 }
 

@@ -46,6 +46,8 @@ static enum error apply(struct bucket *bucket, struct record *record)
     enum error error = replica_reserve_locked(bucket, record);
     if (error != OK)
         return error;
+    if (PLANTED(PLANT_TICK_LOCAL))
+        record->time_ms = loop_wall_ms(bucket->region->server->loop);
     if (record->key.len > 0)
         record->hash = table_hash(record->key, bucket->region->hash_seed);
     error = bucket_apply_locked(bucket, record);
