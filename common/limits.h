@@ -49,6 +49,7 @@
 #define LIMIT_WRITER_WINDOW                1024u /* unanswered, of one idempotent writer */
 #define LIMIT_WRITERS_PER_BUCKET           10000u
 #define LIMIT_CALLS                        4096u  /* that wait in one bucket; held of one peer */
+#define LIMIT_WRITE_CALL_MS                60000u /* of a writer that repeats by itself */
 #define LIMIT_CALL_MS                      10000u /* then a call ends with an error */
 #define LIMIT_WRITER_IDLE_MS               (15u * 60 * 1000) /* of the bucket's record times */
 #define LIMIT_CREDIT_EVENTS_DEFAULT        65536u

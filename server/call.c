@@ -14,6 +14,15 @@
 
 /* ---- Life ---- */
 
+/* What a writer repeats must not be passed by what it wrote later, on the same connection and in
+ * the same bucket: so such a call outlasts the writer's own patience, which gives the connection
+ * up. */
+static uint64_t patience_ms(enum call_kind kind)
+{
+    bool is_write = kind == CALL_WRITE_PUT || kind == CALL_WRITE_REMOVE;
+    return is_write ? LIMIT_WRITE_CALL_MS : LIMIT_CALL_MS;
+}
+
 enum error call_new(const struct call_options *options, struct call **made)
 {
     size_t key_len = options->key.len, value_len = options->value.len;
@@ -38,7 +47,7 @@ enum error call_new(const struct call_options *options, struct call **made)
     call->hash = options->hash;
     if (options->mark != NULL)
         call->mark = *options->mark;
-    call->deadline_us = loop_clock_us(options->worker->loop) + LIMIT_CALL_MS * 1000ull;
+    call->deadline_us = loop_clock_us(options->worker->loop) + patience_ms(call->kind) * 1000ull;
     buf_init(&call->result.content);
     *made = call;
     return OK;

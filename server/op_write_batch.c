@@ -166,6 +166,15 @@ static void failure_of_write(enum error error, uint64_t sequence, struct failure
 
 /* ---- Elsewhere ---- */
 
+/* The batch will be repeated, and later ones of its connection must not be applied before that:
+ * none of them is executed any more. */
+static void end_session(struct gather *gather)
+{
+    struct session *session = session_slot_session(gather->slot);
+    if (session != NULL)
+        session_finish(session);
+}
+
 /* Operations of a batch go on side by side: one that failed is repeated with the rest, and what was
  * applied meanwhile is known. */
 static void on_part(struct gather *gather, struct gather_part *part)
@@ -177,6 +186,7 @@ static void on_part(struct gather *gather, struct gather_part *part)
         failure_of_write(result->error, part->mark.sequence, &gather->failure);
     } else if (result->error != OK) {
         gather_fail(gather, result);
+        end_session(gather);
     } else if (result->result == RESULT_REPEATED) {
         response->repeated_count++;
     } else {
@@ -231,6 +241,7 @@ static enum error finish_elsewhere(struct gather *gather, enum error error, uint
         /* What was not started yet is not: the client repeats the batch. */
         gather->failed = true;
         failure_of_write(error, sequence, &gather->failure);
+        end_session(gather);
     }
     gather_run(gather);
     return OK;

@@ -30,8 +30,17 @@ class Writer:
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
+    def _find(self, last):
+        """Where the locator sends a client; while it is away, where it sent this one before."""
+        try:
+            return find_server(self.cluster.locator_port, self.cluster.locator_host)
+        except ConnectionRefusedError:
+            if last is None:
+                raise
+            return last
+
     def _run(self):
-        conn = None
+        conn = server = broken = None
         self.cluster.enter()
         while not self.stopping.is_set():
             rows = []
@@ -44,16 +53,17 @@ class Writer:
             while True:
                 try:
                     if conn is None:
-                        host, port = find_server(self.cluster.locator_port, self.cluster.locator_host)
-                        conn = Connection(port, host=host, timeout=15 * PATIENCE)
+                        server = self._find(server)
+                        conn = Connection(server[1], host=server[0], timeout=15 * PATIENCE)
                     _, repeated = conn.write_batch(self.id, self.sequence, self.region, rows, self.sequence - 1)
                     break
                 except (OSError, EOFError, ValueError, Refused) as error:
                     if conn is not None:
                         conn.close()
+                        broken = repr(error)
                     conn = None
                     if time.monotonic() - began > 60 * PATIENCE:
-                        self.failures.append(f'{self.name}: no answer in a minute: {error!r}')
+                        self.failures.append(f'{self.name}: no answer in a minute: {error!r}; it began with {broken}')
                         return
                     time.sleep(0.01)
             self.longest = max(self.longest, time.monotonic() - began)
