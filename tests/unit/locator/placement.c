@@ -33,7 +33,7 @@ static struct cluster_map *random_map(uint64_t *seed, uint32_t servers)
     uint32_t index, region_id, late = (uint32_t)(next_random(seed) % servers);
     assert_int_equal(cluster_map_new(id, &map), OK);
     for (uint32_t i = 0; i < servers; i++) {
-        char name[8];
+        char name[24];
         snprintf(name, sizeof(name), "s%u", i);
         struct cluster_member member = {.name = slice_text(name),
                                         .incarnation = i + 1,

@@ -17,7 +17,7 @@ static struct cluster_map *grown(uint32_t before, uint32_t after, uint32_t redun
     uint32_t index, region_id;
     assert_int_equal(cluster_map_new(id, &map), OK);
     for (uint32_t i = 0; i < before + after; i++) {
-        char name[8];
+        char name[24];
         snprintf(name, sizeof(name), "s%u", i);
         struct cluster_member member = {.name = slice_text(name),
                                         .incarnation = i + 1,

@@ -401,7 +401,7 @@ static struct cluster_map *make_map(struct fixture *fixture, uint64_t epoch, uns
     assert_int_equal(cluster_map_new(cluster_id, &map), OK);
     map->epoch = epoch;
     for (unsigned i = 0; i < count; i++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "server%u", i);
         struct cluster_member member = {.name = slice_text(name),
                                         .incarnation = incarnation_of(i),
