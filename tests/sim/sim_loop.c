@@ -438,6 +438,14 @@ void sim_loop_defer_last(struct sim_loop *loop, struct loop_task *task)
         loop_wake(loop, 0);
 }
 
+/* The owners of what is queued may be gone, so it is not looked at. */
+void sim_loop_forget_tasks(struct loop *loop)
+{
+    struct sim_loop *self = sim_loop_of(loop);
+
+    self->posted = self->deferred = self->last = (struct sim_task_list){NULL, NULL};
+}
+
 void sim_loop_cancel(struct sim_loop *loop, struct loop_task *task)
 {
     (void)(list_remove(&loop->posted, task) || list_remove(&loop->deferred, task) ||

@@ -90,6 +90,8 @@ bool sim_node_is_alive(const struct sim_node *node);
 /* ---- Loops ---- */
 
 struct loop *sim_loop_new(struct sim *sim, struct sim_node *node);
+/* What is queued will never run: its owners are freed. */
+void sim_loop_forget_tasks(struct loop *loop);
 void sim_loop_free(struct loop *loop); /* after its timers and its net */
 
 #endif

@@ -440,7 +440,7 @@ static void a_silent_crash_is_noticed_only_after_the_restart(void **state)
     assert_true(sim_run_until(world.sim, is_connected, &world, SECOND_US));
     sim_node_crash(world.node[1], SIM_CRASH_SILENT);
     net_conn_write(world.client.conn, "anybody?", 8);
-    sim_run_until(world.sim, NULL, NULL, 100 * SECOND_US);
+    sim_run_until(world.sim, NULL, NULL, 5 * SECOND_US);
     assert_int_equal(world.client.closes, 0);
     restart_server(&world);
     assert_true(sim_run_until(world.sim, is_closed, &world, SECOND_US));
