@@ -124,8 +124,6 @@ struct cq_instance {
     _Atomic uint32_t active_count; /* buckets here between CQ_ADD and CQ_DROP */
     _Atomic bool failed; /* out of memory: it has missed something and is ended (never silently) */
     struct loop_task build_task;
-    struct worker *builder; /* NULL, or who works off the input queues */
-    uint32_t build_next;
     uint64_t created_us;
     struct cq_instance *next;         /* in the registry */
     struct cq_instance *next_watched; /* rows.c; guarded by rows->lock, as is the flag */
