@@ -304,6 +304,7 @@ void locator_state(const struct locator *locator, struct locator_state *state)
 {
     *state = (struct locator_state){.changes = locator->changes.stored,
                                     .changes_failed = locator->changes.failed,
+                                    .failovers = failover_count(locator),
                                     .clients = locator->connection_count};
     if (locator->map == NULL)
         return;

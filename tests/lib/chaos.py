@@ -13,6 +13,7 @@ import time
 import unittest
 
 from cluster import PATIENCE, SLOWNESS, Cluster, wait_until, wait_whole
+from ledger import is_whole
 from wire import WRITE_BATCH, Connection, Refused, frame, write_batch
 
 SECONDS = float(os.environ.get('VUG_CHAOS_SECONDS', '25'))
@@ -317,12 +318,21 @@ class Chaos(unittest.TestCase):
         time.sleep(self.random.random() * most)  # the length of a fault
 
     def settle(self):
-        """A server that was silent may still be taken out of sets for a moment after it woke: only then does a kill
-        leave a copy of all. (A promise of 2.5 s, and the change.)"""
+        """A server that was silent may still be taken out of sets for a moment after it woke: only when nobody is
+        about to do that any more does a kill leave a copy of all."""
         if self.was_silent:
-            time.sleep(3.5 * PATIENCE)
-            self.wait_whole()
+            wait_until(self.is_settled, 'every server is heard, and no bucket about to move', 60)
         self.was_silent = False
+
+    def is_settled(self):
+        before = self.cluster.locator.metrics()
+        servers = [server.metrics() for server in self.cluster.servers]
+        after = self.cluster.locator.metrics()
+        heard = all(server['vug_peer_silent_us'] < 500000 for server in servers)  # after 1 s it counts as silent
+        return (heard and not any(server['vug_buckets_changing'] for server in servers) and
+                before['vug_locator_failovers'] == after['vug_locator_failovers'] == 0 and
+                is_whole(self.cluster) and
+                before['vug_locator_map_epoch'] == self.cluster.locator.metrics()['vug_locator_map_epoch'])
 
     def fault(self, index):
         """Begins a fault of a server; what ends it."""

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 
 from wire import Connection
 
@@ -164,6 +165,12 @@ class Member(Process):
         self.ports = dict(re.findall(r'^\s*([\w-]+)\s+[\w.\[\]:-]+:(\d+)\b', self.log.split('ready in')[0], flags=re.M))
         self.ports = {name: int(port) for name, port in self.ports.items()}
         self.port = self.ports[self.arguments[0]]
+
+    def metrics(self):
+        """name -> value, of /metrics."""
+        with urllib.request.urlopen(f'http://{self.host}:{self.ports["http"]}/metrics', timeout=20 * PATIENCE) as page:
+            lines = page.read().decode().split('\n')
+        return {name: int(value) for name, value in (line.split() for line in lines if line and line[0] != '#')}
 
 
 class Cluster:
