@@ -403,6 +403,33 @@ class Members(unittest.TestCase):
         for index in range(3):
             self.check(index)
 
+    def test_changes_hide_no_server(self):
+        """clients are sent to a server while the map changes all the time: regions come and go, buckets are moved"""
+        ended, answers, refusals = threading.Event(), [], []
+
+        def ask():
+            while not ended.is_set():
+                try:
+                    answers.append(find_server(self.cluster.locator_port))
+                except Refused as error:
+                    refusals.append(str(error))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            for _ in range(3):
+                self.cluster.create_region('short', 'REPLICATE')
+                self.cluster.ok('region', 'destroy', 'short')
+            self.cluster.servers[0].stop_well()
+            self.cluster.members.remove(self.cluster.servers[0])
+            self.cluster.servers[0] = self.cluster.start_server('srv1')
+            self.cluster.ok('rebalance')
+        finally:
+            ended.set()
+            asking.join()
+        self.assertEqual(refusals, [])
+        self.assertGreater(len(answers), 0)
+
     def test_locator_away(self):
         """without a locator servers serve on; a server that dies then is replaced when the locator is back"""
         self.put(0)
