@@ -86,7 +86,7 @@ enum error locator_op_get_server(struct session *session, struct slice body)
         server.port = best->port;
         response.server = &server;
         best_member->load_estimate++;
-        error = session_reply_message(session, 13, &response.base, SESSION_NO_WAIT);
+        error = session_reply_message(session, 13, &response.base);
     }
     session_finish(session);
     return error;
