@@ -104,7 +104,7 @@ static void answer(struct session_slot *slot, struct slice group, const struct c
         server.port = choice->server->port;
         response.server = &server;
         choice->member->load_estimate++;
-        session_slot_reply_message(slot, 13, &response.base, SESSION_NO_WAIT);
+        session_slot_reply_message(slot, 13, &response.base);
         return;
     }
     if (group.len == 0)

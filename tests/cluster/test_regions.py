@@ -404,7 +404,7 @@ class Members(unittest.TestCase):
             self.check(index)
 
     def test_changes_hide_no_server(self):
-        """clients are sent to a server while the map changes all the time: regions come and go, buckets are moved"""
+        """clients are sent to a server while the map changes all the time: regions come and go, buckets move"""
         ended, answers, refusals = threading.Event(), [], []
 
         def ask():
@@ -451,10 +451,10 @@ class Members(unittest.TestCase):
             self.cluster.members.remove(server)
         self.cluster.servers = [self.cluster.start_server(name) for name in ('srv2', 'srv3', 'srv1')]
         with Connection(find_server(self.cluster.locator_port)[1]) as conn:
-            failed = []
+            rows, failed = [(f'k{number}', 1) for number in range(300)], []
             try:
-                wait_until(lambda: failed.append(conn.put_all('redundant', [(f'k{number}', 1) for number in range(300)]))
-                           or not failed[-1], 'every bucket is served', 30)
+                wait_until(lambda: failed.append(conn.put_all('redundant', rows)) or not failed[-1],
+                           'every bucket is served', 30)
             except AssertionError as error:
                 raise AssertionError(f'{error}; {len(failed[-1])} keys are not: {set(failed[-1].values())}') from None
         wait_whole(self.cluster)
