@@ -4,7 +4,8 @@
 With words, only the tests whose names have one of them. With VUG_SANITIZED set, tests marked plain_only are left out:
 they have run in the plain build.
 
-A failure says why in its first lines, then where, then the last words of the processes that the test had."""
+A failure says why in its first lines, then where, then the last words of the processes that the test had: VUG_LOG_LINES
+(15) of each."""
 import importlib.util
 import os
 import sys
@@ -16,7 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cluster
 
 REASON_LINES = 20
-LOG_LINES = 15
+LOG_LINES = int(os.environ.get('VUG_LOG_LINES', '15'))
 COMPLAINT_LINES = 60
 LOGS = 8
 
