@@ -41,7 +41,7 @@ struct bucket {
         data_seq; /* of the last record that changed data: not the beginning or end of a query */
     uint64_t last_time_ms;
     uint64_t note_seq; /* of the last change led here that had no effect; 0: none since it leads */
-    struct session_gate gate; /* committed: acknowledged by all copies */
+    _Atomic uint64_t committed; /* acknowledged by all copies */
     struct table table;
     struct writers writers;
     struct streams streams;
@@ -115,7 +115,7 @@ enum error bucket_entry_count(struct bucket *bucket, struct loop *loop, uint64_t
 /* Rule R2: an answer that depends on the record `seq` may leave. */
 static inline bool bucket_has_committed(struct bucket *bucket, uint64_t seq)
 {
-    return atomic_load_explicit(&bucket->gate.committed, memory_order_relaxed) >= seq;
+    return atomic_load_explicit(&bucket->committed, memory_order_relaxed) >= seq;
 }
 
 /* Rule R2: up to which record a read depends on the bucket when it found this entry, or none. A
