@@ -39,7 +39,7 @@ static bool check_json(struct value *value, struct failure *failure)
     return error == OK;
 }
 
-bool op_check_value(struct value *value, struct failure *failure)
+bool op_check_other_value(struct value *value, struct failure *failure)
 {
     switch (value->type) {
     case VALUE_NOT_SET:
