@@ -326,7 +326,9 @@ enum error replica_adopt_locked(struct bucket *bucket, const struct replica_plac
     struct replica *replica = &bucket->replica;
     uint64_t me = bucket->region->server->incarnation;
     bool new_generation = place->generation != bucket->generation;
-    bool first = new_generation || replica->set_version == 0 || bucket->term == 0;
+    /* A generation whose set was empty up to now begins with this one: nobody has had an image. */
+    bool first = new_generation || replica->set_version == 0 || bucket->term == 0 ||
+                 replica->in_sync_count == 0;
     bool was_in_set = replica->in_set && !new_generation;
     bool in_set = place_has(place, me);
     struct made made = {.count = 0};

@@ -621,6 +621,31 @@ static void who_does_not_lead_sends_back(void **state)
     end();
 }
 
+static void what_was_refused_twice_before_its_time_is_asked_once_more(void **state)
+{
+    (void)state;
+    begin();
+    struct node *a = &nodes[0], *b = &nodes[1];
+    bucket_lock(a->bucket);
+    a->bucket->replica.role = REPLICA_COPY;
+    a->bucket->replica.led = 0;
+    bucket_unlock(a->bucket);
+    put(b, "k", 1);
+    turn();
+    for (int again = 0; again < 2; again++) {
+        bucket_lock(b->bucket);
+        call_on_role_locked(b->bucket); /* it need not wait any more, and is refused again */
+        bucket_unlock(b->bucket);
+        turn();
+    }
+    set_leader(0);
+    for (int i = 0; i < 20; i++)
+        advance(5000);
+    assert_int_equal(answer(b), 3);
+    assert_int_equal(a->bucket->last_seq, 1);
+    end();
+}
+
 static void a_request_of_a_newer_map_is_held_back(void **state)
 {
     (void)state;
@@ -672,6 +697,91 @@ static void what_nobody_answers_ends_with_a_text(void **state)
     check_failure(b, "TIMEOUT: Bucket 0 of region /R has no living copy: its last one is server s1 "
                      "(10.0.0.2:40404), which is down.");
     commit();
+    end();
+}
+
+static void send_batch(struct node *node, uint64_t sequence, char *text)
+{
+    Pb__EncodedValue key = fixture_string(text), value = fixture_int(4);
+    Pb__WriteOperation operation = PB__WRITE_OPERATION__INIT, *operations[1] = {&operation};
+    uint8_t id[16] = "0123456789abcde";
+    operation.key = &key;
+    operation.value = &value;
+    Pb__WriteBatchRequest batch = PB__WRITE_BATCH_REQUEST__INIT;
+    batch.region = message_bytes(slice_text("R"));
+    batch.writer_id = (ProtobufCBinaryData){sizeof id, id};
+    batch.sequence = sequence;
+    batch.operation = operations;
+    batch.n_operation = 1;
+    fixture_client_send(&node->client, 1016, &batch.base);
+    turn();
+}
+
+static void a_write_that_is_given_up_takes_the_later_ones_with_it(void **state)
+{
+    (void)state;
+    begin();
+    struct node *b = &nodes[1];
+    set_link(1, false);
+    send_batch(b, 1, "k");
+    advance(2000000);
+    send_batch(b, 2, "l");
+    send_key(b, 4, "k", 0);
+    turn();
+    assert_int_equal(b->bucket->call_count, 3);
+    advance(LIMIT_CALL_MS * 1000ull);
+    tick();
+    assert_int_equal(b->bucket->call_count, 2); /* a read is not as patient */
+    advance((LIMIT_WRITE_CALL_MS - LIMIT_CALL_MS - 2000) * 1000ull);
+    tick();
+    assert_null(b->bucket->calls);
+    check_failure(b, "its primary is server s1");
+    /* Its connection takes nothing more: what the writer repeats comes on another one. */
+    set_link(1, true);
+    send_batch(b, 3, "m");
+    assert_int_equal(nodes[0].bucket->last_seq, 0);
+    end();
+}
+
+static void count_result(struct call *call, void *arg)
+{
+    (void)call;
+    ++*(int *)arg;
+}
+
+static void until_a_batch_knows_that_it_was_given_up_no_write_is_taken(void **state)
+{
+    (void)state;
+    begin();
+    struct node *b = &nodes[1];
+    int results = 0;
+    struct writer_mark mark = {.id = "0123456789abcde", .sequence = 1};
+    struct call_options options = {.kind = CALL_WRITE_PUT,
+                                   .bucket = b->bucket,
+                                   .key = slice_text("\tk"), /* stored forms of text */
+                                   .value = slice_text("\tv"),
+                                   .mark = &mark,
+                                   .worker = b->fixture.worker,
+                                   .on_result = count_result,
+                                   .arg = &results};
+    b->bucket->replica.in_sync_count = 1;
+    atomic_store(&b->other.gone, true);
+    set_link(1, false);
+    assert_int_equal(call_start(&options), OK);
+    call_tick(b->bucket, loop_clock_us(b->fixture.server.loop));
+    atomic_store(&b->other.gone, false);
+    set_link(1, true);
+    mark.sequence = 2;
+    assert_int_equal(call_start(&options), ERROR_BUSY);
+    options.kind = CALL_PUT;
+    assert_int_equal(call_start(&options), OK);
+    assert_int_equal(results, 0);
+    turn();
+    assert_int_equal(results, 2);
+    options.kind = CALL_WRITE_PUT;
+    assert_int_equal(call_start(&options), OK);
+    turn();
+    assert_int_equal(results, 3);
     end();
 }
 
@@ -925,8 +1035,11 @@ int main(void)
         cmocka_unit_test(a_broken_link_costs_no_change_and_doubles_none),
         cmocka_unit_test(while_nobody_may_write_calls_wait_in_order),
         cmocka_unit_test(who_does_not_lead_sends_back),
+        cmocka_unit_test(what_was_refused_twice_before_its_time_is_asked_once_more),
         cmocka_unit_test(a_request_of_a_newer_map_is_held_back),
         cmocka_unit_test(what_nobody_answers_ends_with_a_text),
+        cmocka_unit_test(a_write_that_is_given_up_takes_the_later_ones_with_it),
+        cmocka_unit_test(until_a_batch_knows_that_it_was_given_up_no_write_is_taken),
         cmocka_unit_test(a_new_generation_leaves_changes_in_doubt),
         cmocka_unit_test(a_destroyed_region_ends_its_calls),
         cmocka_unit_test(no_more_than_the_limit_wait),
