@@ -40,7 +40,7 @@ struct bucket {
     uint64_t
         data_seq; /* of the last record that changed data: not the beginning or end of a query */
     uint64_t last_time_ms;
-    struct session_gate gate; /* committed: acknowledged by all copies */
+    _Atomic uint64_t committed; /* acknowledged by all copies */
     struct table table;
     struct writers writers;
     struct streams streams;
@@ -61,8 +61,15 @@ enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id
                        uint32_t generation, uint32_t term);
 void bucket_fini(struct bucket *bucket);
 
-void bucket_lock(struct bucket *bucket);
-void bucket_unlock(struct bucket *bucket);
+static inline void bucket_lock(struct bucket *bucket)
+{
+    pthread_mutex_lock(&bucket->lock);
+}
+
+static inline void bucket_unlock(struct bucket *bucket)
+{
+    pthread_mutex_unlock(&bucket->lock);
+}
 
 /* Gives the record its number, term and time, applies it and has it sent to the copies: all of it,
  * or nothing and an error (ERROR_MEMORY; those of writers_check()). This server leads. `wall_ms` is
@@ -114,7 +121,7 @@ enum error bucket_entry_count(struct bucket *bucket, struct loop *loop, uint64_t
 /* Rule R2: an answer that depends on the record `seq` may leave. */
 static inline bool bucket_has_committed(struct bucket *bucket, uint64_t seq)
 {
-    return atomic_load_explicit(&bucket->gate.committed, memory_order_relaxed) >= seq;
+    return atomic_load_explicit(&bucket->committed, memory_order_relaxed) >= seq;
 }
 
 /* Equal for buckets of equal contents at equal seq: entries, writers, streams, queries. */

@@ -405,9 +405,8 @@ static void look_at_deadlines(struct bucket *bucket, uint64_t now_us)
     }
 }
 
-void call_tick(struct bucket *bucket, uint64_t now_us)
+static void tick_calls(struct bucket *bucket, uint64_t now_us)
 {
-    bucket_lock(bucket);
     look_at_deadlines(bucket, now_us);
     look_after_sent(bucket);
     struct call *call = first_queued(bucket);
@@ -419,9 +418,14 @@ void call_tick(struct bucket *bucket, uint64_t now_us)
         }
     }
     call_pump_locked(bucket);
+}
+
+void call_tick_locked(struct bucket *bucket, uint64_t now_us)
+{
+    if (bucket->calls != NULL)
+        tick_calls(bucket, now_us);
     if (bucket->streams.first != NULL && leads(bucket) && bucket->region->server != NULL)
         drop_streams(bucket, now_us);
-    bucket_unlock(bucket);
 }
 
 void call_free_all(struct bucket *bucket)

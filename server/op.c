@@ -39,7 +39,7 @@ static bool check_json(struct value *value, struct failure *failure)
     return error == OK;
 }
 
-bool op_check_value(struct value *value, struct failure *failure)
+bool op_check_other_value(struct value *value, struct failure *failure)
 {
     switch (value->type) {
     case VALUE_NOT_SET:
@@ -109,11 +109,11 @@ enum error op_locate(struct session *session, struct region *region, const struc
     return OK;
 }
 
-enum error op_reply_empty(struct session *session, uint32_t number, struct session_wait wait)
+enum error op_reply_empty(struct session *session, uint32_t number)
 {
     if (session_reply_begin(session, number, 0) == NULL)
         return ERROR_MEMORY;
-    session_reply_end(session, wait);
+    session_reply_end(session);
     return OK;
 }
 
@@ -129,7 +129,7 @@ void op_failure_of_put(enum error error, struct failure *failure)
     else if (error == ERROR_BUSY)
         failure_set(
             failure, FAILURE_SERVER_ERROR,
-            "%u operations wait for an answer in the bucket of this key, the limit; nothing "
+            "BUSY: %u operations wait for an answer in the bucket of this key, the limit; nothing "
             "was changed. Wait for answers, then try again.",
             LIMIT_CALLS);
     else
@@ -163,7 +163,7 @@ static void on_answer(void *arg, const struct failure *failure, uint32_t number,
     if (failure != NULL)
         session_slot_fail(slot, failure);
     else
-        session_slot_reply(slot, number, body, SESSION_NO_WAIT);
+        session_slot_reply(slot, number, body);
 }
 
 enum error op_forward(struct session *session, uint32_t number, struct slice body)

@@ -168,7 +168,7 @@ static void step_joining(struct bucket *bucket, struct replica_copy *copy, uint6
     bool lost = copy->failed || is_gone(copy) || is_silent(copy, now_us);
     copy->failed |= lost;
     if (!lost) {
-        uint64_t committed = atomic_load(&bucket->gate.committed);
+        uint64_t committed = atomic_load(&bucket->committed);
         bool has_all = copy->position_known && copy->acked_seq >= committed;
         if (!(has_all || PLANTED(PLANT_PROPOSE_UNCHECKED)) || !all_announced(bucket, copy, now_us))
             return;
@@ -246,7 +246,7 @@ static void step_hand_over(struct bucket *bucket, uint64_t now_us)
     }
     /* What was proposed may still be taken: nothing new is taken on before the set moves. */
     replica->hand_over_ends |= given_up;
-    bool ready = atomic_load(&bucket->gate.committed) == bucket->last_seq;
+    bool ready = atomic_load(&bucket->committed) == bucket->last_seq;
     if ((!replica->hand_over_ends && !ready) || !is_due(&replica->proposed_us, now_us))
         return;
     uint32_t term = highest_term(replica);
@@ -374,14 +374,13 @@ static void tick_copy(struct replica_copy *copy, uint64_t now_us)
     if (waits || unheard)
         replica_forget_position_locked(copy);
     else if ((!copy->position_known && !copy->probe_sent) || copy->sent_seq < bucket->last_seq ||
-             copy->told_committed < atomic_load(&bucket->gate.committed))
+             copy->told_committed < atomic_load(&bucket->committed))
         replica_mark_locked(copy);
 }
 
-void replica_tick(struct bucket *bucket, uint64_t now_us)
+void replica_tick_locked(struct bucket *bucket, uint64_t now_us)
 {
     struct replica *replica = &bucket->replica;
-    bucket_lock(bucket);
     if (replica->is_stalled)
         region_adopt_again_locked(bucket);
     if (replica->copy_count > 0) {
@@ -389,6 +388,6 @@ void replica_tick(struct bucket *bucket, uint64_t now_us)
             tick_copy(replica->copies[i], now_us);
         replica_step_locked(bucket, now_us);
     }
-    replica_backlog_trim_locked(bucket);
-    bucket_unlock(bucket);
+    if (replica->backlog.oldest != NULL)
+        replica_backlog_trim_locked(bucket);
 }

@@ -91,8 +91,8 @@ static void deliver(void)
 static void commit_locked(struct bucket *bucket)
 {
     deliver();
-    atomic_store(&bucket->gate.committed, bucket->last_seq);
-    atomic_store(&nodes[1 - leader].bucket->gate.committed, bucket->last_seq);
+    atomic_store(&bucket->committed, bucket->last_seq);
+    atomic_store(&nodes[1 - leader].bucket->committed, bucket->last_seq);
     call_on_commit_locked(bucket);
 }
 
@@ -108,7 +108,7 @@ static struct slice keep_bytes(uint8_t **at, struct slice bytes)
 void replica_send_locked(struct bucket *bucket, const struct record *record)
 {
     if (replica_is_alone(&bucket->replica)) {
-        atomic_store(&bucket->gate.committed, record->seq);
+        atomic_store(&bucket->committed, record->seq);
         call_on_commit_locked(bucket);
         return;
     }
@@ -251,8 +251,11 @@ static void advance(uint64_t us)
 
 static void tick(void)
 {
-    for (int i = 0; i < NODES; i++)
-        call_tick(nodes[i].bucket, loop_clock_us(nodes[i].fixture.server.loop));
+    for (int i = 0; i < NODES; i++) {
+        bucket_lock(nodes[i].bucket);
+        call_tick_locked(nodes[i].bucket, loop_clock_us(nodes[i].fixture.server.loop));
+        bucket_unlock(nodes[i].bucket);
+    }
     turn();
 }
 
@@ -525,7 +528,7 @@ static void a_deposed_primary_asks_the_new_one_and_it_happens_once(void **state)
     turn();
     assert_int_equal(answer(a), 0);
     assert_int_equal(b->bucket->last_seq, seq); /* known: not applied again */
-    atomic_store(&a->bucket->gate.committed, seq);
+    atomic_store(&a->bucket->committed, seq);
     kept_applied = kept_count;
     commit();
     assert_int_equal(answer(a), 3);
@@ -768,7 +771,9 @@ static void until_a_batch_knows_that_it_was_given_up_no_write_is_taken(void **st
     atomic_store(&b->other.gone, true);
     set_link(1, false);
     assert_int_equal(call_start(&options), OK);
-    call_tick(b->bucket, loop_clock_us(b->fixture.server.loop));
+    bucket_lock(b->bucket);
+    call_tick_locked(b->bucket, loop_clock_us(b->fixture.server.loop));
+    bucket_unlock(b->bucket);
     atomic_store(&b->other.gone, false);
     set_link(1, true);
     mark.sequence = 2;
