@@ -94,7 +94,7 @@ void replica_drop_locked(struct bucket *bucket)
     writers_init(&bucket->writers);
     streams_fini(&bucket->streams);
     streams_init(&bucket->streams);
-    bucket->last_seq = bucket->data_seq = 0;
+    bucket->last_seq = bucket->data_seq = bucket->note_seq = 0;
     bucket->last_time_ms = 0;
     atomic_store_explicit(&bucket->committed, 0, memory_order_release);
     replica_backlog_free_locked(bucket);
@@ -317,6 +317,7 @@ static void follow(struct bucket *bucket)
     struct replica *replica = &bucket->replica;
     retire_all(bucket);
     replica->led = 0;
+    bucket->note_seq = 0;
     if (replica->role == REPLICA_PRIMARY)
         replica->role = REPLICA_COPY;
 }
@@ -326,9 +327,8 @@ enum error replica_adopt_locked(struct bucket *bucket, const struct replica_plac
     struct replica *replica = &bucket->replica;
     uint64_t me = bucket->region->server->incarnation;
     bool new_generation = place->generation != bucket->generation;
-    /* A generation whose set was empty up to now begins with this one: nobody has had an image. */
-    bool first = new_generation || replica->set_version == 0 || bucket->term == 0 ||
-                 replica->in_sync_count == 0;
+    /* A bucket that nobody had begins empty on whom it is placed. */
+    bool first = new_generation || replica->in_sync_count == 0;
     bool was_in_set = replica->in_set && !new_generation;
     bool in_set = place_has(place, me);
     struct made made = {.count = 0};

@@ -403,6 +403,21 @@ class Members(unittest.TestCase):
         for index in range(3):
             self.check(index)
 
+    def test_silent_while_the_locator_is_away(self):
+        """servers that stand still while no locator is there delay clients, and nothing more"""
+        self.put(0)
+        self.cluster.locator.kill()
+        self.cluster.members.remove(self.cluster.locator)
+        for number, seconds in enumerate((0.7, 1.3, 3)):
+            with Paused(self.cluster.servers[number]):
+                time.sleep(seconds)  # the fault itself
+            for index in range(3):
+                self.put(index, value=3 * number + index)
+                self.check((index + 1) % 3, value=3 * number + index)
+        self.cluster.start_locator()
+        wait_whole(self.cluster)
+        self.check(0, value=8)
+
     def test_changes_hide_no_server(self):
         """clients are sent to a server while the map changes all the time: regions come and go, buckets move"""
         ended, answers, refusals = threading.Event(), [], []

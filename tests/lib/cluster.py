@@ -139,6 +139,11 @@ class Process:
         if code != 0:
             raise AssertionError(f'{self.name} ended with {code}')
 
+    def complaint(self):
+        """What a sanitizer, or a broken invariant, had to say; '' if nothing."""
+        found = COMPLAINTS.search(self.log)
+        return found.string[found.start():] if found else ''
+
     def status(self, name):
         """A field of /proc/PID/status, in KiB."""
         with open(f'/proc/{self.pid}/status') as file:
@@ -271,7 +276,7 @@ class Cluster:
             conn.put(region, name, {'id': name, 'timestamp': timestamp, 'temperature': temperature})
 
     def close(self, check=True):
-        """Stops everything that still runs. With `check`, members must end with 0 and without complaints."""
+        """Stops everything that still runs. With `check`, members must end with 0; for complaints tap.py looks."""
         wrong = []
         for member in reversed(self.members):
             running = member.child.poll() is None
@@ -285,9 +290,6 @@ class Cluster:
                     member.child.stdout.close()
             if check and running and code != 0 and isinstance(member, Member):
                 wrong.append(f'{member.name} ended with {code}')
-            if COMPLAINTS.search(member.log):
-                found = COMPLAINTS.search(member.log).start()
-                wrong.append(f'{member.name} complained:\n{member.log[found:found + 12000]}')
         shutil.rmtree(self.folder, ignore_errors=True)
         if wrong and check:
             raise AssertionError('\n'.join(wrong))

@@ -17,6 +17,7 @@ import cluster
 
 REASON_LINES = 20
 LOG_LINES = 15
+COMPLAINT_LINES = 60
 LOGS = 8
 
 
@@ -59,6 +60,15 @@ def last_words():
     return lines
 
 
+def complaints():
+    """Of the processes that the test had, also those that ended in its middle."""
+    lines = []
+    for process in cluster.Process.seen:
+        if process.complaint():
+            lines += [f'{process.name} (pid {process.pid}) complained', *shown(process.complaint(), COMPLAINT_LINES)]
+    return lines
+
+
 class Result(unittest.TestResult):
     """One line a test, or a line for each sub-test that failed."""
 
@@ -77,7 +87,7 @@ class Result(unittest.TestResult):
 
     def complain(self, test, error):
         self.line(False, test)
-        for line in [*reason(error[1]), *place(error[1]), *last_words()]:
+        for line in [*reason(error[1]), *place(error[1]), *complaints(), *last_words()]:
             print(f'# {line}', flush=True)
 
     def startTest(self, test):
@@ -86,7 +96,10 @@ class Result(unittest.TestResult):
 
     def addSuccess(self, test):
         super().addSuccess(test)
-        self.line(True, test)
+        wrong = complaints()
+        self.line(not wrong, test)
+        for line in wrong:
+            print(f'# {line}', flush=True)
 
     def addFailure(self, test, err):
         super().addFailure(test, err)
