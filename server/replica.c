@@ -8,6 +8,7 @@
 void replica_init(struct replica *replica)
 {
     *replica = (struct replica){.role = REPLICA_NONE};
+    buf_init(&replica->piece);
     ring_init(&replica->backlog, (struct ring_position){0, 0});
 }
 
@@ -77,6 +78,7 @@ void replica_fini(struct bucket *bucket)
     if (replica->image != NULL)
         image_drop_incoming_locked(bucket);
     peer_unref(replica->primary_peer);
+    buf_fini(&replica->piece);
     replica_backlog_free_locked(bucket);
     replica_init(replica);
 }
@@ -88,6 +90,7 @@ void replica_drop_locked(struct bucket *bucket)
     if (replica->image != NULL)
         image_drop_incoming_locked(bucket);
     drop_readers(replica);
+    buf_fini(&replica->piece);
     cq_bucket_free_all(bucket);
     bucket_empty_locked(bucket);
     writers_fini(&bucket->writers);
