@@ -84,10 +84,25 @@ static enum error begin_with(struct locator *locator, struct cluster_map *map)
     return error;
 }
 
+static void on_loaded(void *arg, const struct map_problem *problem, uint64_t epoch,
+                      struct slice bytes);
+
+/* Another locator was faster: its cluster is this one's. */
+static void begin_again(struct locator *locator)
+{
+    cluster_map_unref(locator->map);
+    locator->map = NULL;
+    buf_clear(&locator->packed);
+    if (map_store_load(locator->store, on_loaded, locator) != OK)
+        fail_start(locator, ERROR_MEMORY, "There is not enough memory to read the cluster map.");
+}
+
 static void on_first_stored(void *arg, const struct map_problem *problem)
 {
     struct locator *locator = arg;
-    if (problem != NULL)
+    if (problem != NULL && problem->error == ERROR_CONFLICT)
+        begin_again(locator);
+    else if (problem != NULL)
         fail_start(locator, problem->error, problem->text);
     else
         start_serving(locator);
@@ -154,6 +169,10 @@ static void on_tick(void *arg)
 {
     struct locator *locator = arg;
     uint64_t now_us = loop_now_us(locator->loop);
+    if (locator->store->is_shared && now_us >= locator->refresh_due_us) {
+        locator->refresh_due_us = now_us + LOCATOR_REFRESH_MS * UINT64_C(1000);
+        changes_reload(&locator->changes);
+    }
     for (struct peer *peer = locator->peers, *next; peer != NULL; peer = next) {
         next = peer->next;
         peer_tick(peer, now_us);

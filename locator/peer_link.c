@@ -105,6 +105,11 @@ void peer_push_map(struct peer *peer)
     struct locator *locator = peer->locator;
     if (peer->state != PEER_LINKED || peer->pushed_epoch == locator->map->epoch || lags(peer))
         return;
+    /* It has the map of another locator already, and does not ask for this one's. */
+    if (peer->pushed_epoch != 0 && peer->member->acknowledged >= locator->map->epoch) {
+        peer->pushed_epoch = locator->map->epoch;
+        return;
+    }
     Pb__PeerMapPush push = PB__PEER_MAP_PUSH__INIT;
     push.epoch = locator->map->epoch;
     push.map = message_bytes(buf_slice(&locator->packed));
@@ -215,6 +220,7 @@ static enum error copy_hello(struct peer *peer, const Pb__PeerHello *hello)
     peer->http_port = (uint16_t)hello->http_port;
     peer->incarnation = hello->incarnation;
     peer->epoch = hello->epoch;
+    peer->leaving = hello->leaving;
     return error;
 }
 
@@ -292,6 +298,7 @@ static enum error on_beacon(struct peer *peer, const Pb__PeerBeacon *beacon)
     member->primaries = beacon->primaries;
     member->buckets = beacon->buckets;
     member->uptime_s = beacon->uptime_s;
+    member->follows_another = beacon->follows_another;
     membership_take_load(member, beacon->clients, now_us);
     enum error error = take_region_loads(member, beacon);
     if (error == OK)
@@ -300,8 +307,6 @@ static enum error on_beacon(struct peer *peer, const Pb__PeerBeacon *beacon)
         membership_acknowledged(locator, member, beacon->epoch);
     if (error == OK && beacon->wants_answer)
         send_beacon(peer);
-    if (error == OK && beacon->epoch > locator->map->epoch)
-        changes_reload(&locator->changes);
     if (error == OK && locator->departures != NULL)
         departure_drive(locator); /* the last link to one that is gone may be gone too */
     return error;

@@ -38,6 +38,7 @@ struct peer {
     uint16_t port, http_port;
     uint64_t incarnation;
     uint64_t epoch;
+    bool leaving;
     /* While deciding. */
     struct probe *probe; /* of the one in its way */
     uint64_t probed;     /* that one's incarnation */

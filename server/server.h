@@ -244,7 +244,9 @@ void errand_end(struct server *server, struct errand *errand); /* frees it */
 void errand_fail_all(struct server *server);
 
 /* The server's own request to a locator. The answer comes once, on the worker's loop or, if
- * that is NULL, on the main loop: as link_answer_fn. Any thread. ERROR_MEMORY: no answer comes. */
+ * that is NULL, on the main loop: as link_answer_fn. Any thread. ERROR_MEMORY: no answer comes. All
+ * locators are told of SERVER_ATTACHED: each counts for itself whether a query is forgotten. */
+enum { SERVER_ATTACHED = 1074 };
 enum error server_ask_locator(struct server *server, struct worker *worker, uint32_t number,
                               struct slice body, link_answer_fn *on_answer, void *arg);
 

@@ -255,7 +255,7 @@ static void test_confirmed_when_the_locator_answers_behind_the_acknowledgement(v
     assert_int_equal(fixture->confirmations, 2); /* of the next connection */
 }
 
-static void test_server_that_leaves_says_so_and_does_not_come_back(void **state)
+static void test_server_that_leaves_says_so_to_each_locator_that_it_reaches(void **state)
 {
     struct fixture *fixture = *state;
     struct fake_locator *locator = &fixture->locators[0];
@@ -266,9 +266,16 @@ static void test_server_that_leaves_says_so_and_does_not_come_back(void **state)
     run(fixture, SEC);
     assert_int_equal(locator->leaves, 1);
     assert_true(link_is_up(fixture->link));
+    assert_false(locator->hello_leaving);
+    push_map(locator, 5, true);
+    locator_cut(locator);
+    run(fixture, SEC);
+    assert_int_equal(locator->hellos, 2);
+    assert_true(locator->hello_leaving);
+    locator->refusal = PB__PEER_WELCOME__REFUSAL__NAME_TAKEN; /* it is named no more */
     locator_cut(locator);
     run(fixture, 5 * SEC);
-    assert_int_equal(locator->hellos, 1);
+    assert_int_equal(locator->hellos, 3);
     assert_false(link_is_up(fixture->link));
     assert_int_equal(fixture->refusals, 0);
 }
@@ -329,7 +336,7 @@ int main(void)
         TEST(test_silent_locator_is_left),
         TEST(test_nonsense_ends_the_connection_and_begins_anew),
         TEST(test_confirmed_when_the_locator_answers_behind_the_acknowledgement),
-        TEST(test_server_that_leaves_says_so_and_does_not_come_back),
+        TEST(test_server_that_leaves_says_so_to_each_locator_that_it_reaches),
         TEST(test_server_that_leaves_before_it_has_joined_looks_no_further),
         TEST(test_each_failing_allocation_is_survived),
     };

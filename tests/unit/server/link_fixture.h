@@ -38,7 +38,7 @@ struct fake_locator {
     uint64_t wished_number; /* of the newest beacon that wants an answer */
     uint64_t acknowledged, last_call, hello_epoch;
     char hello_name[64], hello_groups[64];
-    bool hello_has_cluster;
+    bool hello_has_cluster, hello_leaving, follows_another;
     bool skipped_first_byte;
     int refusal; /* of the next welcome; -1: no welcome at all */
     uint64_t beacon_entries;
@@ -92,6 +92,7 @@ static void on_locator_message(struct fake_locator *locator, const Pb__PeerMessa
     case PB__PEER_MESSAGE__KIND_HELLO:
         locator->hellos++;
         locator->hello_epoch = message->hello->epoch;
+        locator->hello_leaving = message->hello->leaving;
         locator->hello_has_cluster = message->hello->cluster_id.len > 0;
         snprintf(locator->hello_name, sizeof(locator->hello_name), "%s", message->hello->name);
         snprintf(locator->hello_groups, sizeof(locator->hello_groups), "%s|%s",
@@ -102,6 +103,7 @@ static void on_locator_message(struct fake_locator *locator, const Pb__PeerMessa
         break;
     case PB__PEER_MESSAGE__KIND_BEACON:
         locator->beacons++;
+        locator->follows_another = message->beacon->follows_another;
         if (message->beacon->wants_answer) {
             locator->wishes++;
             locator->wished_number = message->beacon->number;
