@@ -55,7 +55,8 @@ enum error server_new(const struct server_options *options, struct server_place 
 
 struct net_address server_address(const struct server *server);
 
-/* Tells the locator that the server leaves, stops listening and taking requests, lets what is in
+/* Tells the locators that the server leaves, hands over what it leads for at most 10 s (of which it
+ * waits at most 5 s for a locator, if none is connected), stops taking requests, lets what is in
  * service end, then calls on_drained on the main loop. */
 void server_drain(struct server *server, void (*on_drained)(void *arg), void *arg);
 
@@ -179,6 +180,7 @@ struct server {
     uint64_t handed_over_us;  /* the last time that buckets were handed over */
     struct server_load *load; /* what beacons tell, made anew each second */
     uint64_t drain_deadline_us;
+    uint64_t locator_wait_us; /* since when a server that ends has been waiting for a locator */
     void (*on_drained)(void *arg);
     void *drained_arg;
 
