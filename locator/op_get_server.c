@@ -89,7 +89,7 @@ static enum error reply(struct session *session, const struct candidate *candida
     }
     response.server = &servers[0];
     response.other = others;
-    return session_reply_message(session, 13, &response.base, SESSION_NO_WAIT);
+    return session_reply_message(session, 13, &response.base);
 }
 
 enum error locator_op_get_server(struct session *session, struct slice body)

@@ -52,7 +52,7 @@ struct request *request_of_peer(struct locator *locator, struct peer *peer, uint
 void request_reply_packed(struct request *request, uint32_t number, struct slice body)
 {
     if (request->slot != NULL)
-        session_slot_reply(request->slot, number, body, SESSION_NO_WAIT);
+        session_slot_reply(request->slot, number, body);
     else if (request->peer != NULL)
         peer_answer(request->peer, request->call_id, NULL, number, body);
     request_free(request);

@@ -22,7 +22,6 @@ enum error session_host_init(struct session_host *host)
     host->batch_next = host->batch_count = 0;
     host->batch_index = SESSION_BATCH_REQUESTS;
     host->sessions = NULL;
-    host->waiting = NULL;
     host->spare_slots = NULL;
     host->spare_slot_count = 0;
     memset(host->foreign_limits, 0, sizeof host->foreign_limits);
@@ -67,26 +66,6 @@ void session_host_fini(struct session_host *host)
     loop_timer_fini(&host->sweep);
     loop_timer_fini(&host->recheck);
     arena_fini(&host->arena);
-}
-
-void session_host_poke(struct session_host *host)
-{
-    struct session *session = host->waiting;
-
-    while (session != NULL) {
-        struct session *next = session->next_waiting;
-        bool stays;
-
-        /* What the end of a session makes its owner do may end others: the next one is held. */
-        if (next != NULL)
-            session_enter(next);
-        session_poke(session);
-        if (next == NULL)
-            break;
-        stays = next->conn != NULL && next->waiting_link != NULL;
-        session_leave(next);
-        session = stays ? next : host->waiting;
-    }
 }
 
 /* ---- Life ---- */

@@ -22,17 +22,6 @@
 struct session;
 struct session_slot;
 
-/* What an answer waits for: it leaves when gate->committed >= seq. A bucket embeds its gate. A NULL
- * gate waits for nothing. */
-struct session_gate {
-    _Atomic uint64_t committed;
-};
-struct session_wait {
-    struct session_gate *gate;
-    uint64_t seq;
-};
-#define SESSION_NO_WAIT ((struct session_wait){NULL, 0})
-
 enum operation_flags {
     OPERATION_UNAUTHENTICATED =
         1,                /* allowed while authentication is required (the handshake alone) */
@@ -109,7 +98,6 @@ struct session_host {
     uint32_t batch_index; /* session_batch_index() */
     struct session_counters counters;
     struct session *sessions;
-    struct session *waiting; /* those whose FIFO is not empty */
     struct arena arena;
     struct loop_timer sweep;
     struct loop_timer recheck; /* of sessions that stopped because much was unsent */
@@ -150,20 +138,14 @@ struct net_address session_peer(const struct session *session);
  * the returned place, then call session_reply_end(). NULL without memory: the connection is lost
  * then, return ERROR_MEMORY. */
 uint8_t *session_reply_begin(struct session *session, uint32_t number, size_t body_len);
-void session_reply_end(struct session *session, struct session_wait wait);
+void session_reply_end(struct session *session);
 /* The same for a protobuf-c message, which becomes the member's content. */
 enum error session_reply_message(struct session *session, uint32_t number,
-                                 const ProtobufCMessage *body, struct session_wait wait);
+                                 const ProtobufCMessage *body);
 /* An ErrorResponse. Geode's codes and texts; see failure.h. */
-enum error session_fail(struct session *session, const struct failure *failure,
-                        struct session_wait wait);
+enum error session_fail(struct session *session, const struct failure *failure);
 enum error session_failf(struct session *session, uint32_t code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-
-/* The replies that follow leave only when this is settled, too: for an answer that depends on
- * several buckets, called once for each before the reply. Costs nothing when it is settled already.
- */
-enum error session_await(struct session *session, struct session_wait wait);
 
 /* A reply that comes later: takes the next place in the order of replies. The slot outlives its
  * session (session_slot_alive()); it is ended by exactly one session_slot_reply(),
@@ -171,21 +153,14 @@ enum error session_await(struct session *session, struct session_wait wait);
 struct session_slot *session_slot_new(struct session *session);
 bool session_slot_alive(const struct session_slot *slot);
 struct session *session_slot_session(struct session_slot *slot); /* NULL when it is gone */
-void session_slot_reply(struct session_slot *slot, uint32_t number, struct slice body,
-                        struct session_wait wait);
+void session_slot_reply(struct session_slot *slot, uint32_t number, struct slice body);
 void session_slot_reply_message(struct session_slot *slot, uint32_t number,
-                                const ProtobufCMessage *body, struct session_wait wait);
+                                const ProtobufCMessage *body);
 void session_slot_fail(struct session_slot *slot, const struct failure *failure);
 void session_slot_drop(struct session_slot *slot); /* no answer: the connection is closed */
 
 /* Ends the connection after the replies so far; later frames are not executed. */
 void session_finish(struct session *session);
-
-/* A gate has moved: sends what no longer waits. A gate that goes away is first settled for good
- * (committed = UINT64_MAX) and every session that waits for it poked. */
-void session_poke(struct session *session);
-/* The same for every session of the host that has something waiting. */
-void session_host_poke(struct session_host *host);
 
 /* Pushes: frames outside of the order of replies, on a session that subscribed (which the idle
  * monitor then spares). Room for a whole frame of `body_len`; ends with session_push_end(). */

@@ -89,6 +89,6 @@ enum error session_no_operation(struct session *session, uint32_t number, struct
     }
     error = session_check_request(number, body, &failure);
     if (error == ERROR_INVALID)
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     return error == OK ? session_fail_context(session) : error;
 }

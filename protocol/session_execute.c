@@ -40,7 +40,7 @@ static __attribute__((noinline)) void session_fail_with(struct session *session,
     struct failure failure;
 
     failure_of_error(&failure, error);
-    (void)session_fail(session, &failure, SESSION_NO_WAIT);
+    (void)session_fail(session, &failure);
 }
 
 static void session_answer(struct session *session, uint32_t number,

@@ -13,7 +13,7 @@ static enum error session_reply_handshake(struct session *session, bool authenti
         place[0] = 1 << 3;
         place[1] = 1;
     }
-    session_reply_end(session, SESSION_NO_WAIT);
+    session_reply_end(session);
     return OK;
 }
 
@@ -40,7 +40,7 @@ enum error session_handshake(struct session *session, struct slice body)
                     FAILURE_STATE "Unable to find a ValueSerializer for format %.*s",
                     SLICE_FMT(message_slice(request->value_format)));
         session_finish(session);
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     }
     return session_reply_handshake(session, authenticated);
 }
@@ -71,7 +71,7 @@ enum error session_disconnect(struct session *session, struct slice body)
              peer.host, peer.port, SLICE_FMT(reason));
     if (session_reply_begin(session, 31, 0) == NULL)
         return ERROR_MEMORY;
-    session_reply_end(session, SESSION_NO_WAIT);
+    session_reply_end(session);
     session_finish(session);
     return OK;
 }

@@ -32,7 +32,6 @@ struct session_slot {
     struct session_slot *next;
     enum session_slot_state state;
     bool is_alone;
-    struct session_wait wait;
     uint8_t *frame; /* whole, with its length; inline_frame or of the heap; NULL: nothing to send */
     size_t frame_len;
     uint8_t inline_frame[SESSION_SLOT_INLINE_BYTES];
@@ -42,7 +41,6 @@ struct session {
     struct session_host *host;
     struct net_conn *conn; /* NULL: gone, the session follows when nobody is inside */
     struct session *next, **link;
-    struct session *next_waiting, **waiting_link; /* waiting_link is NULL outside of the list */
     enum session_state state;
     uint32_t depth;        /* calls that are inside */
     bool is_counted;       /* speaks this protocol, takes one of the member's connections */
@@ -90,12 +88,6 @@ void session_after_flush(struct session *session); /* session.c */
 
 /* All slots go; open ones are left to their operations. */
 void session_drop_slots(struct session *session);
-
-static inline bool session_wait_settled(struct session_wait wait)
-{
-    return wait.gate == NULL ||
-           atomic_load_explicit(&wait.gate->committed, memory_order_acquire) >= wait.seq;
-}
 
 /* session_execute.c. May the next request start? */
 bool session_may_start(struct session *session, uint32_t flags);

@@ -1,8 +1,7 @@
 /* Replies in the order of requests.
  *
- *   FIFO empty, nothing to wait for:  straight into the connection, no allocation
- *   otherwise:                        a slot  ->  [slot][slot][slot]  ->  leaves from the front
- * when it is done and its gate has moved */
+ *   FIFO empty:  straight into the connection, no allocation
+ *   otherwise:   a slot  ->  [slot][slot][slot]  ->  leaves from the front when it is done */
 #include "protocol/session_impl.h"
 
 #include <stdio.h>
@@ -27,7 +26,6 @@ static struct session_slot *session_slot_get(struct session_host *host)
         slot->next = NULL;
         slot->state = SESSION_SLOT_OPEN;
         slot->is_alone = false;
-        slot->wait = SESSION_NO_WAIT;
         slot->frame = NULL;
         slot->frame_len = 0;
     }
@@ -57,8 +55,6 @@ static bool session_slot_room(struct session_slot *slot, size_t len)
 
 static void session_slot_append(struct session *session, struct session_slot *slot)
 {
-    struct session_host *host = session->host;
-
     slot->session = session;
     slot->is_alone = (session->operation_flags & OPERATION_ALONE) != 0;
     if (session->last_slot == NULL)
@@ -68,13 +64,6 @@ static void session_slot_append(struct session *session, struct session_slot *sl
     session->last_slot = slot;
     session->slot_count++;
     session->alone_count += slot->is_alone;
-    if (session->waiting_link != NULL)
-        return;
-    session->next_waiting = host->waiting;
-    session->waiting_link = &host->waiting;
-    if (host->waiting != NULL)
-        host->waiting->waiting_link = &session->next_waiting;
-    host->waiting = session;
 }
 
 static struct session_slot *session_slot_remove_first(struct session *session)
@@ -87,12 +76,6 @@ static struct session_slot *session_slot_remove_first(struct session *session)
     slot->next = NULL;
     session->slot_count--;
     session->alone_count -= slot->is_alone;
-    if (session->first_slot == NULL) {
-        *session->waiting_link = session->next_waiting;
-        if (session->next_waiting != NULL)
-            session->next_waiting->waiting_link = session->waiting_link;
-        session->waiting_link = NULL;
-    }
     return slot;
 }
 
@@ -153,13 +136,13 @@ static bool session_send(struct session *session, const uint8_t *frame, size_t f
     return true;
 }
 
-/* What is at the head of the FIFO and no longer waits goes into the connection. */
+/* What is done at the head of the FIFO goes into the connection. */
 static void session_send_done(struct session *session)
 {
     while (session->conn != NULL && session->first_slot != NULL) {
         struct session_slot *slot = session->first_slot;
 
-        if (slot->state == SESSION_SLOT_OPEN || !session_wait_settled(slot->wait))
+        if (slot->state == SESSION_SLOT_OPEN)
             break;
         if (slot->state == SESSION_SLOT_DROPPED) {
             session_close(session);
@@ -177,15 +160,6 @@ void session_flush(struct session *session)
 {
     session_send_done(session);
     session_after_flush(session);
-}
-
-void session_poke(struct session *session)
-{
-    session_enter(session);
-    /* Inside of a request its end flushes. */
-    if (session->depth == 1 && session->conn != NULL)
-        session_flush(session);
-    session_leave(session);
 }
 
 /* ---- Replies that are known now ---- */
@@ -217,7 +191,7 @@ uint8_t *session_reply_begin(struct session *session, uint32_t number, size_t bo
     return session_frame_header(frame, number, body_len);
 }
 
-void session_reply_end(struct session *session, struct session_wait wait)
+void session_reply_end(struct session *session)
 {
     struct session_slot *slot = session->reply.slot;
     uint8_t *frame = session->reply.frame;
@@ -227,30 +201,17 @@ void session_reply_end(struct session *session, struct session_wait wait)
     session->reply.frame = NULL;
     session->reply.slot = NULL;
     session->answers++;
-    if (slot == NULL && session_wait_settled(wait)) {
+    if (slot == NULL) {
         session_count_frame(session, frame, frame_len);
         net_conn_commit(session->conn, frame_len);
         return;
     }
-    if (slot == NULL) {
-        slot = session_slot_get(session->host);
-        if (slot == NULL || !session_slot_room(slot, frame_len)) {
-            if (slot != NULL)
-                session_slot_put(session->host, slot);
-            net_conn_commit(session->conn, 0);
-            session_lose(session);
-            return;
-        }
-        memcpy(slot->frame, frame, frame_len);
-        net_conn_commit(session->conn, 0);
-    }
     slot->state = SESSION_SLOT_DONE;
-    slot->wait = wait;
     session_slot_append(session, slot);
 }
 
 enum error session_reply_message(struct session *session, uint32_t number,
-                                 const ProtobufCMessage *body, struct session_wait wait)
+                                 const ProtobufCMessage *body)
 {
     size_t len = protobuf_c_message_get_packed_size(body);
     uint8_t *place = session_reply_begin(session, number, len);
@@ -258,7 +219,7 @@ enum error session_reply_message(struct session *session, uint32_t number,
     if (place == NULL)
         return ERROR_MEMORY;
     protobuf_c_message_pack(body, place);
-    session_reply_end(session, wait);
+    session_reply_end(session);
     return OK;
 }
 
@@ -279,8 +240,7 @@ static void session_error_write(const struct failure *failure, uint8_t *out)
     memcpy(out, failure->text, len);
 }
 
-enum error session_fail(struct session *session, const struct failure *failure,
-                        struct session_wait wait)
+enum error session_fail(struct session *session, const struct failure *failure)
 {
     uint8_t *place =
         session_reply_begin(session, 1, codec_bytes_field_size(1, session_error_size(failure)));
@@ -288,7 +248,7 @@ enum error session_fail(struct session *session, const struct failure *failure,
     if (place == NULL)
         return ERROR_MEMORY;
     session_error_write(failure, place);
-    session_reply_end(session, wait);
+    session_reply_end(session);
     return OK;
 }
 
@@ -300,24 +260,7 @@ enum error session_failf(struct session *session, uint32_t code, const char *for
     va_start(args, format);
     failure_vset(&failure, code, format, args);
     va_end(args);
-    return session_fail(session, &failure, SESSION_NO_WAIT);
-}
-
-enum error session_await(struct session *session, struct session_wait wait)
-{
-    struct session_slot *slot;
-
-    if (session->conn == NULL || session_wait_settled(wait))
-        return OK;
-    slot = session_slot_get(session->host);
-    if (slot == NULL) {
-        session_lose(session);
-        return ERROR_MEMORY;
-    }
-    slot->state = SESSION_SLOT_DONE;
-    slot->wait = wait;
-    session_slot_append(session, slot);
-    return OK;
+    return session_fail(session, &failure);
 }
 
 /* ---- Replies that come later ---- */
@@ -368,11 +311,14 @@ static void session_slot_end(struct session_slot *slot, enum session_slot_state 
     struct session *session = slot->session;
 
     slot->state = state;
-    session_poke(session);
+    session_enter(session);
+    /* Inside of a request its end flushes. */
+    if (session->depth == 1 && session->conn != NULL)
+        session_flush(session);
+    session_leave(session);
 }
 
-void session_slot_reply(struct session_slot *slot, uint32_t number, struct slice body,
-                        struct session_wait wait)
+void session_slot_reply(struct session_slot *slot, uint32_t number, struct slice body)
 {
     uint8_t *place = session_slot_begin(slot, number, body.len);
 
@@ -380,19 +326,17 @@ void session_slot_reply(struct session_slot *slot, uint32_t number, struct slice
         return;
     if (body.len > 0)
         memcpy(place, body.data, body.len);
-    slot->wait = wait;
     session_slot_end(slot, SESSION_SLOT_DONE);
 }
 
 void session_slot_reply_message(struct session_slot *slot, uint32_t number,
-                                const ProtobufCMessage *body, struct session_wait wait)
+                                const ProtobufCMessage *body)
 {
     uint8_t *place = session_slot_begin(slot, number, protobuf_c_message_get_packed_size(body));
 
     if (place == NULL)
         return;
     protobuf_c_message_pack(body, place);
-    slot->wait = wait;
     session_slot_end(slot, SESSION_SLOT_DONE);
 }
 
@@ -427,14 +371,10 @@ uint8_t *session_push_begin(struct session *session, uint32_t number, size_t bod
     uint8_t *frame;
 
     PRE(session->push_len == 0);
-    /* An answer that was given before the push, in this very request perhaps, goes first. */
+    /* An answer that was given before the push, in this very request, goes first. */
     if (!gone && session->first_slot != NULL) {
         session_enter(session);
         session_send_done(session);
-        /* What the answers held back goes on in a turn of its own: the caller still needs the
-         * session. */
-        if (session->conn != NULL && session->first_slot == NULL)
-            loop_timer_set(&session->host->recheck, 0);
         gone = session->conn == NULL;
         session_leave(session);
     }

@@ -40,7 +40,7 @@ struct bucket {
     uint64_t
         data_seq; /* of the last record that changed data: not the beginning or end of a query */
     uint64_t last_time_ms;
-    struct session_gate gate; /* committed: acknowledged by all copies */
+    _Atomic uint64_t committed; /* acknowledged by all copies */
     struct table table;
     struct writers writers;
     struct streams streams;
@@ -114,7 +114,7 @@ enum error bucket_entry_count(struct bucket *bucket, struct loop *loop, uint64_t
 /* Rule R2: an answer that depends on the record `seq` may leave. */
 static inline bool bucket_has_committed(struct bucket *bucket, uint64_t seq)
 {
-    return atomic_load_explicit(&bucket->gate.committed, memory_order_relaxed) >= seq;
+    return atomic_load_explicit(&bucket->committed, memory_order_relaxed) >= seq;
 }
 
 /* Equal for buckets of equal contents at equal seq: entries, writers, streams, queries. */

@@ -85,7 +85,7 @@ static enum error on_result(void *arg, enum query_kind kind, const struct query_
 /* Outputs leave when their records are committed, and not before. */
 static void announce(struct cq_bucket *cqb)
 {
-    uint64_t committed = atomic_load(&cqb->bucket->gate.committed);
+    uint64_t committed = atomic_load(&cqb->bucket->committed);
     uint64_t newest = cqb->emitted_seq < committed ? cqb->emitted_seq : committed;
     if (newest <= cqb->announced_seq || !cqb->armed)
         return;
@@ -319,7 +319,7 @@ static void clear_inputs(struct cq_bucket *cqb)
 bool cq_bucket_is_ready_locked(const struct cq_bucket *cqb)
 {
     return cqb->active && cqb->ready && cqb->input_count == 0 &&
-           atomic_load(&cqb->bucket->gate.committed) >= cqb->ready_seq;
+           atomic_load(&cqb->bucket->committed) >= cqb->ready_seq;
 }
 
 static void count_ready(struct cq_bucket *cqb)

@@ -222,7 +222,7 @@ static enum error cut_locked(struct image_out *image)
         .seq = bucket->last_seq,
         .last_time_ms = bucket->last_time_ms,
         .data_seq = bucket->data_seq,
-        .committed = atomic_load(&bucket->gate.committed),
+        .committed = atomic_load(&bucket->committed),
         .entry_count = bucket->table.entry_count,
     };
     buf_clear(&image->head);

@@ -282,7 +282,7 @@ struct numbers {
 static struct numbers numbers_locked(const struct bucket *bucket)
 {
     return (struct numbers){bucket->last_seq, bucket->data_seq, bucket->last_time_ms,
-                            atomic_load(&bucket->gate.committed)};
+                            atomic_load(&bucket->committed)};
 }
 
 static void set_numbers_locked(struct bucket *bucket, struct numbers numbers)
@@ -290,7 +290,7 @@ static void set_numbers_locked(struct bucket *bucket, struct numbers numbers)
     bucket->last_seq = numbers.last_seq;
     bucket->data_seq = numbers.data_seq;
     bucket->last_time_ms = numbers.last_time_ms;
-    atomic_store(&bucket->gate.committed, numbers.committed);
+    atomic_store(&bucket->committed, numbers.committed);
 }
 
 /* Nothing is left that could be taken for contents: what continuous queries were there had to go

@@ -109,11 +109,11 @@ enum error op_locate(struct session *session, struct region *region, const struc
     return OK;
 }
 
-enum error op_reply_empty(struct session *session, uint32_t number, struct session_wait wait)
+enum error op_reply_empty(struct session *session, uint32_t number)
 {
     if (session_reply_begin(session, number, 0) == NULL)
         return ERROR_MEMORY;
-    session_reply_end(session, wait);
+    session_reply_end(session);
     return OK;
 }
 
@@ -163,7 +163,7 @@ static void on_answer(void *arg, const struct failure *failure, uint32_t number,
     if (failure != NULL)
         session_slot_fail(slot, failure);
     else
-        session_slot_reply(slot, number, body, SESSION_NO_WAIT);
+        session_slot_reply(slot, number, body);
 }
 
 enum error op_forward(struct session *session, uint32_t number, struct slice body)

@@ -21,7 +21,7 @@ static void reply_value(struct session_slot *slot, uint32_t number, const struct
     uint8_t *at = buf_reserve(&body, codec_bytes_field_size(1, len));
     if (at != NULL) {
         uint8_t *end = value_encode(&value, codec_put_bytes_header(at, 1, len));
-        session_slot_reply(slot, number, slice_of(at, (size_t)(end - at)), SESSION_NO_WAIT);
+        session_slot_reply(slot, number, slice_of(at, (size_t)(end - at)));
     } else {
         session_slot_drop(slot);
     }
@@ -40,8 +40,7 @@ static void on_result(struct call *call, void *arg)
     } else if (call->kind == CALL_PUT_IF_ABSENT) {
         reply_value(slot, 35, call->result.entry);
     } else {
-        session_slot_reply(slot, call->kind == CALL_PUT ? 3 : 11, slice_of(NULL, 0),
-                           SESSION_NO_WAIT);
+        session_slot_reply(slot, call->kind == CALL_PUT ? 3 : 11, slice_of(NULL, 0));
     }
 }
 
@@ -92,7 +91,7 @@ void op_gather_reply(struct gather *gather, uint32_t number)
     if (gather->failed)
         session_slot_fail(gather->slot, &gather->failure);
     else
-        session_slot_reply(gather->slot, number, buf_slice(&gather->reply), SESSION_NO_WAIT);
+        session_slot_reply(gather->slot, number, buf_slice(&gather->reply));
     gather_free(gather);
 }
 

@@ -21,7 +21,7 @@ static void on_region_cleared(struct gather *gather)
     if (gather->failed)
         session_slot_fail(gather->slot, &gather->failure);
     else
-        session_slot_reply_message(gather->slot, 1031, &response.base, SESSION_NO_WAIT);
+        session_slot_reply_message(gather->slot, 1031, &response.base);
     gather_free(gather);
 }
 
@@ -57,7 +57,7 @@ enum error op_clear(struct session *session, struct slice body)
     struct region *region = op_region(
         session, message_slice(((const Pb__ClearRequest *)message)->region_name), &failure);
     if (region == NULL)
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     if (region->is_partitioned)
         return session_failf(session, FAILURE_UNSUPPORTED_OPERATION, "Unsupported operation:null");
     return clear_buckets(session, region, on_cleared);
@@ -75,6 +75,6 @@ enum error op_region_clear(struct session *session, struct slice body)
     struct region *region = op_region(
         session, message_slice(((const Pb__RegionClearRequest *)message)->name), &failure);
     if (region == NULL)
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     return clear_buckets(session, region, on_region_cleared);
 }

@@ -36,7 +36,7 @@ enum error op_cq_unsubscribe(struct session *session, struct slice body)
     subscription_end(subscription);
     registry_release(worker->server, instance);
     cq_instance_unref(instance);
-    return op_reply_empty(session, 1006, SESSION_NO_WAIT);
+    return op_reply_empty(session, 1006);
 }
 
 struct listing {
@@ -94,5 +94,5 @@ enum error op_cq_list(struct session *session, struct slice body)
     Pb__CqListResponse response = PB__CQ_LIST_RESPONSE__INIT;
     response.n_cq = listing.count;
     response.cq = listing.infos;
-    return session_reply_message(session, 1011, &response.base, SESSION_NO_WAIT);
+    return session_reply_message(session, 1011, &response.base);
 }

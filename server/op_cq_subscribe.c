@@ -399,11 +399,11 @@ enum error op_cq_subscribe(struct session *session, struct slice body)
                                       .plan_id = message_slice(request->plan_id)};
     if (!check_request(request, &failure) ||
         !make_plan(session, request, &plan, &wanted.region, &failure))
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     wanted.plan = plan;
     if (request->resume_token.len > 0 && !read_token(request, plan, &wanted, &failure)) {
         query_plan_unref(plan);
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     }
     registry_trim(worker->server);
     error = registry_attach(worker->server, &wanted, &instance);
@@ -420,7 +420,7 @@ enum error op_cq_subscribe(struct session *session, struct slice body)
         }
     } else {
         failure_of_attach(error, &failure);
-        error = session_fail(session, &failure, SESSION_NO_WAIT);
+        error = session_fail(session, &failure);
     }
     query_plan_unref(plan);
     return error;

@@ -10,14 +10,14 @@ enum error op_get(struct session *session, struct slice body)
     if (ahead->error != OK)
         return ahead->error;
     if (!op_check_value(key, &failure))
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     if (key->type == VALUE_NULL)
         return session_failf(session, FAILURE_INVALID_REQUEST, "Performing a get on a NULL key.");
     struct region *region = ahead->region;
     if (region == NULL)
         region = op_region(session, ahead->request.region, &failure);
     if (region == NULL || !op_check_key_constraint(region, key, &failure))
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     enum error error = OK;
     if (ahead->bucket == NULL)
         error = op_locate(session, region, key, &ahead->bucket, &ahead->key);
@@ -28,7 +28,7 @@ enum error op_get(struct session *session, struct slice body)
         return op_call(session, CALL_GET, ahead->bucket, &ahead->key, slice_of(NULL, 0));
     if (error != OK) {
         op_failure_of_put(error, &failure);
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     }
     struct value value = {.type = VALUE_NULL};
     if (entry != NULL)
@@ -37,7 +37,7 @@ enum error op_get(struct session *session, struct slice body)
     uint8_t *at = session_reply_begin(session, 5, codec_bytes_field_size(1, len));
     if (at != NULL) {
         value_encode(&value, codec_put_bytes_header(at, 1, len));
-        session_reply_end(session, SESSION_NO_WAIT);
+        session_reply_end(session);
     }
     entry_unref(entry);
     return at == NULL ? ERROR_MEMORY : OK;

@@ -142,10 +142,10 @@ enum error op_get_all(struct session *session, struct slice body)
         return error;
     while (codec_next_key(&walk, &key))
         if (!op_check_value(&key, &failure))
-            return session_fail(session, &failure, SESSION_NO_WAIT);
+            return session_fail(session, &failure);
     struct region *region = op_region(session, reference, &failure);
     if (region == NULL)
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     struct buf reply;
     buf_init(&reply);
     walk = body;
@@ -157,7 +157,7 @@ enum error op_get_all(struct session *session, struct slice body)
     }
     if (error == OK && reply.len > LIMIT_MESSAGE_BYTES) {
         fail_too_large(&failure);
-        error = session_fail(session, &failure, SESSION_NO_WAIT);
+        error = session_fail(session, &failure);
     } else if (error == ERROR_ELSEWHERE) {
         error = get_elsewhere(session, region, body);
     } else {
@@ -166,7 +166,7 @@ enum error op_get_all(struct session *session, struct slice body)
         if (at != NULL) {
             if (reply.len > 0)
                 memcpy(at, reply.data, reply.len);
-            session_reply_end(session, SESSION_NO_WAIT);
+            session_reply_end(session);
         }
         error = at == NULL ? ERROR_MEMORY : OK;
     }

@@ -21,6 +21,6 @@ enum error op_get_region_names(struct session *session, struct slice body)
         memcpy(at, catalog->regions[i]->name, name_len);
         at += name_len;
     }
-    session_reply_end(session, SESSION_NO_WAIT);
+    session_reply_end(session);
     return OK;
 }

@@ -4,7 +4,7 @@ static enum error reply(struct session *session, uint64_t total)
 {
     Pb__GetSizeResponse response = PB__GET_SIZE_RESPONSE__INIT;
     response.size = total > INT32_MAX ? INT32_MAX : (int32_t)total;
-    return session_reply_message(session, 17, &response.base, SESSION_NO_WAIT);
+    return session_reply_message(session, 17, &response.base);
 }
 
 static void on_part(struct gather *gather, struct gather_part *part)
@@ -21,7 +21,7 @@ static void on_end(struct gather *gather)
     if (gather->failed)
         session_slot_fail(gather->slot, &gather->failure);
     else
-        session_slot_reply_message(gather->slot, 17, &response.base, SESSION_NO_WAIT);
+        session_slot_reply_message(gather->slot, 17, &response.base);
     gather_free(gather);
 }
 
@@ -53,7 +53,7 @@ enum error op_get_size(struct session *session, struct slice body)
     const Pb__GetSizeRequest *request = (const Pb__GetSizeRequest *)message;
     struct region *region = op_region(session, message_slice(request->region_name), &failure);
     if (region == NULL)
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     uint64_t total = 0;
     for (uint32_t i = 0; i < region->bucket_count; i++) {
         uint64_t count, bytes;

@@ -31,7 +31,7 @@ enum error op_key_set(struct session *session, struct slice body)
     struct region *region = op_region(
         session, message_slice(((const Pb__KeySetRequest *)message)->region_name), &failure);
     if (region == NULL)
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     struct gather *gather = op_gather(session, region, OP_WINDOW_BUCKETS, on_part, on_end);
     return gather == NULL ? ERROR_MEMORY
                           : op_gather_run(gather, gather_add_buckets(gather, CALL_KEYS));

@@ -11,19 +11,19 @@ enum error op_put(struct session *session, struct slice body)
     if (error != OK)
         return error;
     if (!op_check_value(&request->value, &failure) || !op_check_value(&request->key, &failure))
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     struct region *region = ahead->region;
     if (region == NULL)
         region = op_region(session, request->region, &failure);
     if (region == NULL)
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     if (request->key.type == VALUE_NULL)
         return session_failf(session, FAILURE_SERVER_ERROR, "%s", FAILURE_JAVA_NULL_KEY);
     if (request->value.type == VALUE_NULL)
         return session_failf(session, FAILURE_SERVER_ERROR, "%s", FAILURE_JAVA_NULL_VALUE);
     if (!op_check_key_constraint(region, &request->key, &failure) ||
         !op_check_value_constraint(region, &request->value, &failure))
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
 
     struct slice value = op_stored(session, &request->value);
     if (value.data == NULL)
@@ -37,7 +37,7 @@ enum error op_put(struct session *session, struct slice body)
         return op_call(session, CALL_PUT, ahead->bucket, &ahead->key, value);
     if (error != OK) {
         op_failure_of_put(error, &failure);
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     }
-    return op_reply_empty(session, 3, SESSION_NO_WAIT);
+    return op_reply_empty(session, 3);
 }

@@ -124,12 +124,12 @@ enum error op_put_all(struct session *session, struct slice body)
     if (error == OK)
         error = read_entries(session, body, count, &all, &failure);
     if (error == ERROR_INVALID)
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     if (error != OK)
         return error;
     struct region *region = op_region(session, reference, &failure);
     if (region == NULL)
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     struct gather *gather = NULL;
     struct buf reply;
     buf_init(&reply);
@@ -144,7 +144,7 @@ enum error op_put_all(struct session *session, struct slice body)
     if (at != NULL) {
         if (reply.len > 0)
             memcpy(at, reply.data, reply.len);
-        session_reply_end(session, SESSION_NO_WAIT);
+        session_reply_end(session);
     }
     buf_fini(&reply);
     return at == NULL ? ERROR_MEMORY : OK;

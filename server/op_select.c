@@ -112,7 +112,7 @@ static void reply_rows(struct select *op)
     if (reply.failed)
         session_slot_drop(op->slot);
     else
-        session_slot_reply(op->slot, 1013, buf_slice(&reply), SESSION_NO_WAIT);
+        session_slot_reply(op->slot, 1013, buf_slice(&reply));
     buf_fini(&reply);
 }
 

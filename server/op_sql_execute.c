@@ -69,9 +69,8 @@ static void answer_row(struct answer *answer, const struct slice *texts)
 
 static enum error answer_send(struct session *session, struct answer *answer)
 {
-    return answer->failed
-               ? ERROR_MEMORY
-               : session_reply_message(session, 1013, &answer->response.base, SESSION_NO_WAIT);
+    return answer->failed ? ERROR_MEMORY
+                          : session_reply_message(session, 1013, &answer->response.base);
 }
 
 static enum error show_tables(struct session *session)
@@ -144,7 +143,7 @@ static enum error select_or_explain(struct session *session, const Pb__SqlExecut
     struct query_error why;
     const struct catalog *catalog = op_worker(session)->catalog;
     if (!op_parameters(session, request->parameters, request->n_parameters, &parameters, &failure))
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     enum error error =
         query_plan_new(message_slice(request->statement), statement->select, &catalog->query,
                        parameters, (uint32_t)request->n_parameters, QUERY_EXACT, &plan, &why);
@@ -152,7 +151,7 @@ static enum error select_or_explain(struct session *session, const Pb__SqlExecut
         return error;
     if (error != OK) {
         op_query_failure(error, &why, &failure);
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     }
     if (statement->kind == QUERY_EXPLAIN) {
         error = explain(session, plan);
@@ -187,7 +186,7 @@ enum error op_sql_execute(struct session *session, struct slice body)
     if (error != OK) {
         struct failure failure;
         op_query_failure(error, &why, &failure);
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     }
     switch (statement.kind) {
     case QUERY_CREATE_TABLE:

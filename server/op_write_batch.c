@@ -200,7 +200,7 @@ static void on_end(struct gather *gather)
     if (gather->failed)
         session_slot_fail(gather->slot, &gather->failure);
     else
-        session_slot_reply_message(gather->slot, 1017, &response->base, SESSION_NO_WAIT);
+        session_slot_reply_message(gather->slot, 1017, &response->base);
     gather_free(gather);
 }
 
@@ -308,10 +308,10 @@ enum error op_write_batch(struct session *session, struct slice body)
         return error;
     struct region *region = op_region(session, batch.region, &failure);
     if (region == NULL || !check_batch(&batch, &failure))
-        return session_fail(session, &failure, SESSION_NO_WAIT);
+        return session_fail(session, &failure);
     for (uint32_t i = 0; i < batch.operations; i++)
         if (!check_operation(region, &operations[i], &failure))
-            return session_fail(session, &failure, SESSION_NO_WAIT);
+            return session_fail(session, &failure);
 
     Pb__WriteBatchResponse response = PB__WRITE_BATCH_RESPONSE__INIT;
     struct writer_mark mark = {.sequence = batch.sequence,
@@ -326,7 +326,7 @@ enum error op_write_batch(struct session *session, struct slice body)
     if (gather != NULL)
         return finish_elsewhere(gather, error, mark.sequence, &response);
     if (error == OK)
-        return session_reply_message(session, 1017, &response.base, SESSION_NO_WAIT);
+        return session_reply_message(session, 1017, &response.base);
     failure_of_write(error, mark.sequence, &failure);
-    return session_fail(session, &failure, SESSION_NO_WAIT);
+    return session_fail(session, &failure);
 }

@@ -64,7 +64,7 @@ enum error op_locate(struct session *session, struct region *region, const struc
                      struct bucket **bucket, struct bucket_key *stored);
 
 /* Answers with an empty member. */
-enum error op_reply_empty(struct session *session, uint32_t number, struct session_wait wait);
+enum error op_reply_empty(struct session *session, uint32_t number);
 
 /* ---- Answers that come later (op_call.c) ---- */
 

@@ -96,7 +96,7 @@ void replica_drop_locked(struct bucket *bucket)
     streams_init(&bucket->streams);
     bucket->last_seq = bucket->data_seq = 0;
     bucket->last_time_ms = 0;
-    atomic_store_explicit(&bucket->gate.committed, 0, memory_order_release);
+    atomic_store_explicit(&bucket->committed, 0, memory_order_release);
     replica_backlog_free_locked(bucket);
     replica->role = REPLICA_NONE;
     replica->led = 0;

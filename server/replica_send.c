@@ -45,7 +45,7 @@ void replica_backlog_trim_locked(struct bucket *bucket)
     struct replica *replica = &bucket->replica;
     struct server *server = bucket->region->server;
     bool alone = replica_is_alone(replica);
-    uint64_t needed = alone ? bucket->last_seq : atomic_load(&bucket->gate.committed);
+    uint64_t needed = alone ? bucket->last_seq : atomic_load(&bucket->committed);
     for (uint32_t i = 0; i < replica->copy_count; i++)
         if (replica->copies[i]->acked_seq < needed)
             needed = replica->copies[i]->acked_seq;
@@ -70,9 +70,9 @@ enum error replica_reserve_locked(struct bucket *bucket, const struct record *re
 
 void replica_committed_locked(struct bucket *bucket, uint64_t committed)
 {
-    if (committed <= atomic_load_explicit(&bucket->gate.committed, memory_order_relaxed))
+    if (committed <= atomic_load_explicit(&bucket->committed, memory_order_relaxed))
         return;
-    atomic_store_explicit(&bucket->gate.committed, committed, memory_order_release);
+    atomic_store_explicit(&bucket->committed, committed, memory_order_release);
     call_on_commit_locked(bucket);
     rows_notify_locked(bucket);
     cq_on_commit_locked(bucket);
@@ -214,7 +214,7 @@ static bool write_frame(struct replica_copy *copy, struct net_conn *conn, uint32
     struct wire_records header = {.of = replica_wire_bucket(bucket),
                                   .term = replica->led,
                                   .epoch = atomic_load(&bucket->region->server->announced_epoch),
-                                  .committed = atomic_load(&bucket->gate.committed),
+                                  .committed = atomic_load(&bucket->committed),
                                   .flags = flags};
     size_t max = WIRE_RECORDS_HEADER_MAX + batch->bytes;
     uint8_t *content = peer_frame_begin(conn, PEER_FRAME_RECORDS, max);
@@ -268,7 +268,7 @@ bool replica_fill_locked(struct replica_copy *copy, struct net_conn *conn)
         return false;
     }
     struct batch batch = measure(&replica->backlog, copy);
-    if (batch.count == 0 && copy->told_committed >= atomic_load(&bucket->gate.committed))
+    if (batch.count == 0 && copy->told_committed >= atomic_load(&bucket->committed))
         return false;
     return write_frame(copy, conn, 0, &batch) && copy->sent_seq < bucket->last_seq;
 }

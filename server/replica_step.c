@@ -168,7 +168,7 @@ static void step_joining(struct bucket *bucket, struct replica_copy *copy, uint6
     bool lost = copy->failed || is_gone(copy) || is_silent(copy, now_us);
     copy->failed |= lost;
     if (!lost) {
-        uint64_t committed = atomic_load(&bucket->gate.committed);
+        uint64_t committed = atomic_load(&bucket->committed);
         bool has_all = copy->position_known && copy->acked_seq >= committed;
         if (!(has_all || PLANTED(PLANT_PROPOSE_UNCHECKED)) || !all_announced(bucket, copy, now_us))
             return;
@@ -246,7 +246,7 @@ static void step_hand_over(struct bucket *bucket, uint64_t now_us)
     }
     /* What was proposed may still be taken: nothing new is taken on before the set moves. */
     replica->hand_over_ends |= given_up;
-    bool ready = atomic_load(&bucket->gate.committed) == bucket->last_seq;
+    bool ready = atomic_load(&bucket->committed) == bucket->last_seq;
     if ((!replica->hand_over_ends && !ready) || !is_due(&replica->proposed_us, now_us))
         return;
     uint32_t term = highest_term(replica);
@@ -374,7 +374,7 @@ static void tick_copy(struct replica_copy *copy, uint64_t now_us)
     if (waits || unheard)
         replica_forget_position_locked(copy);
     else if ((!copy->position_known && !copy->probe_sent) || copy->sent_seq < bucket->last_seq ||
-             copy->told_committed < atomic_load(&bucket->gate.committed))
+             copy->told_committed < atomic_load(&bucket->committed))
         replica_mark_locked(copy);
 }
 

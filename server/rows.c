@@ -94,7 +94,7 @@ void rows_notify_locked(struct bucket *bucket)
     if (bucket->cqs == NULL)
         return;
     struct server *server = bucket->region->server;
-    uint64_t committed = atomic_load(&bucket->gate.committed);
+    uint64_t committed = atomic_load(&bucket->committed);
     for (struct cq_bucket *cqb = bucket->cqs; server != NULL && cqb != NULL; cqb = cqb->next)
         if (cqb->instance->has_state)
             notify(server, cqb, committed);

@@ -57,7 +57,7 @@ static bool add_rows(struct rows_out *out, struct rows_out_source *source, struc
     struct ring_event event;
     bool more = false;
     bucket_lock(bucket);
-    uint64_t committed = atomic_load(&bucket->gate.committed);
+    uint64_t committed = atomic_load(&bucket->committed);
     bool here = rows_is_led(bucket) && cqb->active;
     if (here && source->generation != bucket->generation) {
         source->generation = bucket->generation;

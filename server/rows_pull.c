@@ -179,7 +179,7 @@ static bool copy_rows(struct rows_puller *puller, uint32_t source, struct buf *r
     struct ring_event event;
     bool more = false;
     bucket_lock(bucket);
-    uint64_t committed = atomic_load(&bucket->gate.committed);
+    uint64_t committed = atomic_load(&bucket->committed);
     bool here = rows_is_led(bucket) && cqb->active && bucket->generation == place->generation;
     struct ring_position at = place->cursor;
     if (here && ring_before(at, cqb->rows.floor))
@@ -306,7 +306,7 @@ static void end_barrier(struct rows_puller *puller)
     uint32_t count = puller->instance->region->bucket_count;
     for (uint32_t b = 0; b < count; b++)
         if (puller->places[b].led &&
-            atomic_load(&bucket_of(puller, b)->gate.committed) < puller->places[b].barrier_seq)
+            atomic_load(&bucket_of(puller, b)->committed) < puller->places[b].barrier_seq)
             return;
     puller->has_barrier = false;
     for (uint32_t b = 0; b < count; b++)
@@ -339,7 +339,7 @@ static struct ring_position trim_end(const struct cq_bucket *cqb, const struct r
     struct ring_hint hint = {0};
     struct ring_event event;
     *bytes = 0;
-    while (ring_next(&cqb->rows, end, atomic_load(&cqb->bucket->gate.committed), &hint, &event)) {
+    while (ring_next(&cqb->rows, end, atomic_load(&cqb->bucket->committed), &hint, &event)) {
         uint32_t target = cq_row_read(event.encoded).target;
         if (target >= bucket_count || ring_before(acked[target], event.position))
             break;

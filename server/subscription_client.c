@@ -216,8 +216,7 @@ static void answer(struct subscription *subscription)
     if (names.failed || text.failed || token.failed)
         session_slot_drop(slot);
     else
-        session_slot_reply_message(slot, MEMBER_CQ_SUBSCRIBE_RESPONSE, &response.base,
-                                   SESSION_NO_WAIT);
+        session_slot_reply_message(slot, MEMBER_CQ_SUBSCRIBE_RESPONSE, &response.base);
     buf_fini(&token);
     buf_fini(&text);
     buf_fini(&names);

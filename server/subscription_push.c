@@ -161,7 +161,7 @@ static enum error check_snapshot(struct subscription *subscription)
     bucket_lock(bucket);
     bool same = bucket->term == snapshot->term &&
                 bucket->generation == subscription->buckets[index].position.generation;
-    snapshot->committed = same && atomic_load(&bucket->gate.committed) >= snapshot->wait_seq;
+    snapshot->committed = same && atomic_load(&bucket->committed) >= snapshot->wait_seq;
     cqb->armed |= !snapshot->committed;
     bucket_unlock(bucket);
     if (snapshot->committed)
@@ -309,7 +309,7 @@ static enum tail read_bucket(struct subscription *subscription, uint32_t index, 
     struct bucket *bucket = cqb->bucket;
     enum tail tail = TAIL_MORE;
     bucket_lock(bucket);
-    uint64_t committed = atomic_load(&bucket->gate.committed);
+    uint64_t committed = atomic_load(&bucket->committed);
     if (!cqb->active || bucket->generation != own->position.generation) {
         atomic_store(&subscription->reroute, true);
         subscription_retry(subscription);

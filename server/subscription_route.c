@@ -34,7 +34,7 @@ static bool settle(struct subscription *subscription, uint32_t index)
     struct bucket *bucket = cqb->bucket;
     bucket_lock(bucket);
     bool begun = cqb->active && cq_bucket_is_ready_locked(cqb) &&
-                 atomic_load(&bucket->gate.committed) >= cqb->added_seq;
+                 atomic_load(&bucket->committed) >= cqb->added_seq;
     if (begun && own->position.generation == 0) {
         start_position_locked(subscription, index, subscription->latest);
     } else if (begun && is_lost_locked(bucket, &own->position)) {

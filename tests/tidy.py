@@ -422,7 +422,7 @@ def rule_operations(tree):
 
 
 def rule_documents(tree):
-    """commands, options and paths of the documents exist"""
+    """commands, options, paths and tests that the documents name exist"""
     sources = '\n'.join(tree.files[p] for p in tree.paths('.c', '.h', top=('cli', 'common', 'server', 'locator')))
     words = set(re.findall(r'"(?:--)?([a-z][a-z0-9-]+)"', sources)) | {'help'}
     for name in re.findall(r'\.name = "([a-z -]+)"', sources):
@@ -442,6 +442,10 @@ def rule_documents(tree):
             if name not in tree.files and not any(p.startswith(name + '/') for p in tree.files) and \
                     not os.path.exists(os.path.join(tree.root, name)):
                 yield path, line_of(tree.files[path], match.start()), f'{name} does not exist'
+        for match in re.finditer(r'`(test_\w+)\.(test_\w+)`', tree.files[path]):
+            module = tree.files.get(f'tests/cluster/{match.group(1)}.py', '')
+            if not re.search(rf'^    def {match.group(2)}\(', module, flags=re.M):
+                yield path, line_of(tree.files[path], match.start()), f'there is no test {match.group(0)}'
 
 
 def check_command(tree, path, number, line, words):
@@ -535,6 +539,7 @@ PLANTED = [
     ('rule_documents', 'README.md', '```sh\nvug put --wings\n```\n'),
     ('rule_documents', 'README.md', '```sh\ntests/nothing\n```\n'),
     ('rule_documents', 'README.md', 'look at `common/nothing.c`\n'),
+    ('rule_documents', 'README.md', 'see `test_a.test_nothing`\n'),
     ('rule_format', 'common/a.c', 'int  f( void );\n'),
 ]
 

@@ -260,6 +260,30 @@ class Reads(unittest.TestCase):
                 self.assertLess(took, 1.0 * PATIENCE)
                 wait_whole(cluster)
 
+    def test_a_copy_dies(self):
+        """a redundant copy is killed and replaced: its primaries answer every read and every write all the while"""
+        with Cluster(servers=3, regions=[('copied', 'REPLICATE'), ('redundant', 'PARTITION_REDUNDANT')]) as cluster:
+            wait_whole(cluster)
+            keys = [f'k{number}' for number in range(100)]
+            value = 0
+            with Connection(cluster.servers[0].port, timeout=30) as conn, \
+                    Connection(cluster.servers[1].port, timeout=30) as other:
+                def round_trips():
+                    nonlocal value
+                    value += 1
+                    for region in ('copied', 'redundant'):
+                        conn.put_all(region, [(key, value) for key in keys])
+                        self.assertEqual(other.get_all(region, keys), dict.fromkeys(keys, value))
+                        self.assertEqual(conn.size(region), len(keys))
+
+                round_trips()
+                cluster.servers[2].kill()
+                wait_until(lambda: round_trips() or is_whole(cluster), 'two servers have two copies of all', 40)
+                cluster.members.remove(cluster.servers[2])
+                cluster.servers[2] = cluster.start_server('srv3')
+                wait_until(lambda: round_trips() or is_whole(cluster), 'replicated on three servers', 40)
+                round_trips()
+
     def test_stopped_primary_is_replaced(self):
         """writes to buckets of a stopped server are answered in the bound of a silent host; later it catches up"""
         with Cluster(servers=3, regions=[('copied', 'REPLICATE'), ('redundant', 'PARTITION_REDUNDANT')]) as cluster:

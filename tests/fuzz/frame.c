@@ -34,7 +34,7 @@ static enum error answer(struct session *session, struct slice body)
         return ERROR_MEMORY;
     if (len > 0)
         memcpy(out, body.data, len);
-    session_reply_end(session, SESSION_NO_WAIT);
+    session_reply_end(session);
     return OK;
 }
 

@@ -13,12 +13,6 @@ static struct fake_session *fake_of(struct session *session)
     return fake;
 }
 
-static struct session_wait fake_wait(struct fake_session *fake)
-{
-    return fake->wait_seq == 0 ? SESSION_NO_WAIT
-                               : (struct session_wait){&fake->gate, fake->wait_seq};
-}
-
 static enum error fake_names(struct session *session, struct slice body)
 {
     struct slice region = slice_text("/R");
@@ -31,7 +25,7 @@ static enum error fake_names(struct session *session, struct slice body)
     if (place == NULL)
         return ERROR_MEMORY;
     memcpy(codec_put_bytes_header(place, 1, region.len), region.data, region.len);
-    session_reply_end(session, SESSION_NO_WAIT);
+    session_reply_end(session);
     return OK;
 }
 
@@ -57,7 +51,7 @@ static enum error fake_get(struct session *session, struct slice body)
         value.string_result = message_bytes(slice_of(big, fake->big_reply));
     }
     response.result = &value;
-    return session_reply_message(session, 5, &response.base, fake_wait(fake));
+    return session_reply_message(session, 5, &response.base);
 }
 
 static enum error fake_slot(struct session *session, struct slice body)
@@ -72,29 +66,6 @@ static enum error fake_slot(struct session *session, struct slice body)
     fake->executed++;
     fake->slots[fake->slot_count++] = slot;
     return OK;
-}
-
-static enum error fake_empty(struct session *session, uint32_t number, struct session_wait wait)
-{
-    fake_of(session)->executed++;
-    if (session_reply_begin(session, number, 0) == NULL)
-        return ERROR_MEMORY;
-    session_reply_end(session, wait);
-    return OK;
-}
-
-static enum error fake_clear(struct session *session, struct slice body)
-{
-    (void)body;
-    return fake_empty(session, 33, fake_wait(fake_of(session)));
-}
-
-static enum error fake_remove(struct session *session, struct slice body)
-{
-    enum error error = session_await(session, fake_wait(fake_of(session)));
-
-    (void)body;
-    return error == OK ? fake_empty(session, 11, SESSION_NO_WAIT) : error;
 }
 
 static enum error fake_put_all(struct session *session, struct slice body)
@@ -113,9 +84,17 @@ static enum error fake_get_all(struct session *session, struct slice body)
 
 static enum error fake_subscribe(struct session *session, struct slice body)
 {
+    struct session_slot *slot = session_slot_new(session);
+
     (void)body;
+    if (slot == NULL)
+        return ERROR_MEMORY;
     session_set_subscribed(session, true);
-    return fake_empty(session, 1002, SESSION_NO_WAIT);
+    session_slot_reply(slot, 1002, slice_of(NULL, 0));
+    if (session_push_begin(session, 1003, 0) == NULL)
+        return ERROR_MEMORY;
+    session_push_end(session);
+    return OK;
 }
 
 static enum error fake_ack(struct session *session, struct slice body)
@@ -129,11 +108,9 @@ static const struct operation fake_operations[] = {
     {4, "get", 0, NULL, fake_get},
     {6, "putAll", 0, NULL, fake_put_all},
     {8, "getAll", 0, NULL, fake_get_all},
-    {10, "remove", 0, NULL, fake_remove},
     {14, "getRegionNames", 0, NULL, fake_names},
     {16, "getSize", 0, NULL, fake_slot},
     {28, "keySet", OPERATION_ALONE, NULL, fake_slot},
-    {32, "clear", OPERATION_ALONE, NULL, fake_clear},
     {1001, "cqSubscribe", 0, NULL, fake_subscribe},
     {1004, "cqAck", OPERATION_PASSES, NULL, fake_ack},
     {0, NULL, 0, NULL, NULL},

@@ -1,5 +1,5 @@
 /* A session host on a fake network, with operations that a test steers: some answer at once, some
- * wait for a gate, some take a slot. */
+ * take a slot. */
 #ifndef VUG_TESTS_LIB_FAKE_SESSION_H
 #define VUG_TESTS_LIB_FAKE_SESSION_H
 
@@ -13,8 +13,6 @@ struct fake_session {
     struct session_host host;
     struct session *last; /* the session that executed last */
     _Atomic uint32_t connection_count;
-    struct session_gate gate;
-    uint64_t wait_seq; /* of the next answers of get and clear; 0: none */
     struct session_slot *slots[FAKE_SLOTS_MAX];
     uint32_t slot_count;
     uint32_t executed; /* requests, CqAck not counted */
@@ -25,14 +23,12 @@ struct fake_session {
 
 /* What the requests of the table do:
  *   getRegionNames (14)  answers ["/R"]
- *   get (4)              answers "v" (or a big string), waits for wait_seq
+ *   get (4)              answers "v" (or a big string)
  *   getSize (16)         takes a slot
  *   keySet (28)          alone, takes a slot
- *   clear (32)           alone, answers, waits for wait_seq
- *   remove (10)          answers after session_await(wait_seq)
  *   putAll (6)           fails with ERROR_MEMORY
  *   getAll (8)           is malformed
- *   cqSubscribe (1001)   answers, is subscribed from then on
+ *   cqSubscribe (1001)   answers through a slot and pushes at once; is subscribed from then on
  *   cqAck (1004)         passes */
 void fake_session_init(struct fake_session *fake, enum session_role role);
 void fake_session_fini(struct fake_session *fake);

@@ -385,7 +385,7 @@ static void apply_on(struct pair *pair, size_t server, int64_t number)
 
 static void commit_on(struct pair *pair, size_t server, uint64_t seq)
 {
-    atomic_store(&pair->buckets[server].gate.committed, seq);
+    atomic_store(&pair->buckets[server].committed, seq);
     watch_server(&pair->watch, &pair->grid.servers[server]);
 }
 

@@ -326,7 +326,7 @@ static void look_at_bucket(struct watch *watch, struct grid_member *member, stru
     bool leads = bucket->replica.role == REPLICA_PRIMARY && bucket->replica.led != 0;
     struct watch_track *track = track_of(watch, bucket);
     struct holder *holder = &track->holders[index];
-    uint64_t committed = leads ? atomic_load(&bucket->gate.committed) : 0;
+    uint64_t committed = leads ? atomic_load(&bucket->committed) : 0;
     if (holder->incarnation != member->incarnation) {
         holder->incarnation = member->incarnation;
         holder->last_seq = 0;
@@ -453,7 +453,7 @@ static bool bucket_is_whole(struct watch *watch, const struct cluster_region *re
         if (bucket == NULL || bucket->generation != place->generation ||
             bucket->replica.set_version != place->set_version ||
             (is_primary && bucket->replica.role != REPLICA_PRIMARY) ||
-            (is_primary && atomic_load(&bucket->gate.committed) != bucket->last_seq) ||
+            (is_primary && atomic_load(&bucket->committed) != bucket->last_seq) ||
             (first != NULL && bucket->last_seq != first->last_seq)) {
             snprintf(why, size, "/%.*s bucket %u: %.*s is not up to date", SLICE_FMT(region->name),
                      number, SLICE_FMT(named->name));

@@ -15,8 +15,6 @@
 #define R_GET   "072a050a034a0176"
 #define SIZE    "068201030a0152"
 #define KEYS    "06e201030a0152"
-#define CLEAR   "068202030a0152"
-#define R_CLEAR "038a0200"
 #define ACK     "03e23e00"
 #define CONTEXT                                                                                    \
     "360a340a320832122e496e76616c696420657865637574696f6e20636f6e7465787420666f756e6420666f72206f" \
@@ -159,33 +157,14 @@ static void a_request_that_runs_alone_waits_for_earlier_ones_and_holds_later_one
     assert_int_equal(fake.executed, 2); /* keySet waits for the slot of getSize */
     assert_true(fake_conn_is_paused(conn));
     assert_true(fake_session_sent(conn, ""));
-    session_slot_reply(fake.slots[0], 17, slice_of(NULL, 0), SESSION_NO_WAIT);
+    session_slot_reply(fake.slots[0], 17, slice_of(NULL, 0));
     fake_net_turn(fake.net);
     assert_true(fake_session_sent(conn, "038a0100" R_NAMES));
     assert_int_equal(fake.executed, 3); /* keySet runs, the names behind it do not */
-    session_slot_reply(fake.slots[1], 29, slice_of(NULL, 0), SESSION_NO_WAIT);
+    session_slot_reply(fake.slots[1], 29, slice_of(NULL, 0));
     fake_net_turn(fake.net);
     assert_true(fake_session_sent(conn, "03ea0100" R_NAMES));
     assert_false(fake_conn_is_paused(conn));
-    fake_session_fini(&fake);
-}
-
-static void a_request_alone_that_waits_for_its_gate_holds_later_ones(void **state)
-{
-    struct fake_session fake;
-    struct fake_conn *conn;
-
-    (void)state;
-    fake_session_init(&fake, SESSION_SERVER);
-    conn = fake_session_hello(&fake);
-    fake.wait_seq = 5;
-    fake_session_feed(conn, CLEAR NAMES);
-    assert_int_equal(fake.executed, 1);
-    assert_true(fake_session_sent(conn, ""));
-    fake.gate.committed = 5;
-    session_host_poke(&fake.host);
-    fake_net_turn(fake.net);
-    assert_true(fake_session_sent(conn, R_CLEAR R_NAMES));
     fake_session_fini(&fake);
 }
 
@@ -217,13 +196,12 @@ static void the_fifo_is_bounded(void **state)
     assert_int_equal(fake.executed, LIMIT_REQUESTS_IN_SERVICE);
     assert_true(fake_conn_is_paused(conn));
     for (unsigned i = 0; i < LIMIT_REQUESTS_IN_SERVICE; i++)
-        session_slot_reply(fake.slots[i], 17, slice_of(NULL, 0), SESSION_NO_WAIT);
+        session_slot_reply(fake.slots[i], 17, slice_of(NULL, 0));
     fake_net_turn(fake.net);
     assert_false(fake_conn_is_paused(conn));
     assert_int_equal(fake.executed, LIMIT_REQUESTS_IN_SERVICE + 10);
     for (unsigned i = 0; i < 10; i++)
-        session_slot_reply(fake.slots[LIMIT_REQUESTS_IN_SERVICE + i], 17, slice_of(NULL, 0),
-                           SESSION_NO_WAIT);
+        session_slot_reply(fake.slots[LIMIT_REQUESTS_IN_SERVICE + i], 17, slice_of(NULL, 0));
     fake_net_turn(fake.net);
     assert_int_equal(fake_session_frames(conn), LIMIT_REQUESTS_IN_SERVICE + 10);
     fake_session_fini(&fake);
@@ -281,7 +259,7 @@ static void requests_before_the_end_are_answered_when_they_can_be(void **state)
     fake_conn_eof(conn);
     assert_int_equal(fake_conn_state(conn), FAKE_OPEN);
     assert_int_equal(fake.executed, 1);
-    session_slot_reply(fake.slots[0], 17, slice_of(NULL, 0), SESSION_NO_WAIT);
+    session_slot_reply(fake.slots[0], 17, slice_of(NULL, 0));
     assert_true(fake_session_sent(conn, "038a0100" R_NAMES));
     assert_int_equal(fake_conn_state(conn), FAKE_FINISHED);
     fake_session_fini(&fake);
@@ -340,7 +318,7 @@ static void a_request_that_takes_too_long_costs_the_connection(void **state)
     fake_net_advance(fake.net, 4000 * 1000);
     assert_int_equal(fake_conn_state(conn), FAKE_FINISHED);
     assert_false(session_slot_alive(fake.slots[0]));
-    session_slot_reply(fake.slots[0], 17, slice_of(NULL, 0), SESSION_NO_WAIT);
+    session_slot_reply(fake.slots[0], 17, slice_of(NULL, 0));
     assert_true(fake_session_sent(conn, ""));
     fake_session_fini(&fake);
 }
@@ -355,15 +333,11 @@ static int run_conversation(unsigned long fail_at)
     conn = fake_net_accept(fake.net);
     mem_fault_fail_at(fail_at);
     if (session_accept(&fake.host, fake_net_net(fake.net), fake_conn_socket(conn)) == OK) {
-        fake.wait_seq = 1;
-        fake_session_feed(conn, "0a0d010000001501000000"
-                                "03b20100" NAMES GET NAMES SIZE NAMES "0552030a0152" KEYS
-                                "08f201050a03627965");
-        fake.gate.committed = 1;
-        session_host_poke(&fake.host);
-        fake_net_turn(fake.net);
+        fake_session_feed(conn,
+                          "0a0d010000001501000000"
+                          "03b20100" NAMES GET NAMES SIZE NAMES GET KEYS "08f201050a03627965");
         for (uint32_t i = 0; i < fake.slot_count; i++) {
-            session_slot_reply(fake.slots[i], 17, slice_of(NULL, 0), SESSION_NO_WAIT);
+            session_slot_reply(fake.slots[i], 17, slice_of(NULL, 0));
             fake_net_turn(fake.net);
         }
     }
@@ -402,7 +376,7 @@ static void every_failed_reserve_ends_the_connection(void **state)
         fake_session_feed(conn, "0a0d010000001501000000"
                                 "03b20100" NAMES GET SIZE NAMES);
         if (fake.slot_count > 0)
-            session_slot_reply(fake.slots[0], 17, slice_of(NULL, 0), SESSION_NO_WAIT);
+            session_slot_reply(fake.slots[0], 17, slice_of(NULL, 0));
         assert_int_equal(fake_conn_state(conn), n <= 6 ? FAKE_ABORTED : FAKE_OPEN);
         fake_session_fini(&fake);
     }
@@ -416,7 +390,6 @@ int main(void)
         cmocka_unit_test(counters_count_messages_without_their_lengths),
         cmocka_unit_test(an_operating_error_is_answered_by_its_text),
         cmocka_unit_test(a_request_that_runs_alone_waits_for_earlier_ones_and_holds_later_ones),
-        cmocka_unit_test(a_request_alone_that_waits_for_its_gate_holds_later_ones),
         cmocka_unit_test(an_acknowledgement_passes_requests_in_service),
         cmocka_unit_test(the_fifo_is_bounded),
         cmocka_unit_test(unsent_replies_stop_execution_until_they_drain),

@@ -1,4 +1,4 @@
-/* The order of replies: gates, slots, pushes. */
+/* The order of replies: slots, pushes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,14 +9,12 @@
 #include "tests/lib/fake_session.h"
 #include "tests/lib/mem_fault.h"
 
-#define NAMES    "027200"
-#define R_NAMES  "067a040a022f52"
-#define GET      "0a22080a015212034a016b"
-#define R_GET    "072a050a034a0176"
-#define SIZE     "068201030a0152"
-#define R_SIZE   "038a0100"
-#define REMOVE   "0552030a0152"
-#define R_REMOVE "025a00"
+#define NAMES   "027200"
+#define R_NAMES "067a040a022f52"
+#define GET     "0a22080a015212034a016b"
+#define R_GET   "072a050a034a0176"
+#define SIZE    "068201030a0152"
+#define R_SIZE  "038a0100"
 
 static struct fake_session fake;
 static struct fake_conn *conn;
@@ -36,46 +34,10 @@ static int teardown(void **state)
     return 0;
 }
 
-static void move_gate(uint64_t seq)
-{
-    fake.gate.committed = seq;
-    session_host_poke(&fake.host);
-    fake_net_turn(fake.net);
-}
-
 static void reply_size(uint32_t slot)
 {
-    session_slot_reply(fake.slots[slot], 17, slice_of(NULL, 0), SESSION_NO_WAIT);
+    session_slot_reply(fake.slots[slot], 17, slice_of(NULL, 0));
     fake_net_turn(fake.net);
-}
-
-static void an_answer_leaves_when_its_gate_has_moved_far_enough(void **state)
-{
-    (void)state;
-    fake.gate.committed = 3;
-    fake.wait_seq = 3;
-    fake_session_feed(conn, GET);
-    assert_true(fake_session_sent(conn, R_GET));
-    fake.wait_seq = 5;
-    fake_session_feed(conn, GET);
-    assert_true(fake_session_sent(conn, ""));
-    move_gate(4);
-    assert_true(fake_session_sent(conn, ""));
-    move_gate(5);
-    assert_true(fake_session_sent(conn, R_GET));
-}
-
-static void answers_behind_one_that_waits_wait_too(void **state)
-{
-    (void)state;
-    fake.wait_seq = 2;
-    fake_session_feed(conn, GET NAMES);
-    fake.wait_seq = 1;
-    fake_session_feed(conn, GET NAMES);
-    move_gate(1);
-    assert_true(fake_session_sent(conn, ""));
-    move_gate(2);
-    assert_true(fake_session_sent(conn, R_GET R_NAMES R_GET R_NAMES));
 }
 
 static void slots_that_are_filled_out_of_order_leave_in_order(void **state)
@@ -87,31 +49,6 @@ static void slots_that_are_filled_out_of_order_leave_in_order(void **state)
     assert_true(fake_session_sent(conn, ""));
     reply_size(0);
     assert_true(fake_session_sent(conn, R_SIZE R_NAMES R_SIZE R_SIZE R_NAMES));
-    assert_null(fake.host.waiting);
-}
-
-static void a_slot_may_wait_for_a_gate_after_it_is_filled(void **state)
-{
-    (void)state;
-    fake_session_feed(conn, SIZE);
-    session_slot_reply(fake.slots[0], 17, slice_of("\x08\x01", 2),
-                       (struct session_wait){&fake.gate, 9});
-    fake_net_turn(fake.net);
-    assert_true(fake_session_sent(conn, ""));
-    move_gate(9);
-    assert_true(fake_session_sent(conn, "058a01020801"));
-}
-
-static void an_answer_over_several_buckets_waits_for_each(void **state)
-{
-    (void)state;
-    fake.wait_seq = 7;
-    fake_session_feed(conn, REMOVE NAMES);
-    assert_true(fake_session_sent(conn, ""));
-    move_gate(7);
-    assert_true(fake_session_sent(conn, R_REMOVE R_NAMES));
-    fake_session_feed(conn, REMOVE); /* settled already */
-    assert_true(fake_session_sent(conn, R_REMOVE));
 }
 
 static void a_dropped_slot_ends_the_connection_after_the_answers_before_it(void **state)
@@ -143,7 +80,7 @@ static void slots_outlive_their_session(void **state)
     reply_size(0);
     session_slot_fail(fake.slots[1], &failure);
     session_slot_drop(fake.slots[2]);
-    session_slot_reply_message(fake.slots[3], 17, &response.base, SESSION_NO_WAIT);
+    session_slot_reply_message(fake.slots[3], 17, &response.base);
     assert_null(fake.host.sessions);
 }
 
@@ -157,7 +94,7 @@ static void a_failure_in_a_slot_is_an_error_response(void **state)
     failure_set(&failure, 100, "why");
     session_slot_fail(fake.slots[0], &failure);
     response.size = 3;
-    session_slot_reply_message(fake.slots[1], 17, &response.base, SESSION_NO_WAIT);
+    session_slot_reply_message(fake.slots[1], 17, &response.base);
     fake_net_turn(fake.net);
     assert_true(fake_session_sent(conn, "0b0a090a0708641203776879"
                                         "058a01020803"));
@@ -191,20 +128,12 @@ static void pushes_pass_answers_that_wait(void **state)
     assert_true(fake_session_sent(conn, R_SIZE R_NAMES));
 }
 
-static void a_push_goes_behind_an_answer_that_no_longer_waits(void **state)
+static void a_push_goes_behind_the_answer_of_its_request(void **state)
 {
     (void)state;
-    fake.wait_seq = 4;
-    fake_session_feed(conn, "068202030a0152" NAMES); /* clear, alone: the names wait for it */
-    assert_int_equal(fake.executed, 1);
-    fake.gate.committed = 4; /* nobody has poked yet */
-    assert_non_null(session_push_begin(fake.last, 1003, 0));
-    session_push_end(fake.last);
-    fake_net_turn(fake.net);
-    assert_true(fake_session_sent(conn, "038a0200"
-                                        "03da3e00"));
-    fake_net_advance(fake.net, 1000);
-    assert_true(fake_session_sent(conn, R_NAMES));
+    fake_session_feed(conn, "03ca3e00" NAMES);
+    assert_true(fake_session_sent(conn, "03d23e00"
+                                        "03da3e00" R_NAMES));
 }
 
 static void all_sessions_of_a_host_finish(void **state)
@@ -242,7 +171,7 @@ static void a_slot_without_memory_loses_the_connection(void **state)
     (void)state;
     fake_session_feed(conn, SIZE);
     mem_fault_fail_at(1);
-    session_slot_reply(fake.slots[0], 17, slice_of(big, sizeof big), SESSION_NO_WAIT);
+    session_slot_reply(fake.slots[0], 17, slice_of(big, sizeof big));
     mem_fault_fail_at(0);
     assert_int_equal(fake_conn_state(conn), FAKE_ABORTED);
     assert_null(fake.host.sessions);
@@ -285,18 +214,14 @@ static void a_random_storm_keeps_every_connection_in_order(void **state)
         seed = seed * 1103515245 + 12345;
         uint32_t pick = seed >> 16;
 
-        switch (pick % 5) {
+        switch (pick % 4) {
         case 0:
-            fake.wait_seq = fake.gate.committed + pick % 3;
             fake_session_feed(conns[pick / 8 % 8], GET);
             break;
         case 1:
             fake_session_feed(conns[pick / 8 % 8], SIZE NAMES);
             break;
         case 2:
-            move_gate(fake.gate.committed + 1);
-            break;
-        case 3:
             if (done < fake.slot_count) {
                 uint32_t other = done + (pick / 8) % (fake.slot_count - done);
                 struct session_slot *slot = fake.slots[other];
@@ -314,7 +239,6 @@ static void a_random_storm_keeps_every_connection_in_order(void **state)
             break;
         }
     }
-    move_gate(UINT64_MAX);
     while (done < fake.slot_count)
         reply_size(done++);
     for (int i = 0; i < 8; i++) {
@@ -331,20 +255,12 @@ static void a_random_storm_keeps_every_connection_in_order(void **state)
         }
         assert_false(after_size);
     }
-    assert_null(fake.host.waiting);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(an_answer_leaves_when_its_gate_has_moved_far_enough, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(answers_behind_one_that_waits_wait_too, setup, teardown),
         cmocka_unit_test_setup_teardown(slots_that_are_filled_out_of_order_leave_in_order, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(a_slot_may_wait_for_a_gate_after_it_is_filled, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(an_answer_over_several_buckets_waits_for_each, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(
             a_dropped_slot_ends_the_connection_after_the_answers_before_it, setup, teardown),
@@ -353,7 +269,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(finish_leaves_after_the_answers_that_are_due, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(pushes_pass_answers_that_wait, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_push_goes_behind_an_answer_that_no_longer_waits, setup,
+        cmocka_unit_test_setup_teardown(a_push_goes_behind_the_answer_of_its_request, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(all_sessions_of_a_host_finish, setup, teardown),
         cmocka_unit_test_setup_teardown(a_push_without_memory_loses_the_connection_and_nothing_else,

@@ -38,7 +38,7 @@ enum error replica_reserve_locked(struct bucket *bucket, const struct record *re
 void replica_send_locked(struct bucket *bucket, const struct record *record)
 {
     if (replica_is_alone(&bucket->replica))
-        atomic_store(&bucket->gate.committed, record->seq);
+        atomic_store(&bucket->committed, record->seq);
 }
 void replica_init(struct replica *replica)
 {
@@ -215,7 +215,7 @@ static void a_read_waits_for_what_it_depends_on(void **state)
     assert_int_equal(get(&bucket, "a"), OK);              /* a value: for its own record */
     assert_int_equal(get(&bucket, "b"), ERROR_ELSEWHERE); /* absence: for all there is */
     assert_int_equal(count(&bucket, &entries), ERROR_ELSEWHERE);
-    atomic_store(&bucket.gate.committed, 3);
+    atomic_store(&bucket.committed, 3);
     assert_int_equal(get(&bucket, "b"), OK);
     assert_int_equal(count(&bucket, &entries), OK);
     assert_int_equal(entries, 1);
@@ -359,7 +359,7 @@ static void a_failed_allocation_changes_nothing_and_uses_no_number(void **state)
             if (error != OK) {
                 assert_int_equal(error, ERROR_MEMORY);
                 assert_int_equal(bucket.last_seq, seq);
-                assert_int_equal(atomic_load(&bucket.gate.committed), seq);
+                assert_int_equal(atomic_load(&bucket.committed), seq);
                 check_value(&bucket, key, NULL);
             } else if (i % 3 == 2) {
                 assert_false(repeated);

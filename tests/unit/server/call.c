@@ -91,8 +91,8 @@ static void deliver(void)
 static void commit_locked(struct bucket *bucket)
 {
     deliver();
-    atomic_store(&bucket->gate.committed, bucket->last_seq);
-    atomic_store(&nodes[1 - leader].bucket->gate.committed, bucket->last_seq);
+    atomic_store(&bucket->committed, bucket->last_seq);
+    atomic_store(&nodes[1 - leader].bucket->committed, bucket->last_seq);
     call_on_commit_locked(bucket);
 }
 
@@ -108,7 +108,7 @@ static struct slice keep_bytes(uint8_t **at, struct slice bytes)
 void replica_send_locked(struct bucket *bucket, const struct record *record)
 {
     if (replica_is_alone(&bucket->replica)) {
-        atomic_store(&bucket->gate.committed, record->seq);
+        atomic_store(&bucket->committed, record->seq);
         call_on_commit_locked(bucket);
         return;
     }
@@ -525,7 +525,7 @@ static void a_deposed_primary_asks_the_new_one_and_it_happens_once(void **state)
     turn();
     assert_int_equal(answer(a), 0);
     assert_int_equal(b->bucket->last_seq, seq); /* known: not applied again */
-    atomic_store(&a->bucket->gate.committed, seq);
+    atomic_store(&a->bucket->committed, seq);
     kept_applied = kept_count;
     commit();
     assert_int_equal(answer(a), 3);

@@ -285,7 +285,7 @@ void cq_image_pack_locked(const struct bucket *bucket, struct buf *out)
     snapshot->seq = bucket->last_seq;
     snapshot->last_time_ms = bucket->last_time_ms;
     snapshot->data_seq = bucket->data_seq;
-    snapshot->committed = bucket->gate.committed;
+    snapshot->committed = bucket->committed;
     snapshot->writers = bucket->writers.count;
     snapshot->streams = bucket->streams.count;
     if (bucket->cqs == NULL)
@@ -441,7 +441,7 @@ static uint64_t next_seq(struct bucket *bucket)
     bucket->data_seq = bucket->last_seq;
     bucket->last_time_ms += 3;
     if (next_random() % 4 == 0)
-        bucket->gate.committed = bucket->last_seq - next_random() % 2;
+        bucket->committed = bucket->last_seq - next_random() % 2;
     return bucket->last_seq;
 }
 
@@ -634,7 +634,7 @@ static void check_installed(uint32_t id)
     assert_int_equal(bucket->last_seq, snapshot->seq);
     assert_int_equal(bucket->last_time_ms, snapshot->last_time_ms);
     assert_int_equal(bucket->data_seq, snapshot->data_seq);
-    assert_int_equal(bucket->gate.committed, snapshot->committed);
+    assert_int_equal(bucket->committed, snapshot->committed);
     assert_int_equal(bucket->writers.count, snapshot->writers);
     assert_int_equal(bucket->streams.count, snapshot->streams);
     assert_int_equal(bucket->replica.role, REPLICA_COPY);

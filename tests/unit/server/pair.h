@@ -138,7 +138,7 @@ enum error peer_frame_send(struct net_conn *conn, enum peer_frame_kind kind, str
 
 static inline void commit_at_once(struct bucket *bucket)
 {
-    atomic_store(&bucket->gate.committed, bucket->last_seq);
+    atomic_store(&bucket->committed, bucket->last_seq);
     rows_notify_locked(bucket);
     cq_on_commit_locked(bucket);
 }

@@ -239,7 +239,7 @@ enum error image_begin_locked(struct bucket *bucket, struct replica_copy *copy)
     image->epoch = atomic_load(&bucket->region->server->announced_epoch);
     image->last_seq = bucket->last_seq;
     image->time_ms = bucket->last_time_ms;
-    image->committed = atomic_load(&bucket->gate.committed);
+    image->committed = atomic_load(&bucket->committed);
     image->sender = incarnation_of(own);
     push(&world->to[own][other], FRAME_IMAGE_WHOLE)->image = image;
     copy->image = image;
@@ -280,7 +280,7 @@ static bool install(int node, const struct image_out *image)
     }
     bucket->last_seq = image->last_seq;
     bucket->last_time_ms = image->time_ms;
-    atomic_store(&bucket->gate.committed, image->committed);
+    atomic_store(&bucket->committed, image->committed);
     replica->role = REPLICA_COPY;
     replica->current = image->term;
     replica->image_from = image->sender;
@@ -521,7 +521,7 @@ static enum error append(int node)
 
 static uint64_t committed_of(int node)
 {
-    return atomic_load(&bucket_of(node)->gate.committed);
+    return atomic_load(&bucket_of(node)->committed);
 }
 
 /* All links carry all they have, as long as there is anything. */

@@ -109,7 +109,7 @@ struct cq_instance *cq_instance_find(struct region *region, uint64_t query_id)
 
 static void commit(struct bucket *bucket)
 {
-    atomic_store(&bucket->gate.committed, bucket->last_seq);
+    atomic_store(&bucket->committed, bucket->last_seq);
     cq_on_commit_locked(bucket);
     rows_notify_locked(bucket);
 }

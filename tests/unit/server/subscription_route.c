@@ -80,8 +80,8 @@ static void nothing_of_a_snapshot_leaves_before_it_is_committed(void **state)
     pair_read(&pair, &first);
     assert_int_equal(first.event_count, 1);
     struct bucket *bucket = &pair.stages[A].region->buckets[0];
-    uint64_t committed = atomic_load(&bucket->gate.committed);
-    atomic_store(&bucket->gate.committed, committed - 1);
+    uint64_t committed = atomic_load(&bucket->committed);
+    atomic_store(&bucket->committed, committed - 1);
     subscriber_init(&second, &pair.stages[A]);
     fixture_client_send(&second.client, 1001, &request.base);
     pair_settle(&pair);
@@ -89,7 +89,7 @@ static void nothing_of_a_snapshot_leaves_before_it_is_committed(void **state)
     second.id = ((Pb__CqSubscribeResponse *)message)->subscription_id;
     pair_read(&pair, &second);
     assert_int_equal(second.event_count, 0);
-    atomic_store(&bucket->gate.committed, committed);
+    atomic_store(&bucket->committed, committed);
     pair_read(&pair, &second);
     assert_int_equal(second.event_count, 1);
     assert_int_equal(second.snapshot_ends, 1);
