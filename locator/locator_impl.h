@@ -1,6 +1,7 @@
 /* The one root of a locator; for the files of this folder alone.
  *
  *   locator.c     life: load, listen, tick       changes.c    the queue of map changes
+ *   adopt.c       the map is lost: servers' own
  *   membership.c  who may join, who is missed    peer_link.c  one member's connection
  *   departure.c   those that are lost            failover.c   seals copies, promotes one
  *   proposals.c   what primaries want            placement.c  which copies should be where
@@ -34,6 +35,7 @@
 /* A map travels to a member in one message. */
 #define LOCATOR_MAP_BYTES_MAX (LIMIT_PEER_MESSAGE_BYTES / 2)
 
+struct adopt;
 struct probe;
 struct proposals;
 struct failover;
@@ -84,6 +86,7 @@ struct locator {
     struct locator_options options; /* its texts are ours */
     uint64_t incarnation, started_us;
     bool failed;
+    struct adopt *adopt; /* while it takes the map from its servers: nothing else is done */
     uint64_t refresh_due_us; /* the store is shared: another locator may have changed the map */
 
     struct session_host host;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "common/mem.h"
+#include "locator/adopt.h"
 #include "locator/departure.h"
 #include "locator/failover.h"
 #include "locator/membership.h"
@@ -232,7 +233,10 @@ static enum error on_hello(struct peer *peer, const Pb__PeerHello *hello)
     if (error != OK)
         return error;
     peer->state = PEER_DECIDING;
-    membership_hello(peer, hello);
+    if (peer->locator->adopt != NULL)
+        adopt_hello(peer, hello);
+    else
+        membership_hello(peer, hello);
     return OK;
 }
 
@@ -334,6 +338,8 @@ static enum error on_message(struct peer *peer, const Pb__PeerMessage *message)
 {
     if (message->kind_case == PB__PEER_MESSAGE__KIND_HELLO)
         return on_hello(peer, message->hello);
+    if (peer->state == PEER_ADOPTED)
+        return adopt_message(peer, message);
     if (peer->state != PEER_LINKED)
         return ERROR_MALFORMED;
     switch (message->kind_case) {

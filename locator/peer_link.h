@@ -12,7 +12,12 @@
 struct probe;
 struct join;
 
-enum peer_state { PEER_GREETING, PEER_DECIDING, PEER_LINKED };
+enum peer_state {
+    PEER_GREETING,
+    PEER_DECIDING,
+    PEER_LINKED,
+    PEER_ADOPTED /* it was asked for its map (adopt.h) */
+};
 
 typedef void peer_answer_fn(void *arg, const struct failure *failure, uint32_t number,
                             struct slice body);

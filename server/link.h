@@ -82,6 +82,9 @@ struct link_events {
     /* The locator asks the member to stop (`vug stop`). */
     void (*on_stop)(void *arg);
     void (*load)(void *arg, struct link_load *load);
+    /* The map that the server works with, for a locator that has lost its own; NULL: none yet. Not
+     * a reference. NULL allowed. */
+    struct cluster_map *(*map)(void *arg);
     /* The locator asks for a request of a client to be executed here (RegionClearRequest, over all
      * buckets of this member): answered with link_answer(), now or later; `id` is the link's own.
      * NULL: answered as unsupported. */

@@ -118,6 +118,22 @@ static enum error take_map(struct link_line *line, const Pb__PeerMapPush *push)
     return OK;
 }
 
+/* Without memory for it the locator asks again. */
+static void give_map(struct link_line *line)
+{
+    const struct link *link = line->link;
+    struct cluster_map *map = link->events.map == NULL ? NULL : link->events.map(link->arg);
+    struct buf packed;
+    buf_init(&packed);
+    if (map != NULL && cluster_map_pack(map, &packed) == OK) {
+        Pb__PeerMapPush push = PB__PEER_MAP_PUSH__INIT;
+        push.epoch = map->epoch;
+        push.map = (ProtobufCBinaryData){.data = packed.data, .len = packed.len};
+        (void)PEER_SEND(line->conn, MAP_PUSH, map_push, &push);
+    }
+    buf_fini(&packed);
+}
+
 static const struct {
     Pb__PeerWelcome__Refusal refusal;
     enum error error;
@@ -225,6 +241,9 @@ static enum error on_message(struct link_line *line, const Pb__PeerMessage *mess
     switch (message->kind_case) {
     case PB__PEER_MESSAGE__KIND_MAP_PUSH:
         return take_map(line, message->map_push);
+    case PB__PEER_MESSAGE__KIND_MAP_FETCH:
+        give_map(line);
+        return OK;
     case PB__PEER_MESSAGE__KIND_BEACON:
         take_beacon(line, message->beacon);
         return OK;

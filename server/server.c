@@ -130,6 +130,12 @@ static void on_stop(void *arg)
     server->events.on_stop_requested(server->arg);
 }
 
+static struct cluster_map *on_map_wanted(void *arg)
+{
+    const struct server *server = arg;
+    return server->catalog == NULL ? NULL : server->catalog->map;
+}
+
 static void on_load(void *arg, struct link_load *load)
 {
     server_load(arg, load);
@@ -293,6 +299,7 @@ static enum error start_link(struct server *server, const struct server_options 
                                               .on_confirmed = on_confirmed,
                                               .on_stop = on_stop,
                                               .load = on_load,
+                                              .map = on_map_wanted,
                                               .on_call = server_on_call,
                                               .on_seal = server_on_seal,
                                               .on_place = server_on_place};

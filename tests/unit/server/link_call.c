@@ -129,6 +129,7 @@ static void test_an_answer_goes_back_on_the_connection_that_asked(void **state)
     call.id = 3;
     call.number = 1030;
     assert_int_equal(PEER_SEND(second->conn, CALL, call, &call), OK);
+    run(fixture, SEC);
     assert_int_equal(PEER_SEND(first->conn, CALL, call, &call), OK);
     run(fixture, SEC);
     uint64_t of_first = fixture->call_id;
