@@ -1,13 +1,33 @@
 /* GetServer: names the server with the fewest connections among those that can serve this moment.
+ *
+ * Those have the map that was in force when the client asked: what was made before, it finds there.
+ * When there is none, but one that may be able to in a moment (it takes a new map, or its beacon is
+ * late), the answer waits for it, so that a change of the map, or a busy machine, is no error of
+ * clients.
  */
 #include "locator/client_address.h"
 #include "locator/membership.h"
 #include "locator/ops.h"
+#include "common/mem.h"
 #include "protocol/message.h"
+
+enum { OTHERS_MAX = 15 };
+
+/* A client that waits for a server. */
+struct server_wait {
+    struct session_slot *slot;
+    struct arena arena; /* holds the request */
+    const Pb__GetServerRequest *request;
+    uint64_t epoch; /* in force when it came */
+    uint64_t deadline_us;
+    struct server_wait *next;
+};
 
 /* Geode's reserved group of gateway receivers: a server in nothing but this one is not for clients.
  */
 static const char receiver_group[] = "__recv__group";
+
+#define REQUEST_BYTES_MAX (1u << 20) /* of a request that waits, unpacked */
 
 static bool is_in_group(const struct cluster_member *server, struct slice group)
 {
@@ -45,51 +65,137 @@ static bool is_better(const struct cluster_member *server, const struct member *
     return server->port < best->port;
 }
 
-enum { OTHERS_MAX = 15 };
-
-/* Every server that clients may be sent to now, of a group. */
-struct candidate {
-    const struct cluster_member *server;
+struct choice {
+    const struct cluster_member *server; /* or NULL */
     struct member *member;
-    struct slice host; /* as this client is told */
+    struct slice host;
+    bool is_hopeful; /* there is a server that may serve in a moment */
 };
 
-static uint32_t list_candidates(const struct locator *locator, struct session *session,
-                                const Pb__GetServerRequest *request, struct candidate *candidates)
+/* What a client asks, from where, and the epoch in force then. */
+struct question {
+    const Pb__GetServerRequest *request;
+    const char *from;
+    uint64_t epoch;
+};
+
+/* Whether it is one of those that are asked for, and linked to; *host is what the client is told.
+ */
+static bool may_be_named(const struct locator *locator, const struct question *question,
+                         const struct cluster_member *server, struct member **member,
+                         struct slice *host)
 {
-    struct net_address from = session_peer(session);
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < locator->map->member_count; i++) {
-        const struct cluster_member *server = &locator->map->members[i];
-        struct member *member = locator_member(locator, server->incarnation);
-        struct slice host = client_address_of(locator->options.client_address, from.host,
-                                              server->name, server->host);
-        if (server->role == CLUSTER_SERVER && server->state == CLUSTER_UP &&
-            membership_serves(locator, member) &&
-            is_in_group(server, message_slice(request->server_group)) &&
-            !is_excluded(server, host, request))
-            candidates[count++] = (struct candidate){server, member, host};
-    }
-    return count;
+    if (server->role != CLUSTER_SERVER || server->state != CLUSTER_UP ||
+        !is_in_group(server, message_slice(question->request->server_group)))
+        return false;
+    *member = locator_member(locator, server->incarnation);
+    *host = client_address_of(locator->options.client_address, question->from, server->name,
+                              server->host);
+    return (*member)->peer != NULL && !(*member)->gone && !(*member)->leaving &&
+           !is_excluded(server, *host, question->request);
 }
 
-static enum error reply(struct session *session, const struct candidate *candidates, uint32_t count,
-                        uint32_t best, bool with_others)
+static struct choice choose(const struct locator *locator, const struct question *question)
 {
-    Pb__Server servers[1 + OTHERS_MAX], *others[OTHERS_MAX];
-    Pb__GetServerResponse response = PB__GET_SERVER_RESPONSE__INIT;
-    /* The best first, then those behind it, so that not all clients have the same second. */
-    for (uint32_t i = 0; i < count && i <= OTHERS_MAX && (i == 0 || with_others); i++) {
-        const struct candidate *candidate = &candidates[(best + i) % count];
-        pb__server__init(&servers[i]);
-        servers[i].hostname = message_bytes(candidate->host);
-        servers[i].port = candidate->server->port;
-        if (i > 0)
-            others[response.n_other++] = &servers[i];
+    struct choice best = {0};
+    for (uint32_t i = 0; i < locator->map->member_count; i++) {
+        const struct cluster_member *server = &locator->map->members[i];
+        struct member *member;
+        struct slice host;
+        if (!may_be_named(locator, question, server, &member, &host))
+            continue;
+        if (!membership_serves(locator, member, question->epoch))
+            best.is_hopeful = true;
+        else if (best.server == NULL || is_better(server, member, best.server, best.member))
+            best = (struct choice){server, member, host, best.is_hopeful};
     }
-    response.server = &servers[0];
-    response.other = others;
-    return session_reply_message(session, 13, &response.base);
+    return best;
+}
+
+struct others {
+    Pb__Server servers[OTHERS_MAX], *pointers[OTHERS_MAX];
+    uint32_t count;
+};
+
+/* Servers that might have been named, too: first those behind the one that is, so that not all
+ * clients have the same second. */
+static void list_others(const struct locator *locator, const struct question *question,
+                        const struct choice *choice, struct others *others)
+{
+    const struct cluster_map *map = locator->map;
+    uint32_t best = (uint32_t)(choice->server - map->members);
+    others->count = 0;
+    for (uint32_t i = 1; i < map->member_count && others->count < OTHERS_MAX; i++) {
+        const struct cluster_member *server = &map->members[(best + i) % map->member_count];
+        struct member *member;
+        struct slice host;
+        if (!may_be_named(locator, question, server, &member, &host) ||
+            !membership_serves(locator, member, question->epoch))
+            continue;
+        Pb__Server *other = &others->servers[others->count];
+        pb__server__init(other);
+        other->hostname = message_bytes(host);
+        other->port = server->port;
+        others->pointers[others->count++] = other;
+    }
+}
+
+static void answer(const struct locator *locator, struct session_slot *slot,
+                   const struct question *question, const struct choice *choice)
+{
+    struct failure failure;
+    struct others others;
+    struct slice group = message_slice(question->request->server_group);
+    Pb__Server server = PB__SERVER__INIT;
+    Pb__GetServerResponse response = PB__GET_SERVER_RESPONSE__INIT;
+    if (choice->server != NULL) {
+        server.hostname = message_bytes(choice->host);
+        server.port = choice->server->port;
+        response.server = &server;
+        if (question->request->with_others) {
+            list_others(locator, question, choice, &others);
+            response.other = others.pointers;
+            response.n_other = others.count;
+        }
+        choice->member->load_estimate++;
+        session_slot_reply_message(slot, 13, &response.base);
+        return;
+    }
+    if (group.len == 0)
+        failure_set(&failure, FAILURE_NO_AVAILABLE_SERVER, "Unable to find a server");
+    else
+        failure_set(&failure, FAILURE_NO_AVAILABLE_SERVER,
+                    "Unable to find a server in server group %.*s", SLICE_FMT(group));
+    session_slot_fail(slot, &failure);
+}
+
+static void wait_free(struct server_wait *wait)
+{
+    arena_fini(&wait->arena);
+    mem_free(wait);
+}
+
+/* Takes the slot, unless there is no memory. */
+static enum error wait_begin(struct locator *locator, struct session_slot *slot, struct slice body)
+{
+    struct server_wait *wait = mem_zalloc(sizeof(*wait));
+    ProtobufCMessage *base;
+    if (wait == NULL)
+        return ERROR_MEMORY;
+    arena_init(&wait->arena, REQUEST_BYTES_MAX);
+    enum error error =
+        message_unpack(&pb__get_server_request__descriptor, &wait->arena, body, &base);
+    if (error != OK) {
+        wait_free(wait);
+        return error;
+    }
+    wait->slot = slot;
+    wait->request = (const Pb__GetServerRequest *)base;
+    wait->epoch = locator->map->epoch;
+    wait->deadline_us = loop_now_us(locator->loop) + LOCATOR_NAME_MS * UINT64_C(1000);
+    wait->next = locator->server_waits;
+    locator->server_waits = wait;
+    return OK;
 }
 
 enum error locator_op_get_server(struct session *session, struct slice body)
@@ -100,26 +206,55 @@ enum error locator_op_get_server(struct session *session, struct slice body)
         message_unpack(&pb__get_server_request__descriptor, session_arena(session), body, &base);
     if (error != OK)
         return error;
-    const Pb__GetServerRequest *request = (const Pb__GetServerRequest *)base;
-    struct slice group = message_slice(request->server_group);
-    struct candidate *candidates =
-        arena_alloc(session_arena(session), (locator->map->member_count + 1) * sizeof(*candidates));
-    if (candidates == NULL)
+    struct session_slot *slot = session_slot_new(session);
+    if (slot == NULL)
         return ERROR_MEMORY;
-    uint32_t count = list_candidates(locator, session, request, candidates), best = 0;
-    for (uint32_t i = 1; i < count; i++)
-        if (is_better(candidates[i].server, candidates[i].member, candidates[best].server,
-                      candidates[best].member))
-            best = i;
-    if (count == 0 && group.len == 0) {
-        error = session_failf(session, FAILURE_NO_AVAILABLE_SERVER, "Unable to find a server");
-    } else if (count == 0) {
-        error = session_failf(session, FAILURE_NO_AVAILABLE_SERVER,
-                              "Unable to find a server in server group %.*s", SLICE_FMT(group));
-    } else {
-        candidates[best].member->load_estimate++;
-        error = reply(session, candidates, count, best, request->with_others);
-    }
+    struct net_address from = session_peer(session);
+    struct question question = {(const Pb__GetServerRequest *)base, from.host, locator->map->epoch};
+    struct choice choice = choose(locator, &question);
+    if (choice.server != NULL || !choice.is_hopeful || wait_begin(locator, slot, body) != OK)
+        answer(locator, slot, &question, &choice);
     session_finish(session);
-    return error;
+    return OK;
+}
+
+/* True when the client was answered, or has gone. */
+static bool is_over(struct locator *locator, const struct server_wait *wait)
+{
+    struct session *session = session_slot_session(wait->slot);
+    if (session == NULL) {
+        session_slot_drop(wait->slot);
+        return true;
+    }
+    struct net_address from = session_peer(session);
+    struct question question = {wait->request, from.host, wait->epoch};
+    struct choice choice = choose(locator, &question);
+    if (choice.server == NULL && choice.is_hopeful &&
+        loop_now_us(locator->loop) < wait->deadline_us)
+        return false;
+    answer(locator, wait->slot, &question, &choice);
+    return true;
+}
+
+void locator_get_server_look(struct locator *locator)
+{
+    for (struct server_wait **at = &locator->server_waits; *at != NULL;) {
+        struct server_wait *wait = *at;
+        if (!is_over(locator, wait)) {
+            at = &wait->next;
+            continue;
+        }
+        *at = wait->next;
+        wait_free(wait);
+    }
+}
+
+void locator_get_server_drop_all(struct locator *locator)
+{
+    while (locator->server_waits != NULL) {
+        struct server_wait *wait = locator->server_waits;
+        locator->server_waits = wait->next;
+        session_slot_drop(wait->slot);
+        wait_free(wait);
+    }
 }

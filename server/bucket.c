@@ -50,16 +50,6 @@ void bucket_fini(struct bucket *bucket)
     bucket->region = NULL;
 }
 
-void bucket_lock(struct bucket *bucket)
-{
-    pthread_mutex_lock(&bucket->lock);
-}
-
-void bucket_unlock(struct bucket *bucket)
-{
-    pthread_mutex_unlock(&bucket->lock);
-}
-
 /* ---- Records ---- */
 
 /* Any worker may free what was there. */

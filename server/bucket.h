@@ -61,8 +61,15 @@ enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id
                        uint32_t generation, uint32_t term);
 void bucket_fini(struct bucket *bucket);
 
-void bucket_lock(struct bucket *bucket);
-void bucket_unlock(struct bucket *bucket);
+static inline void bucket_lock(struct bucket *bucket)
+{
+    pthread_mutex_lock(&bucket->lock);
+}
+
+static inline void bucket_unlock(struct bucket *bucket)
+{
+    pthread_mutex_unlock(&bucket->lock);
+}
 
 /* Gives the record its number, term and time, applies it and has it sent to the copies: all of it,
  * or nothing and an error (ERROR_MEMORY; those of writers_check()). This server leads. `wall_ms` is

@@ -210,8 +210,9 @@ enum place_action { PLACE_ADD = 1, PLACE_DROP = 2, PLACE_HAND_OVER = 3 };
 void replica_place(struct bucket *bucket, uint32_t generation, enum place_action action,
                    struct peer *peer);
 
-/* Every 50 ms for each bucket: silent copies out (R3), joining ones in, proposals again, trims. */
-void replica_tick(struct bucket *bucket, uint64_t now_us);
+/* Every 50 ms for each bucket, with its lock: silent copies out (R3), joining ones in, proposals
+ * again, trims. */
+void replica_tick_locked(struct bucket *bucket, uint64_t now_us);
 
 /* The image of `copy` is through: its receiver acknowledged installing it at `seq`. Bucket's lock
  * held (image.c). */

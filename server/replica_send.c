@@ -73,7 +73,10 @@ void replica_committed_locked(struct bucket *bucket, uint64_t committed)
     if (committed <= atomic_load_explicit(&bucket->committed, memory_order_relaxed))
         return;
     atomic_store_explicit(&bucket->committed, committed, memory_order_release);
-    call_on_commit_locked(bucket);
+    if (bucket->calls != NULL)
+        call_on_commit_locked(bucket);
+    if (bucket->cqs == NULL)
+        return;
     rows_notify_locked(bucket);
     cq_on_commit_locked(bucket);
 }

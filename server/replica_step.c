@@ -378,10 +378,9 @@ static void tick_copy(struct replica_copy *copy, uint64_t now_us)
         replica_mark_locked(copy);
 }
 
-void replica_tick(struct bucket *bucket, uint64_t now_us)
+void replica_tick_locked(struct bucket *bucket, uint64_t now_us)
 {
     struct replica *replica = &bucket->replica;
-    bucket_lock(bucket);
     if (replica->is_stalled)
         region_adopt_again_locked(bucket);
     if (replica->copy_count > 0) {
@@ -389,6 +388,6 @@ void replica_tick(struct bucket *bucket, uint64_t now_us)
             tick_copy(replica->copies[i], now_us);
         replica_step_locked(bucket, now_us);
     }
-    replica_backlog_trim_locked(bucket);
-    bucket_unlock(bucket);
+    if (replica->backlog.oldest != NULL)
+        replica_backlog_trim_locked(bucket);
 }

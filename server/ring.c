@@ -117,15 +117,11 @@ uint64_t ring_drop_before(struct ring *ring, uint64_t time_ms)
     return bytes;
 }
 
-uint64_t ring_raise_floor(struct ring *ring, struct ring_position position)
+uint64_t ring_drop_through(struct ring *ring, struct ring_position position)
 {
     uint64_t bytes = 0;
     while (ring->oldest != NULL && !ring_before(position, ring->oldest->last))
         bytes += ring_drop_oldest(ring);
-    if (ring_before(ring->floor, position))
-        ring->floor = position;
-    if (ring_before(ring->last, position))
-        ring->last = position;
     return bytes;
 }
 

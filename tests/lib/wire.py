@@ -143,7 +143,7 @@ class Refused(Exception):
 class Connection:
     """One client connection. Every read has a deadline, so a silent server fails a test and does not hang it."""
 
-    def __init__(self, port, host='127.0.0.1', timeout=20, hello=True, receive_buffer=None):
+    def __init__(self, port, host='127.0.0.1', timeout=60, hello=True, receive_buffer=None):
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -296,8 +296,8 @@ def parameter_fields(number, parameters):
     return [(number, message((1, name), (2, encode(value)))) for name, value in parameters.items()]
 
 
-def find_server(locator_port, host='127.0.0.1'):
+def find_server(locator_port, host='127.0.0.1', timeout=60):
     """(host, port) of the server that the locator names."""
-    with Connection(locator_port, host=host) as conn:
+    with Connection(locator_port, host=host, timeout=timeout) as conn:
         server = parse(one(conn.ask(GET_SERVER), 1))
         return one(server, 1).decode(), one(server, 2)

@@ -251,8 +251,11 @@ static void advance(uint64_t us)
 
 static void tick(void)
 {
-    for (int i = 0; i < NODES; i++)
-        call_tick(nodes[i].bucket, loop_clock_us(nodes[i].fixture.server.loop));
+    for (int i = 0; i < NODES; i++) {
+        bucket_lock(nodes[i].bucket);
+        call_tick_locked(nodes[i].bucket, loop_clock_us(nodes[i].fixture.server.loop));
+        bucket_unlock(nodes[i].bucket);
+    }
     turn();
 }
 

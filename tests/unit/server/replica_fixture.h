@@ -539,9 +539,13 @@ static void settle(void)
 static void tick_all(uint64_t elapsed_us)
 {
     world->now_us += elapsed_us;
-    for (int a = 0; a < NODES; a++)
-        if (world->nodes[a].alive)
-            replica_tick(bucket_of(a), world->now_us);
+    for (int a = 0; a < NODES; a++) {
+        if (!world->nodes[a].alive)
+            continue;
+        bucket_lock(bucket_of(a));
+        replica_tick_locked(bucket_of(a), world->now_us);
+        bucket_unlock(bucket_of(a));
+    }
 }
 
 static void beat_all(void)
