@@ -50,6 +50,16 @@ void bucket_fini(struct bucket *bucket)
     bucket->region = NULL;
 }
 
+void bucket_lock(struct bucket *bucket)
+{
+    pthread_mutex_lock(&bucket->lock);
+}
+
+void bucket_unlock(struct bucket *bucket)
+{
+    pthread_mutex_unlock(&bucket->lock);
+}
+
 /* ---- Records ---- */
 
 /* Any worker may free what was there. */
@@ -299,7 +309,7 @@ static bool is_settled_locked(struct bucket *bucket, const struct entry *entry)
         return true;
     if (bucket->replica.role == REPLICA_COPY && PLANTED(PLANT_COPY_READS_UNCOMMITTED))
         return true;
-    return bucket_has_committed(bucket, entry != NULL ? entry->seq : bucket->last_seq);
+    return bucket_has_committed(bucket, bucket_wait_seq_locked(bucket, entry));
 }
 
 static enum error append_and_unlock(struct bucket *bucket, struct record *record, uint64_t wall_ms)

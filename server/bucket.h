@@ -40,6 +40,7 @@ struct bucket {
     uint64_t
         data_seq; /* of the last record that changed data: not the beginning or end of a query */
     uint64_t last_time_ms;
+    uint64_t note_seq; /* of the last change led here that had no effect; 0: none since it leads */
     _Atomic uint64_t committed; /* acknowledged by all copies */
     struct table table;
     struct writers writers;
@@ -61,15 +62,8 @@ enum error bucket_init(struct bucket *bucket, struct region *region, uint32_t id
                        uint32_t generation, uint32_t term);
 void bucket_fini(struct bucket *bucket);
 
-static inline void bucket_lock(struct bucket *bucket)
-{
-    pthread_mutex_lock(&bucket->lock);
-}
-
-static inline void bucket_unlock(struct bucket *bucket)
-{
-    pthread_mutex_unlock(&bucket->lock);
-}
+void bucket_lock(struct bucket *bucket);
+void bucket_unlock(struct bucket *bucket);
 
 /* Gives the record its number, term and time, applies it and has it sent to the copies: all of it,
  * or nothing and an error (ERROR_MEMORY; those of writers_check()). This server leads. `wall_ms` is
@@ -122,6 +116,17 @@ enum error bucket_entry_count(struct bucket *bucket, struct loop *loop, uint64_t
 static inline bool bucket_has_committed(struct bucket *bucket, uint64_t seq)
 {
     return atomic_load_explicit(&bucket->committed, memory_order_relaxed) >= seq;
+}
+
+/* Rule R2: up to which record a read depends on the bucket when it found this entry, or none. A
+ * change before it on its connection that had no effect is decided anew if this server is deposed
+ * before all copies have its note; the read then has to be, too. */
+static inline uint64_t bucket_wait_seq_locked(const struct bucket *bucket,
+                                              const struct entry *entry)
+{
+    if (entry == NULL)
+        return bucket->last_seq;
+    return entry->seq > bucket->note_seq ? entry->seq : bucket->note_seq;
 }
 
 /* Equal for buckets of equal contents at equal seq: entries, writers, streams, queries. */

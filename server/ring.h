@@ -38,8 +38,8 @@ struct ring {
 void ring_init(struct ring *ring, struct ring_position floor);
 void ring_fini(struct ring *ring);
 
-/* Room for one event of `len` encoded bytes; its kind is given apart, because encodings differ by
- * it. NULL without memory: the caller then raises the floor. */
+/* Room for one event of `len` encoded bytes; its kind (at most 15) is given apart, because
+ * encodings differ by it. NULL without memory: the caller then raises the floor. */
 uint8_t *ring_append(struct ring *ring, struct ring_position position, uint8_t kind, size_t len,
                      uint64_t time_ms);
 

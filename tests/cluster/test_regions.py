@@ -148,6 +148,11 @@ class AnyServer(unittest.TestCase):
                 other.put_all(region, [(f'l{number}', value[:size // 8]) for number in range(8)])
                 self.assertEqual(conn.get_all(region, [f'l{number}' for number in range(8)]),
                                  {f'l{number}': value[:size // 8] for number in range(8)})
+        for region, conn, other in self.each():
+            value = order.randbytes(20 << 20)
+            conn.put(region, 'largest', value)
+            self.assertEqual(other.get(region, 'largest'), value)
+            conn.remove(region, 'largest')
 
     def test_pipelined(self):
         """what one connection sends at once is done and answered in its order, by a server that has a third of it"""

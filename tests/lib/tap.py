@@ -4,9 +4,11 @@
 With words, only the tests whose names have one of them. With VUG_SANITIZED set, tests marked plain_only are left out:
 they have run in the plain build.
 
-A failure says why in its first lines, then where, then the last words of the processes that the test had."""
+A failure says why in its first lines, then where, then the last words of the processes that the test had: VUG_LOG_LINES
+(15) of each."""
 import importlib.util
 import os
+import signal
 import sys
 import traceback
 import unittest
@@ -16,7 +18,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cluster
 
 REASON_LINES = 20
-LOG_LINES = 15
+LOG_LINES = int(os.environ.get('VUG_LOG_LINES', '15'))
 COMPLAINT_LINES = 60
 LOGS = 8
 
@@ -69,6 +71,10 @@ def complaints():
     return lines
 
 
+class Hung(BaseException):
+    """Whoever runs the tests has lost patience, and said so by SIGTERM."""
+
+
 class Result(unittest.TestResult):
     """One line a test, or a line for each sub-test that failed."""
 
@@ -89,6 +95,11 @@ class Result(unittest.TestResult):
         self.line(False, test)
         for line in [*reason(error[1]), *place(error[1]), *complaints(), *last_words()]:
             print(f'# {line}', flush=True)
+
+    def on_term(self, *_):
+        """The running test fails where it stands; no other begins."""
+        self.stop()
+        raise Hung('ended by SIGTERM')
 
     def startTest(self, test):
         super().startTest(test)
@@ -152,6 +163,7 @@ TESTS = [a[2:] for a in sys.argv[1:] if a.startswith('k=')]
 
 def main():
     result = Result()
+    signal.signal(signal.SIGTERM, result.on_term)
     for path in sys.argv[1:]:
         if path.startswith('k='):
             continue

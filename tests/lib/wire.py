@@ -150,7 +150,7 @@ class Connection:
         self.socket.settimeout(timeout)
         self.socket.connect((host, port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.data = b''
+        self.data = bytearray()
         self.pushed = []  # batches and states that came while a reply was awaited
         if hello:
             self.send(HELLO)
@@ -186,14 +186,18 @@ class Connection:
         """Up to `length` bytes: fewer only if the stream ends."""
         while len(self.data) < length and self.more():
             pass
-        data, self.data = self.data[:length], self.data[length:]
+        return self.take(length)
+
+    def take(self, length):
+        """The first bytes of what is there."""
+        data = bytes(self.data[:length])
+        del self.data[:length]
         return data
 
     def read_all(self):
         while self.more():
             pass
-        data, self.data = self.data, b''
-        return data
+        return self.take(len(self.data))
 
     def next_frame(self):
         """The content of the next frame, or None at the end of the stream."""
@@ -201,8 +205,7 @@ class Connection:
             head = read_varint(self.data, 0)
             if head and len(self.data) >= head[0] + head[1]:
                 length, at = head
-                content, self.data = self.data[at:at + length], self.data[at + length:]
-                return content
+                return self.take(at + length)[at:]
             if not self.more():
                 return None
 
