@@ -254,7 +254,7 @@ static enum rows_pulled pull(struct rows_puller *puller, uint32_t source, uint64
 
 enum rows_pulled rows_puller_turn(struct rows_puller *puller, const struct rows_turn *turn)
 {
-    return puller->is_settled ? pull(puller, turn->bucket, turn->seq) : ROWS_WAIT;
+    return pull(puller, turn->bucket, turn->seq);
 }
 
 /* ---- Owners ---- */
@@ -311,7 +311,7 @@ static void end_start(struct rows_puller *puller, uint32_t b)
     struct record record = {
         .type = RECORD_CQ_READY, .query_id = puller->instance->id, .instance = puller->instance};
     bucket_lock(bucket);
-    if (puller->initial_missing == 0 && rows_is_led(bucket) && cqb->active && !cqb->ready &&
+    if (rows_is_led(bucket) && cqb->active && !cqb->ready &&
         owner->ready_term != bucket->replica.led &&
         bucket_append_locked(bucket, &record, loop_wall_ms(puller->server->loop)) == OK)
         owner->ready_term = bucket->replica.led;
@@ -324,7 +324,7 @@ void rows_puller_settle(struct rows_puller *puller)
     for (struct rows_feed *feed = puller->feeds; feed != NULL; feed = feed->next)
         if (feed->reopen)
             rows_feed_open(feed);
-    if (puller->is_settled)
+    if (puller->initial_missing > 0 || puller->is_settled)
         return;
     puller->is_settled = true;
     for (uint32_t b = 0; b < puller->instance->region->bucket_count; b++) {
