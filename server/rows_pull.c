@@ -203,8 +203,8 @@ static enum rows_pulled copy_rows(struct rows_puller *puller, uint32_t source, u
     struct ring_position at = place->cursor;
     if (ring_before(at, cqb->rows.floor))
         at = place->cursor = cqb->rows.floor; /* those have arrived everywhere */
-    while ((more = ring_next(&cqb->rows, at, limit, &place->hint, &event)) &&
-           puller->rows.len < ROWS_BATCH_BYTES) {
+    while (puller->rows.len < ROWS_BATCH_BYTES &&
+           (more = ring_next(&cqb->rows, at, limit, &place->hint, &event))) {
         rows_put_position(&puller->rows, event.position);
         rows_put32(&puller->rows, (uint32_t)event.encoded.len);
         buf_append_slice(&puller->rows, event.encoded);
