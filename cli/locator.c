@@ -67,6 +67,9 @@ static int on_metrics(void *arg, struct buf *body)
     append_metric(body, "regions", "gauge", "Regions.", state.regions);
     append_metric(body, "tables", "gauge", "Tables.", state.tables);
     append_metric(body, "clients", "gauge", "Connections of clients.", state.clients);
+    append_metric(body, "failovers", "gauge",
+                  "Servers whose buckets are being given to others, or would be were they silent.",
+                  state.failovers);
     append_metric(body, "map_changes_total", "counter", "Changes of the map that were stored.",
                   state.changes);
     append_metric(body, "map_changes_failed_total", "counter", "Changes that could not be stored.",

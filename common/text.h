@@ -10,6 +10,32 @@
  * (overlong forms, surrogates and what lies beyond U+10FFFF included). `len` must be above zero. */
 size_t text_utf8_len(const uint8_t *data, size_t len);
 
+/* True if no byte is above 127: then it is UTF-8, too. */
+static inline bool text_is_ascii(struct slice text)
+{
+    uint64_t seen = 0, word;
+    uint32_t half;
+    size_t at = 0;
+
+    if (text.len >= 8) {
+        for (; at + 8 < text.len; at += 8) {
+            memcpy(&word, text.data + at, sizeof word);
+            seen |= word;
+        }
+        memcpy(&word, text.data + text.len - 8, sizeof word); /* again some of them, perhaps */
+        return ((seen | word) & UINT64_C(0x8080808080808080)) == 0;
+    }
+    if (text.len >= 4) {
+        memcpy(&half, text.data, sizeof half);
+        seen = half;
+        memcpy(&half, text.data + text.len - 4, sizeof half);
+        return ((seen | half) & 0x80808080) == 0;
+    }
+    for (; at < text.len; at++)
+        seen |= text.data[at];
+    return (seen & 0x80) == 0;
+}
+
 /* True if the whole slice is UTF-8; the empty one is. */
 bool text_is_utf8(struct slice slice);
 

@@ -443,6 +443,15 @@ bool failover_is_young(const struct locator *locator, uint64_t suspect)
            loop_now_us(locator->loop) - attempt->began_us < YOUNG_MS * UINT64_C(1000);
 }
 
+uint32_t failover_count(const struct locator *locator)
+{
+    uint32_t count = 0;
+    for (const struct attempt *attempt = locator->failover->attempts; attempt != NULL;
+         attempt = attempt->next)
+        count++;
+    return count;
+}
+
 bool failover_swaps(const struct locator *locator)
 {
     for (const struct attempt *attempt = locator->failover->attempts; attempt != NULL;

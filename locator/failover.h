@@ -44,6 +44,8 @@ void failover_stop(struct locator *locator, uint64_t suspect);
 
 /* An attempt for it began less than a second ago. */
 bool failover_is_young(const struct locator *locator, uint64_t suspect);
+/* Attempts under way. */
+uint32_t failover_count(const struct locator *locator);
 /* A change of the map by an attempt waits or is under way. */
 bool failover_swaps(const struct locator *locator);
 

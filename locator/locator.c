@@ -161,6 +161,7 @@ static void on_tick(void *arg)
     membership_tick(locator, now_us);
     placer_tick(locator, now_us);
     ack_wait_look(locator);
+    locator_get_server_look(locator);
     loop_timer_set(&locator->tick, LOCATOR_TICK_MS * UINT64_C(1000));
 }
 
@@ -281,6 +282,7 @@ void locator_free(struct locator *locator)
     departure_free_all(locator);
     events_fini(&locator->events);
     ack_wait_free_all(locator);
+    locator_get_server_drop_all(locator);
     queries_free(locator);
     request_drop_all(locator);
     session_host_fini(&locator->host);
@@ -304,6 +306,7 @@ void locator_state(const struct locator *locator, struct locator_state *state)
 {
     *state = (struct locator_state){.changes = locator->changes.stored,
                                     .changes_failed = locator->changes.failed,
+                                    .failovers = failover_count(locator),
                                     .clients = locator->connection_count};
     if (locator->map == NULL)
         return;

@@ -55,6 +55,7 @@ struct locator_state {
     uint64_t epoch;
     uint32_t servers, servers_up;
     uint32_t regions, tables;
+    uint32_t failovers;               /* servers whose buckets are being given to others */
     uint64_t changes, changes_failed; /* of the map, since the start */
     uint64_t clients;                 /* connections now */
 };

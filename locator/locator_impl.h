@@ -21,6 +21,7 @@
 
 #define LOCATOR_TICK_MS PEER_BEACON_MS
 #define LOCATOR_ACK_MS  5000u /* for every live member to take a new region or table */
+#define LOCATOR_NAME_MS 2000u /* a client waits for a server that may serve in a moment */
 #define LOCATOR_CALL_MS                                                                            \
     9000u /* for a member to answer; under the 10 s that its own callers wait                      \
            */
@@ -95,7 +96,8 @@ struct locator {
     struct peer *peers;
     uint32_t peer_count;
     struct request *requests;
-    struct ack_wait *ack_waits; /* ack_wait.h */
+    struct ack_wait *ack_waits;       /* ack_wait.h */
+    struct server_wait *server_waits; /* op_get_server.c */
 
     struct events events;
     struct proposals *proposals;

@@ -10,6 +10,7 @@
 #include "locator/join.h"
 #include "locator/member_change.h"
 #include "locator/member_shift.h"
+#include "locator/ops.h"
 #include "locator/peer_link.h"
 #include "locator/probe.h"
 
@@ -78,16 +79,21 @@ void membership_free_all(struct locator *locator)
     }
 }
 
-bool membership_serves(const struct locator *locator, const struct member *member)
+static bool answers(const struct locator *locator, const struct member *member, uint64_t epoch)
 {
-    return !member->leaving && membership_answers(locator, member);
+    return member->peer != NULL && member->beaconed && !member->gone &&
+           member->acknowledged >= epoch &&
+           loop_now_us(locator->loop) - member->heard_us < PEER_FRESH_MS * UINT64_C(1000);
+}
+
+bool membership_serves(const struct locator *locator, const struct member *member, uint64_t epoch)
+{
+    return !member->leaving && answers(locator, member, epoch);
 }
 
 bool membership_answers(const struct locator *locator, const struct member *member)
 {
-    return member->peer != NULL && member->beaconed && !member->gone &&
-           member->acknowledged == locator->map->epoch &&
-           loop_now_us(locator->loop) - member->heard_us < PEER_FRESH_MS * UINT64_C(1000);
+    return answers(locator, member, locator->map->epoch);
 }
 
 void membership_acknowledged(struct locator *locator, struct member *member, uint64_t epoch)
@@ -96,6 +102,7 @@ void membership_acknowledged(struct locator *locator, struct member *member, uin
         return;
     member->acknowledged = epoch;
     ack_wait_look(locator);
+    locator_get_server_look(locator);
 }
 
 void membership_take_load(struct member *member, uint32_t clients, uint64_t now_us)

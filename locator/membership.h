@@ -35,9 +35,10 @@ void membership_free_all(struct locator *locator);
 /* Strikes servers that are silent and hold nothing, misses those that do, places what waits. */
 void membership_tick(struct locator *locator, uint64_t now_us);
 
-/* Whether clients may be sent there: link up, a young beacon, the map in force. */
-bool membership_serves(const struct locator *locator, const struct member *member);
-/* Whether its buckets are served: the same of one that leaves and has not handed them over. */
+/* Whether clients may be sent there: link up, a young beacon, the map of `epoch` or a newer one. */
+bool membership_serves(const struct locator *locator, const struct member *member, uint64_t epoch);
+/* Whether its buckets are served: the same, with the map in force, of one that leaves and has not
+ * handed them over, too. */
 bool membership_answers(const struct locator *locator, const struct member *member);
 
 /* What this locator sees of the servers, for changes of the map; valid as long as the locator. */

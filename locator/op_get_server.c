@@ -1,13 +1,31 @@
 /* GetServer: names the server with the fewest connections among those that can serve this moment.
+ *
+ * Those have the map that was in force when the client asked: what was made before, it finds there.
+ * When there is none, but one that may be able to in a moment (it takes a new map, or its beacon is
+ * late), the answer waits for it, so that a change of the map, or a busy machine, is no error of
+ * clients.
  */
 #include "locator/client_address.h"
 #include "locator/membership.h"
 #include "locator/ops.h"
+#include "common/mem.h"
 #include "protocol/message.h"
+
+/* A client that waits for a server. */
+struct server_wait {
+    struct session_slot *slot;
+    struct arena arena; /* holds the request */
+    const Pb__GetServerRequest *request;
+    uint64_t epoch; /* in force when it came */
+    uint64_t deadline_us;
+    struct server_wait *next;
+};
 
 /* Geode's reserved group of gateway receivers: a server in nothing but this one is not for clients.
  */
 static const char receiver_group[] = "__recv__group";
+
+#define REQUEST_BYTES_MAX (1u << 20) /* of a request that waits, unpacked */
 
 static bool is_in_group(const struct cluster_member *server, struct slice group)
 {
@@ -45,6 +63,87 @@ static bool is_better(const struct cluster_member *server, const struct member *
     return server->port < best->port;
 }
 
+struct choice {
+    const struct cluster_member *server; /* or NULL */
+    struct member *member;
+    struct slice host;
+    bool is_hopeful; /* there is a server that may serve in a moment */
+};
+
+static struct choice choose(const struct locator *locator, const Pb__GetServerRequest *request,
+                            const char *from, uint64_t epoch)
+{
+    struct slice group = message_slice(request->server_group);
+    struct choice best = {0};
+    for (uint32_t i = 0; i < locator->map->member_count; i++) {
+        const struct cluster_member *server = &locator->map->members[i];
+        if (server->role != CLUSTER_SERVER || server->state != CLUSTER_UP ||
+            !is_in_group(server, group))
+            continue;
+        struct member *member = locator_member(locator, server->incarnation);
+        struct slice host =
+            client_address_of(locator->options.client_address, from, server->name, server->host);
+        if (member->peer == NULL || member->gone || member->leaving ||
+            is_excluded(server, host, request))
+            continue;
+        if (!membership_serves(locator, member, epoch))
+            best.is_hopeful = true;
+        else if (best.server == NULL || is_better(server, member, best.server, best.member))
+            best = (struct choice){server, member, host, best.is_hopeful};
+    }
+    return best;
+}
+
+static void answer(struct session_slot *slot, struct slice group, const struct choice *choice)
+{
+    struct failure failure;
+    Pb__Server server = PB__SERVER__INIT;
+    Pb__GetServerResponse response = PB__GET_SERVER_RESPONSE__INIT;
+    if (choice->server != NULL) {
+        server.hostname = message_bytes(choice->host);
+        server.port = choice->server->port;
+        response.server = &server;
+        choice->member->load_estimate++;
+        session_slot_reply_message(slot, 13, &response.base);
+        return;
+    }
+    if (group.len == 0)
+        failure_set(&failure, FAILURE_NO_AVAILABLE_SERVER, "Unable to find a server");
+    else
+        failure_set(&failure, FAILURE_NO_AVAILABLE_SERVER,
+                    "Unable to find a server in server group %.*s", SLICE_FMT(group));
+    session_slot_fail(slot, &failure);
+}
+
+static void wait_free(struct server_wait *wait)
+{
+    arena_fini(&wait->arena);
+    mem_free(wait);
+}
+
+/* Takes the slot, unless there is no memory. */
+static enum error wait_begin(struct locator *locator, struct session_slot *slot, struct slice body)
+{
+    struct server_wait *wait = mem_zalloc(sizeof(*wait));
+    ProtobufCMessage *base;
+    if (wait == NULL)
+        return ERROR_MEMORY;
+    arena_init(&wait->arena, REQUEST_BYTES_MAX);
+    enum error error =
+        message_unpack(&pb__get_server_request__descriptor, &wait->arena, body, &base);
+    if (error != OK) {
+        wait_free(wait);
+        return error;
+    }
+    wait->slot = slot;
+    wait->request = (const Pb__GetServerRequest *)base;
+    wait->epoch = locator->map->epoch;
+    wait->deadline_us = loop_now_us(locator->loop) + LOCATOR_NAME_MS * UINT64_C(1000);
+    wait->next = locator->server_waits;
+    locator->server_waits = wait;
+    return OK;
+}
+
 enum error locator_op_get_server(struct session *session, struct slice body)
 {
     struct locator *locator = session_owner(session);
@@ -53,41 +152,54 @@ enum error locator_op_get_server(struct session *session, struct slice body)
         message_unpack(&pb__get_server_request__descriptor, session_arena(session), body, &base);
     if (error != OK)
         return error;
+    struct session_slot *slot = session_slot_new(session);
+    if (slot == NULL)
+        return ERROR_MEMORY;
     const Pb__GetServerRequest *request = (const Pb__GetServerRequest *)base;
-    struct slice group = message_slice(request->server_group);
     struct net_address from = session_peer(session);
-    struct slice best_host = group;
-    const struct cluster_member *best = NULL;
-    struct member *best_member = NULL;
-    for (uint32_t i = 0; i < locator->map->member_count; i++) {
-        const struct cluster_member *server = &locator->map->members[i];
-        struct member *member = locator_member(locator, server->incarnation);
-        struct slice host = client_address_of(locator->options.client_address, from.host,
-                                              server->name, server->host);
-        if (server->role != CLUSTER_SERVER || server->state != CLUSTER_UP ||
-            !membership_serves(locator, member) || !is_in_group(server, group) ||
-            is_excluded(server, host, request))
-            continue;
-        if (best == NULL || is_better(server, member, best, best_member)) {
-            best = server;
-            best_host = host;
-            best_member = member;
-        }
-    }
-    if (best == NULL && group.len == 0) {
-        error = session_failf(session, FAILURE_NO_AVAILABLE_SERVER, "Unable to find a server");
-    } else if (best == NULL) {
-        error = session_failf(session, FAILURE_NO_AVAILABLE_SERVER,
-                              "Unable to find a server in server group %.*s", SLICE_FMT(group));
-    } else {
-        Pb__Server server = PB__SERVER__INIT;
-        Pb__GetServerResponse response = PB__GET_SERVER_RESPONSE__INIT;
-        server.hostname = message_bytes(best_host);
-        server.port = best->port;
-        response.server = &server;
-        best_member->load_estimate++;
-        error = session_reply_message(session, 13, &response.base);
-    }
+    struct choice choice = choose(locator, request, from.host, locator->map->epoch);
+    if (choice.server != NULL || !choice.is_hopeful || wait_begin(locator, slot, body) != OK)
+        answer(slot, message_slice(request->server_group), &choice);
     session_finish(session);
-    return error;
+    return OK;
+}
+
+/* True when the client was answered, or has gone. */
+static bool is_over(struct locator *locator, const struct server_wait *wait)
+{
+    struct session *session = session_slot_session(wait->slot);
+    if (session == NULL) {
+        session_slot_drop(wait->slot);
+        return true;
+    }
+    struct net_address from = session_peer(session);
+    struct choice choice = choose(locator, wait->request, from.host, wait->epoch);
+    if (choice.server == NULL && choice.is_hopeful &&
+        loop_now_us(locator->loop) < wait->deadline_us)
+        return false;
+    answer(wait->slot, message_slice(wait->request->server_group), &choice);
+    return true;
+}
+
+void locator_get_server_look(struct locator *locator)
+{
+    for (struct server_wait **at = &locator->server_waits; *at != NULL;) {
+        struct server_wait *wait = *at;
+        if (!is_over(locator, wait)) {
+            at = &wait->next;
+            continue;
+        }
+        *at = wait->next;
+        wait_free(wait);
+    }
+}
+
+void locator_get_server_drop_all(struct locator *locator)
+{
+    while (locator->server_waits != NULL) {
+        struct server_wait *wait = locator->server_waits;
+        locator->server_waits = wait->next;
+        session_slot_drop(wait->slot);
+        wait_free(wait);
+    }
 }

@@ -23,5 +23,9 @@ op_fn locator_op_region_create, locator_op_region_destroy, locator_op_region_cle
 
 /* Of a session; see protocol/session.h. */
 enum error locator_op_get_server(struct session *session, struct slice body);
+/* Clients that wait for a server: something moved (an acknowledgement, a beacon, time). */
+void locator_get_server_look(struct locator *locator);
+/* At the end of the locator, before its sessions. */
+void locator_get_server_drop_all(struct locator *locator);
 
 #endif

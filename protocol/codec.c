@@ -5,23 +5,7 @@
 
 enum { CODEC_VARINT_BYTES_MAX = 10 };
 
-size_t codec_varint_size(uint64_t value)
-{
-    /* Seven bits a byte, one byte for zero. */
-    return ((size_t)(63 - __builtin_clzll(value | 1)) * 9 + 73) / 64;
-}
-
-uint8_t *codec_put_varint(uint8_t *out, uint64_t value)
-{
-    while (value >= 0x80) {
-        *out++ = (uint8_t)(value | 0x80);
-        value >>= 7;
-    }
-    *out++ = (uint8_t)value;
-    return out;
-}
-
-const uint8_t *codec_get_varint(const uint8_t *at, const uint8_t *end, uint64_t *value)
+const uint8_t *codec_get_long_varint(const uint8_t *at, const uint8_t *end, uint64_t *value)
 {
     uint64_t result = 0;
 
@@ -130,7 +114,21 @@ enum error codec_message(struct slice frame, uint32_t *number, struct slice *bod
 static enum error codec_merge_value(struct slice message, struct value *value)
 {
     struct value later;
-    enum error error = value_decode(message, &later);
+    enum error error;
+
+    /* Bytes, or text of ASCII, shorter than 128 and nothing else: most keys, and many values. */
+    if (message.len >= 2 && message.data[1] == message.len - 2 && message.data[1] < 0x80) {
+        struct slice bytes = slice_of(message.data + 2, message.len - 2);
+        uint8_t tag = message.data[0];
+
+        if (tag == (VALUE_BINARY << 3 | 2) ||
+            (tag == (VALUE_STRING << 3 | 2) && text_is_ascii(bytes))) {
+            value->type = (enum value_type)(tag >> 3);
+            value->bytes = bytes;
+            return OK;
+        }
+    }
+    error = value_decode(message, &later);
 
     if (error == OK && later.type != VALUE_NOT_SET)
         *value = later;
@@ -157,7 +155,7 @@ static enum error codec_merge_entry(struct slice entry, struct value *key, struc
 static enum error codec_region(struct slice bytes, struct slice *region)
 {
     *region = bytes;
-    return text_is_utf8(bytes) ? OK : ERROR_MALFORMED;
+    return text_is_ascii(bytes) || text_is_utf8(bytes) ? OK : ERROR_MALFORMED;
 }
 
 enum error codec_key_request(struct slice body, struct codec_key_request *request)
@@ -276,15 +274,4 @@ enum error codec_keys_request(struct slice body, struct slice *region, uint32_t 
         }
     }
     return error;
-}
-
-size_t codec_bytes_field_size(uint32_t number, size_t len)
-{
-    return codec_varint_size((uint64_t)number << 3) + codec_varint_size(len) + len;
-}
-
-uint8_t *codec_put_bytes_header(uint8_t *out, uint32_t number, size_t len)
-{
-    out = codec_put_varint(out, (uint64_t)number << 3 | 2);
-    return codec_put_varint(out, len);
 }

@@ -6,10 +6,32 @@
 #include "protocol/value.h"
 
 /* Varints and fields. */
-size_t codec_varint_size(uint64_t value);
-uint8_t *codec_put_varint(uint8_t *out, uint64_t value);
+static inline size_t codec_varint_size(uint64_t value)
+{
+    /* Seven bits a byte, one byte for zero. */
+    return ((size_t)(63 - __builtin_clzll(value | 1)) * 9 + 73) / 64;
+}
+
+static inline uint8_t *codec_put_varint(uint8_t *out, uint64_t value)
+{
+    while (value >= 0x80) {
+        *out++ = (uint8_t)(value | 0x80);
+        value >>= 7;
+    }
+    *out++ = (uint8_t)value;
+    return out;
+}
+
 /* Reads at most 10 bytes; NULL if there is no whole varint or it is over-long. */
-const uint8_t *codec_get_varint(const uint8_t *at, const uint8_t *end, uint64_t *value);
+const uint8_t *codec_get_long_varint(const uint8_t *at, const uint8_t *end, uint64_t *value);
+static inline const uint8_t *codec_get_varint(const uint8_t *at, const uint8_t *end,
+                                              uint64_t *value)
+{
+    if (at == end || *at > 0x7f)
+        return codec_get_long_varint(at, end, value);
+    *value = *at;
+    return at + 1;
+}
 
 struct codec_field {
     uint32_t number;
@@ -24,16 +46,26 @@ enum error codec_next_field_of_any(struct slice *rest, struct codec_field *field
 static inline enum error codec_next_field(struct slice *rest, struct codec_field *field)
 {
     const uint8_t *at = rest->data;
+    size_t len, header = 2;
 
-    /* A tag of one byte and fewer than 128 bytes behind it: nearly all fields of the hot requests.
-     */
-    if (rest->len < 2 || (at[0] & 0x87) != 2 || at[0] < 8 || at[1] > 0x7f || at[1] > rest->len - 2)
+    /* A tag of one byte and fewer than 16,384 bytes behind it: nearly all fields of the hot
+     * requests. */
+    if (rest->len < 3 || (at[0] & 0x87) != 2 || at[0] < 8)
+        return codec_next_field_of_any(rest, field);
+    len = at[1];
+    if (len > 0x7f) {
+        if (at[2] > 0x7f)
+            return codec_next_field_of_any(rest, field);
+        len = (len & 0x7f) | (size_t)at[2] << 7;
+        header = 3;
+    }
+    if (len > rest->len - header)
         return codec_next_field_of_any(rest, field);
     field->number = at[0] >> 3;
     field->wire_type = 2;
     field->integer = 0;
-    field->bytes = slice_of(at + 2, at[1]);
-    *rest = slice_of(at + 2 + at[1], rest->len - 2 - at[1]);
+    field->bytes = slice_of(at + header, len);
+    *rest = slice_of(at + header + len, rest->len - header - len);
     return OK;
 }
 
@@ -65,7 +97,15 @@ bool codec_next_key(struct slice *walk, struct value *key);
 
 /* Length-delimited field `number` around `len` bytes: its header, returning the place of the
  * content. */
-size_t codec_bytes_field_size(uint32_t number, size_t len);
-uint8_t *codec_put_bytes_header(uint8_t *out, uint32_t number, size_t len);
+static inline size_t codec_bytes_field_size(uint32_t number, size_t len)
+{
+    return codec_varint_size((uint64_t)number << 3) + codec_varint_size(len) + len;
+}
+
+static inline uint8_t *codec_put_bytes_header(uint8_t *out, uint32_t number, size_t len)
+{
+    out = codec_put_varint(out, (uint64_t)number << 3 | 2);
+    return codec_put_varint(out, len);
+}
 
 #endif

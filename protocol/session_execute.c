@@ -80,11 +80,12 @@ bool session_execute_request(struct session *session, uint32_t number, struct sl
 {
     const struct operation *operation;
 
-    if (message_kind(number) != MESSAGE_REQUEST) {
+    /* Whatever has a row is a request. */
+    operation = session_operation(session->host, number);
+    if (operation == NULL && message_kind(number) != MESSAGE_REQUEST) {
         session->is_ending = true;
         return true;
     }
-    operation = session_operation(session->host, number);
     if (!is_last && !session_may_start(session, operation == NULL ? 0 : operation->flags))
         return false;
     session_count(&session->host->counters.messages_received, 1);

@@ -49,6 +49,7 @@ struct session {
     bool is_paused;        /* not read */
     bool needs_empty_fifo; /* why it is not read: the next request runs alone */
     bool is_subscribed;
+    bool has_answered; /* since last_message_us was taken */
     uint64_t last_message_us;
 
     struct session_slot *first_slot, *last_slot;

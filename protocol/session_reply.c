@@ -119,9 +119,9 @@ static void session_count_frame(struct session *session, const uint8_t *frame, s
     uint64_t len = 0;
 
     codec_get_varint(frame, frame + frame_len, &len);
-    counters->messages_sent++;
-    counters->bytes_sent += len;
-    session->last_message_us = loop_now_us(session->host->loop);
+    session_count(&counters->messages_sent, 1);
+    session_count(&counters->bytes_sent, len);
+    session->has_answered = true;
 }
 
 static bool session_send(struct session *session, const uint8_t *frame, size_t frame_len)
@@ -159,6 +159,10 @@ static void session_send_done(struct session *session)
 void session_flush(struct session *session)
 {
     session_send_done(session);
+    if (session->has_answered) {
+        session->has_answered = false;
+        session->last_message_us = loop_now_us(session->host->loop);
+    }
     session_after_flush(session);
 }
 

@@ -311,7 +311,7 @@ static bool is_settled_locked(struct bucket *bucket, const struct entry *entry)
         return true;
     if (bucket->replica.role == REPLICA_COPY && PLANTED(PLANT_COPY_READS_UNCOMMITTED))
         return true;
-    return bucket_has_committed(bucket, entry != NULL ? entry->seq : bucket->last_seq);
+    return bucket_has_committed(bucket, bucket_wait_seq_locked(bucket, entry));
 }
 
 static enum error append_and_unlock(struct bucket *bucket, struct record *record, uint64_t wall_ms)

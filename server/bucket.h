@@ -41,6 +41,7 @@ struct bucket {
     uint64_t
         data_seq; /* of the last record that changed data: not the beginning or end of a query */
     uint64_t last_time_ms;
+    uint64_t note_seq; /* of the last change led here that had no effect; 0: none since it leads */
     _Atomic uint64_t committed; /* acknowledged by all copies */
     struct table table;
     struct writers writers;
@@ -116,6 +117,17 @@ enum error bucket_entry_count(struct bucket *bucket, struct loop *loop, uint64_t
 static inline bool bucket_has_committed(struct bucket *bucket, uint64_t seq)
 {
     return atomic_load_explicit(&bucket->committed, memory_order_relaxed) >= seq;
+}
+
+/* Rule R2: up to which record a read depends on the bucket when it found this entry, or none. A
+ * change before it on its connection that had no effect is decided anew if this server is deposed
+ * before all copies have its note; the read then has to be, too. */
+static inline uint64_t bucket_wait_seq_locked(const struct bucket *bucket,
+                                              const struct entry *entry)
+{
+    if (entry == NULL)
+        return bucket->last_seq;
+    return entry->seq > bucket->note_seq ? entry->seq : bucket->note_seq;
 }
 
 /* Equal for buckets of equal contents at equal seq: entries, writers, streams, queries. */

@@ -376,9 +376,8 @@ static void drop_streams(struct bucket *bucket, uint64_t now_us)
     (void)bucket_append_locked(bucket, &record, loop_wall_ms(server->loop));
 }
 
-void call_tick(struct bucket *bucket, uint64_t now_us)
+static void tick_calls(struct bucket *bucket, uint64_t now_us)
 {
-    bucket_lock(bucket);
     while (bucket->calls != NULL && now_us >= bucket->calls->deadline_us) {
         if (bucket->calls->from != NULL)
             call_refuse_locked(bucket->calls);
@@ -395,9 +394,14 @@ void call_tick(struct bucket *bucket, uint64_t now_us)
         }
     }
     call_pump_locked(bucket);
+}
+
+void call_tick_locked(struct bucket *bucket, uint64_t now_us)
+{
+    if (bucket->calls != NULL)
+        tick_calls(bucket, now_us);
     if (bucket->streams.first != NULL && leads(bucket) && bucket->region->server != NULL)
         drop_streams(bucket, now_us);
-    bucket_unlock(bucket);
 }
 
 void call_free_all(struct bucket *bucket)

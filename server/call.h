@@ -130,8 +130,8 @@ enum error call_on_request(struct peer_conn *from, struct slice content);
 enum error call_on_answer(struct peer_conn *from, struct slice content);
 void call_on_link(struct peer *peer, bool up); /* our REQUESTS link */
 
-/* Every 50 ms for each bucket with calls: deadlines, leases that came back. Main loop. */
-void call_tick(struct bucket *bucket, uint64_t now_us);
+/* Every 50 ms for each bucket, with its lock: deadlines, leases that came back. Main loop. */
+void call_tick_locked(struct bucket *bucket, uint64_t now_us);
 
 /* The server ends: what waits ends with ERROR_CLOSED. */
 void call_free_all(struct bucket *bucket);

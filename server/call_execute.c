@@ -82,17 +82,6 @@ static uint64_t read_clock(const struct call *call)
                                                                      : loop_clock_us(loop);
 }
 
-/* A change of this key that is before it and came to nothing is decided anew if this server is
- * deposed before all have its note; the read then has to be, too. */
-static uint64_t note_before(const struct call *call)
-{
-    const struct call *before = call->prev;
-    while (before != NULL && (before->state != CALL_APPLIED || before->hash != call->hash ||
-                              !call_changes(before->kind) || before->result.result == RESULT_DONE))
-        before = before->prev;
-    return before == NULL ? 0 : before->wait_seq;
-}
-
 static bool execute_read(struct call *call)
 {
     struct bucket *bucket = call->bucket;
@@ -102,11 +91,9 @@ static bool execute_read(struct call *call)
     struct entry *entry = NULL;
     if (call->kind == CALL_GET)
         entry = table_find(&bucket->table, call->key, call->hash);
-    uint64_t wait_seq = entry != NULL ? entry->seq : bucket->last_seq;
+    uint64_t wait_seq = bucket_wait_seq_locked(bucket, entry);
     if (entry == NULL && PLANTED(PLANT_READ_IGNORES_REMOVAL))
         wait_seq = 0;
-    else if (call->kind == CALL_GET && entry != NULL && note_before(call) > wait_seq)
-        wait_seq = note_before(call);
     /* What is not committed a copy leaves to the primary. */
     if (bucket->replica.role == REPLICA_COPY && !bucket_has_committed(bucket, wait_seq)) {
         if (!PLANTED(PLANT_COPY_READS_UNCOMMITTED))
@@ -234,6 +221,8 @@ static bool execute_change(struct call *call)
     if (error != OK)
         return fail(call, error);
     call->is_attempted = true;
+    if (record.type == RECORD_NOTE)
+        bucket->note_seq = record.seq;
     bool is_repeat = record.result == RESULT_REPEATED && PLANTED(PLANT_REPEAT_EARLY);
     return finish_or_wait(call, is_repeat ? 0 : record.seq);
 }

@@ -242,7 +242,7 @@ void server_stats(struct server *server, struct server_stats *stats)
 }
 
 struct peer_totals {
-    uint64_t up, leases, gone;
+    uint64_t up, leases, gone, silent_us;
 };
 
 static struct peer_totals count_peers(struct server *server)
@@ -253,8 +253,34 @@ static struct peer_totals count_peers(struct server *server)
         totals.up += atomic_load(&peer->replication_up) && atomic_load(&peer->requests_up);
         totals.leases += peer_lease_holds(peer, now_us);
         totals.gone += atomic_load(&peer->gone);
+        uint64_t heard_us = atomic_load(&peer->heard_us);
+        if (!atomic_load(&peer->gone) && heard_us != 0 && now_us > heard_us + totals.silent_us)
+            totals.silent_us = now_us - heard_us;
     }
     return totals;
+}
+
+/* Its copies or its primary are about to be others, as far as this server had to do with it. */
+static bool is_changing(struct bucket *bucket)
+{
+    const struct replica *replica = &bucket->replica;
+    bucket_lock(bucket);
+    bool changes = replica->is_sealed || replica->handing_over;
+    for (uint32_t i = 0; i < replica->copy_count; i++)
+        changes |= replica->copies[i]->state != COPY_IN_SYNC || replica->copies[i]->removing;
+    bucket_unlock(bucket);
+    return changes;
+}
+
+static uint64_t count_changing(const struct server *server)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; server->catalog != NULL && i < server->catalog->region_count; i++) {
+        const struct region *region = server->catalog->regions[i];
+        for (uint32_t b = 0; b < region->bucket_count; b++)
+            count += is_changing(&region->buckets[b]);
+    }
+    return count;
 }
 
 static uint64_t turn_max_us(const struct server *server)
@@ -296,6 +322,12 @@ void server_metrics(struct server *server, struct buf *text)
         {"vug_peers_up", "gauge", "Other servers that this one is connected to.", peers.up},
         {"vug_leases_held", "gauge", "Other servers that grant this one a lease.", peers.leases},
         {"vug_peers_gone", "gauge", "Other servers that are proved gone.", peers.gone},
+        {"vug_peer_silent_us", "gauge", "Time since another server was heard, of the quietest one.",
+         peers.silent_us},
+        {"vug_buckets_changing", "gauge",
+         "Buckets whose copies are about to change: sealed, handed over, or with a copy that joins "
+         "or is to leave.",
+         count_changing(server)},
         {"vug_loop_stall_us", "gauge", "Longest delay of a loop's timer in the last moments.",
          server->load == NULL ? 0 : server->load->total.loop_stall_us},
         {"vug_loop_stall_us_max", "gauge", "Longest delay of a loop's timer since the start.",

@@ -39,7 +39,7 @@ static bool check_json(struct value *value, struct failure *failure)
     return error == OK;
 }
 
-bool op_check_value(struct value *value, struct failure *failure)
+bool op_check_other_value(struct value *value, struct failure *failure)
 {
     switch (value->type) {
     case VALUE_NOT_SET:
@@ -129,7 +129,7 @@ void op_failure_of_put(enum error error, struct failure *failure)
     else if (error == ERROR_BUSY)
         failure_set(
             failure, FAILURE_SERVER_ERROR,
-            "%u operations wait for an answer in the bucket of this key, the limit; nothing "
+            "BUSY: %u operations wait for an answer in the bucket of this key, the limit; nothing "
             "was changed. Wait for answers, then try again.",
             LIMIT_CALLS);
     else

@@ -49,7 +49,12 @@ struct region *op_region(struct session *session, struct slice reference, struct
 
 /* A key or value as it came: known, not a custom one, JSON well-formed (then cut behind its closing
  * brace), within limits. False fills `failure` with the text that Geode gives. */
-bool op_check_value(struct value *value, struct failure *failure);
+bool op_check_other_value(struct value *value, struct failure *failure);
+static inline bool op_check_value(struct value *value, struct failure *failure)
+{
+    bool is_plain = value->type != VALUE_NOT_SET && value->type < VALUE_JSON;
+    return is_plain || op_check_other_value(value, failure);
+}
 
 /* The key's class satisfies the region's constraint. Likewise the value. */
 bool op_check_key_constraint(const struct region *region, const struct value *key,

@@ -68,7 +68,7 @@ enum error region_bucket_place(const struct cluster_map *map, const struct clust
 
 /* Main loop, after peers_adopt() and before workers get the catalog: every bucket takes what the
  * map says of it. One that cannot for want of memory answers no reads until it could, which
- * replica_tick() tries. */
+ * replica_tick_locked() tries. */
 void region_adopt(struct region *region, const struct cluster_map *map);
 /* The same for one such bucket, under the main loop's map. Bucket's lock held. */
 void region_adopt_again_locked(struct bucket *bucket);

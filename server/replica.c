@@ -8,6 +8,7 @@
 void replica_init(struct replica *replica)
 {
     *replica = (struct replica){.role = REPLICA_NONE};
+    buf_init(&replica->piece);
     ring_init(&replica->backlog, (struct ring_position){0, 0});
 }
 
@@ -77,6 +78,7 @@ void replica_fini(struct bucket *bucket)
     if (replica->image != NULL)
         image_drop_incoming_locked(bucket);
     peer_unref(replica->primary_peer);
+    buf_fini(&replica->piece);
     replica_backlog_free_locked(bucket);
     replica_init(replica);
 }
@@ -88,13 +90,14 @@ void replica_drop_locked(struct bucket *bucket)
     if (replica->image != NULL)
         image_drop_incoming_locked(bucket);
     drop_readers(replica);
+    buf_fini(&replica->piece);
     cq_bucket_free_all(bucket);
     bucket_empty_locked(bucket);
     writers_fini(&bucket->writers);
     writers_init(&bucket->writers);
     streams_fini(&bucket->streams);
     streams_init(&bucket->streams);
-    bucket->last_seq = bucket->data_seq = 0;
+    bucket->last_seq = bucket->data_seq = bucket->note_seq = 0;
     bucket->last_time_ms = 0;
     atomic_store_explicit(&bucket->committed, 0, memory_order_release);
     replica_backlog_free_locked(bucket);
@@ -317,6 +320,7 @@ static void follow(struct bucket *bucket)
     struct replica *replica = &bucket->replica;
     retire_all(bucket);
     replica->led = 0;
+    bucket->note_seq = 0;
     if (replica->role == REPLICA_PRIMARY)
         replica->role = REPLICA_COPY;
 }
@@ -326,7 +330,8 @@ enum error replica_adopt_locked(struct bucket *bucket, const struct replica_plac
     struct replica *replica = &bucket->replica;
     uint64_t me = bucket->region->server->incarnation;
     bool new_generation = place->generation != bucket->generation;
-    bool first = new_generation || replica->set_version == 0 || bucket->term == 0;
+    /* A bucket that nobody had begins empty on whom it is placed. */
+    bool first = new_generation || replica->in_sync_count == 0;
     bool was_in_set = replica->in_set && !new_generation;
     bool in_set = place_has(place, me);
     struct made made = {.count = 0};

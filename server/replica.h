@@ -52,6 +52,7 @@ struct replica_copy {
     bool failed;         /* it has no contents, or cannot take ours: has to go */
     uint64_t acked_seq;
     uint64_t sent_seq;
+    size_t piece_sent; /* of the record behind it, which is too long for a frame */
     uint64_t told_committed;
     uint64_t unacked_bytes; /* of records behind acked_seq */
     uint64_t peer_bytes;    /* how many of them peer->unacked_bytes knows of */
@@ -113,6 +114,7 @@ struct replica {
     bool readers_known; /* false: no memory for them, reads go to the primary */
     struct replica_exception exceptions[REPLICA_COPIES_MAX];
     uint32_t exception_count;
+    struct buf piece;       /* arriving: a long record behind its length, as far as it is here */
     struct ring backlog;    /* packed records: what copies still need, and more within the budget */
     uint64_t counted_bytes; /* of it, in the server's budget */
     uint64_t heard_us;      /* when last_time_ms was taken: record times go on from there */
@@ -165,7 +167,8 @@ uint64_t replica_record_time_locked(const struct bucket *bucket, uint64_t wall_m
 enum error replica_reserve_locked(struct bucket *bucket, const struct record *record);
 void replica_send_locked(struct bucket *bucket, const struct record *record);
 
-/* Peer's loop: writes RECORDS frames of this copy's bucket, at most 64 KiB or 256 records. True if
+/* Peer's loop: writes a RECORDS frame of this copy's bucket, at most 64 KiB or 256 records; a
+ * longer record goes in pieces of that size, between which beacons and other buckets pass. True if
  * more is left. Takes the bucket's lock. */
 bool replica_fill(struct replica_copy *copy, struct net_conn *conn);
 /* The same with the lock held: peers.c takes it first, because only under it a copy of a mailbox is
@@ -210,8 +213,9 @@ enum place_action { PLACE_ADD = 1, PLACE_DROP = 2, PLACE_HAND_OVER = 3 };
 void replica_place(struct bucket *bucket, uint32_t generation, enum place_action action,
                    struct peer *peer);
 
-/* Every 50 ms for each bucket: silent copies out (R3), joining ones in, proposals again, trims. */
-void replica_tick(struct bucket *bucket, uint64_t now_us);
+/* Every 50 ms for each bucket, with its lock: silent copies out (R3), joining ones in, proposals
+ * again, trims. */
+void replica_tick_locked(struct bucket *bucket, uint64_t now_us);
 
 /* The image of `copy` is through: its receiver acknowledged installing it at `seq`. Bucket's lock
  * held (image.c). */

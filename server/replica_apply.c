@@ -1,4 +1,5 @@
 /* The copy's side: records that arrive. */
+#include "protocol/codec.h"
 #include "server/replica_impl.h"
 
 static uint64_t newest_epoch(const struct peer_conn *from)
@@ -93,6 +94,33 @@ static enum error apply_all(struct bucket *bucket, struct slice records, uint32_
     return OK;
 }
 
+/* A piece of a long record; when it is all here it stands in *records. A piece that does not go on
+ * where the last one ended is of a record whose beginning is gone: it is asked for again. */
+static enum error take_piece(struct bucket *bucket, struct slice content, struct slice *records,
+                             uint32_t *flags)
+{
+    struct buf *piece = &bucket->replica.piece;
+    uint8_t head[WIRE_PIECE_HEADER_MAX];
+    size_t whole, offset;
+    *records = slice_of(NULL, 0);
+    if (wire_take_piece(&content, &whole, &offset) != OK)
+        return ERROR_MALFORMED;
+    size_t head_len = (size_t)(codec_put_varint(head, whole) - head);
+    if (offset == 0) {
+        buf_clear(piece);
+        buf_append(piece, head, head_len);
+    } else if (piece->len != head_len + offset || memcmp(piece->data, head, head_len) != 0) {
+        *flags = ACK_REWIND;
+        return OK;
+    }
+    buf_append_slice(piece, content);
+    if (piece->failed)
+        return ERROR_MEMORY;
+    if (piece->len == head_len + whole)
+        *records = buf_slice(piece);
+    return OK;
+}
+
 static enum error take_frame(struct bucket *bucket, const struct wire_records *header,
                              struct slice records, struct buf *acks, enum error *why)
 {
@@ -100,10 +128,21 @@ static enum error take_frame(struct bucket *bucket, const struct wire_records *h
     uint32_t flags = 0, count = 0, current = replica->current;
     bool answered = true;
     if (is_ours(bucket, header, &flags, &answered)) {
-        enum error error = apply_all(bucket, records, &flags, &count, why);
-        if (error != OK)
+        enum error error = OK;
+        if (header->flags & RECORDS_PIECE)
+            error = take_piece(bucket, records, &records, &flags);
+        if (error == OK)
+            error = apply_all(bucket, records, &flags, &count, why);
+        if (error != OK || count > 0)
+            buf_fini(&replica->piece);
+        if (error == ERROR_MEMORY) {
+            flags = ACK_FAILED;
+            *why = error;
+            replica_drop_locked(bucket);
+        } else if (error != OK) {
             return error;
-        answered = count > 0 || (header->flags & RECORDS_PROBE);
+        }
+        answered = count > 0 || flags != 0 || (header->flags & RECORDS_PROBE);
         if (count > 0 && replica->role != REPLICA_NONE) {
             replica->heard_us = replica_now_us(bucket);
             replica_backlog_trim_locked(bucket);

@@ -47,6 +47,8 @@ void replica_mark_locked(struct replica_copy *copy);
 void replica_backlog_align_locked(struct bucket *bucket);
 void replica_backlog_trim_locked(struct bucket *bucket);
 void replica_backlog_free_locked(struct bucket *bucket);
+/* What is sent next is the record behind `seq`. */
+void replica_rewind_locked(struct replica_copy *copy, uint64_t seq);
 /* The position has to be asked for anew. */
 void replica_forget_position_locked(struct replica_copy *copy);
 /* Counts the bytes behind acked_seq anew, for the bound of the link too. */

@@ -73,7 +73,10 @@ void replica_committed_locked(struct bucket *bucket, uint64_t committed)
     if (committed <= atomic_load_explicit(&bucket->committed, memory_order_relaxed))
         return;
     atomic_store_explicit(&bucket->committed, committed, memory_order_release);
-    call_on_commit_locked(bucket);
+    if (bucket->calls != NULL)
+        call_on_commit_locked(bucket);
+    if (bucket->cqs == NULL)
+        return;
     rows_notify_locked(bucket);
     cq_on_commit_locked(bucket);
 }
@@ -149,10 +152,17 @@ void replica_recount_locked(struct replica_copy *copy)
     set_peer_bytes(copy);
 }
 
+void replica_rewind_locked(struct replica_copy *copy, uint64_t seq)
+{
+    copy->sent_seq = seq;
+    copy->piece_sent = 0;
+    copy->hint = (struct ring_hint){0};
+}
+
 void replica_forget_position_locked(struct replica_copy *copy)
 {
     copy->position_known = copy->probe_sent = false;
-    copy->hint = (struct ring_hint){0};
+    replica_rewind_locked(copy, copy->sent_seq);
     replica_mark_locked(copy);
 }
 
@@ -186,18 +196,23 @@ struct batch {
     size_t bytes;
     uint32_t count;
     uint64_t last_seq;
+    struct ring_event large; /* count 0: the next record, of which a piece is sent */
+    struct ring_hint behind; /* it */
 };
 
 static struct batch measure(const struct ring *backlog, const struct replica_copy *copy)
 {
     struct ring_hint hint = copy->hint;
-    struct batch batch = {0, 0, copy->sent_seq};
+    struct batch batch = {.last_seq = copy->sent_seq};
     struct ring_event event;
     while (batch.count < REPLICA_FRAME_RECORDS &&
            ring_next(backlog, at_seq(batch.last_seq), UINT64_MAX, &hint, &event)) {
         size_t need = codec_varint_size(event.encoded.len) + event.encoded.len;
-        if (batch.count > 0 && batch.bytes + need > REPLICA_FRAME_BYTES)
+        if (batch.bytes + need > REPLICA_FRAME_BYTES) {
+            batch.large = event;
+            batch.behind = hint;
             break;
+        }
         batch.bytes += need;
         batch.count++;
         batch.last_seq = event.position.seq;
@@ -205,34 +220,72 @@ static struct batch measure(const struct ring *backlog, const struct replica_cop
     return batch;
 }
 
+/* Room for a frame's header and `len` bytes behind it, of which *out is where the first goes; then
+ * end_frame(). NULL without memory. */
+static uint8_t *begin_frame(struct replica_copy *copy, struct net_conn *conn, uint32_t flags,
+                            size_t len, uint8_t **out)
+{
+    struct bucket *bucket = copy->bucket;
+    struct wire_records header = {.of = replica_wire_bucket(bucket),
+                                  .term = bucket->replica.led,
+                                  .epoch = atomic_load(&bucket->region->server->announced_epoch),
+                                  .committed = atomic_load(&bucket->committed),
+                                  .flags = flags};
+    uint8_t *content = peer_frame_begin(conn, PEER_FRAME_RECORDS, WIRE_RECORDS_HEADER_MAX + len);
+    if (content == NULL)
+        return NULL;
+    *out = wire_put_records(&header, content);
+    copy->told_committed = header.committed;
+    return content;
+}
+
+static void end_frame(struct net_conn *conn, uint8_t *content, size_t len, const uint8_t *out)
+{
+    peer_frame_end(conn, content, PEER_FRAME_RECORDS, WIRE_RECORDS_HEADER_MAX + len,
+                   (size_t)(out - content));
+}
+
 /* False without memory. */
 static bool write_frame(struct replica_copy *copy, struct net_conn *conn, uint32_t flags,
                         const struct batch *batch)
 {
-    struct bucket *bucket = copy->bucket;
-    struct replica *replica = &bucket->replica;
-    struct wire_records header = {.of = replica_wire_bucket(bucket),
-                                  .term = replica->led,
-                                  .epoch = atomic_load(&bucket->region->server->announced_epoch),
-                                  .committed = atomic_load(&bucket->committed),
-                                  .flags = flags};
-    size_t max = WIRE_RECORDS_HEADER_MAX + batch->bytes;
-    uint8_t *content = peer_frame_begin(conn, PEER_FRAME_RECORDS, max);
+    uint8_t *out, *content = begin_frame(copy, conn, flags, batch->bytes, &out);
     if (content == NULL)
         return false;
-    uint8_t *out = wire_put_records(&header, content);
     struct ring_event event;
     for (uint32_t i = 0; i < batch->count; i++) {
-        bool found =
-            ring_next(&replica->backlog, at_seq(copy->sent_seq), UINT64_MAX, &copy->hint, &event);
+        bool found = ring_next(&copy->bucket->replica.backlog, at_seq(copy->sent_seq), UINT64_MAX,
+                               &copy->hint, &event);
         INVARIANT(found);
         out = codec_put_varint(out, event.encoded.len);
         memcpy(out, event.encoded.data, event.encoded.len);
         out += event.encoded.len;
         copy->sent_seq = event.position.seq;
     }
-    peer_frame_end(conn, content, PEER_FRAME_RECORDS, max, (size_t)(out - content));
-    copy->told_committed = header.committed;
+    end_frame(conn, content, batch->bytes, out);
+    return true;
+}
+
+/* The next piece of a long record. False without memory. */
+static bool write_piece(struct replica_copy *copy, struct net_conn *conn, const struct batch *batch)
+{
+    struct slice whole = batch->large.encoded;
+    size_t len = whole.len - copy->piece_sent;
+    if (len > REPLICA_FRAME_BYTES)
+        len = REPLICA_FRAME_BYTES;
+    uint8_t *out,
+        *content = begin_frame(copy, conn, RECORDS_PIECE, WIRE_PIECE_HEADER_MAX + len, &out);
+    if (content == NULL)
+        return false;
+    out = wire_put_piece(whole.len, copy->piece_sent, out);
+    memcpy(out, whole.data + copy->piece_sent, len);
+    end_frame(conn, content, WIRE_PIECE_HEADER_MAX + len, out + len);
+    copy->piece_sent += len;
+    if (copy->piece_sent == whole.len) {
+        copy->sent_seq = batch->large.position.seq;
+        copy->hint = batch->behind;
+        copy->piece_sent = 0;
+    }
     return true;
 }
 
@@ -250,7 +303,7 @@ bool replica_fill_locked(struct replica_copy *copy, struct net_conn *conn)
 {
     struct bucket *bucket = copy->bucket;
     struct replica *replica = &bucket->replica;
-    struct batch none = {0, 0, 0};
+    struct batch none = {0};
     if (!replica_leads(replica) || copy->failed ||
         (copy->state == COPY_OFFERED && !copy->image_done))
         return false;
@@ -268,9 +321,12 @@ bool replica_fill_locked(struct replica_copy *copy, struct net_conn *conn)
         return false;
     }
     struct batch batch = measure(&replica->backlog, copy);
-    if (batch.count == 0 && copy->told_committed >= atomic_load(&bucket->committed))
-        return false;
-    return write_frame(copy, conn, 0, &batch) && copy->sent_seq < bucket->last_seq;
+    bool written = false;
+    if (batch.count == 0 && batch.large.encoded.len > 0)
+        written = write_piece(copy, conn, &batch);
+    else if (batch.count > 0 || copy->told_committed < atomic_load(&bucket->committed))
+        written = write_frame(copy, conn, 0, &batch);
+    return written && copy->sent_seq < bucket->last_seq;
 }
 
 bool replica_fill(struct replica_copy *copy, struct net_conn *conn)
@@ -299,8 +355,7 @@ static void on_position(struct replica_copy *copy, const struct wire_ack *ack, u
     }
     if (rewind) {
         copy->position_known = true;
-        copy->sent_seq = ack->last_seq;
-        copy->hint = (struct ring_hint){0};
+        replica_rewind_locked(copy, ack->last_seq);
         replica_recount_locked(copy);
     }
     set_peer_bytes(copy);

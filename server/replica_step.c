@@ -72,7 +72,8 @@ static void begin_removal(struct bucket *bucket, struct replica_copy *copy)
 static void retry_image(struct bucket *bucket, struct replica_copy *copy, uint64_t now_us)
 {
     copy->image_done = copy->failed = false;
-    copy->acked_seq = copy->sent_seq = bucket->last_seq;
+    copy->acked_seq = bucket->last_seq;
+    replica_rewind_locked(copy, bucket->last_seq);
     copy->waiting_since_us = 0;
     copy->proposed_us = now_us;
     replica_recount_locked(copy);
@@ -91,7 +92,8 @@ static void begin_image(struct bucket *bucket, struct replica_copy *copy, uint64
     if (!atomic_load(&copy->peer->replication_up) || !is_due(&copy->proposed_us, now_us))
         return;
     replica_backlog_align_locked(bucket);
-    copy->acked_seq = copy->sent_seq = bucket->last_seq;
+    copy->acked_seq = bucket->last_seq;
+    replica_rewind_locked(copy, bucket->last_seq);
     replica_recount_locked(copy);
     if (image_begin_locked(bucket, copy) != OK)
         copy->image = NULL;
@@ -287,8 +289,8 @@ void replica_image_done_locked(struct bucket *bucket, struct replica_copy *copy,
     copy->image = NULL;
     copy->image_done = true;
     copy->position_known = true;
-    copy->acked_seq = copy->sent_seq = seq;
-    copy->hint = (struct ring_hint){0};
+    copy->acked_seq = seq;
+    replica_rewind_locked(copy, seq);
     replica_recount_locked(copy);
     replica_mark_locked(copy);
     replica_step_locked(bucket, replica_now_us(bucket));
@@ -378,10 +380,9 @@ static void tick_copy(struct replica_copy *copy, uint64_t now_us)
         replica_mark_locked(copy);
 }
 
-void replica_tick(struct bucket *bucket, uint64_t now_us)
+void replica_tick_locked(struct bucket *bucket, uint64_t now_us)
 {
     struct replica *replica = &bucket->replica;
-    bucket_lock(bucket);
     if (replica->is_stalled)
         region_adopt_again_locked(bucket);
     if (replica->copy_count > 0) {
@@ -389,6 +390,6 @@ void replica_tick(struct bucket *bucket, uint64_t now_us)
             tick_copy(replica->copies[i], now_us);
         replica_step_locked(bucket, now_us);
     }
-    replica_backlog_trim_locked(bucket);
-    bucket_unlock(bucket);
+    if (replica->backlog.oldest != NULL)
+        replica_backlog_trim_locked(bucket);
 }

@@ -1,5 +1,6 @@
 #include "server/replica_wire.h"
 
+#include "common/limits.h"
 #include "protocol/codec.h"
 
 static uint8_t *put_bucket(const struct wire_bucket *of, uint8_t *out)
@@ -63,6 +64,22 @@ enum error wire_take_record(struct slice *rest, struct slice *packed)
         return ERROR_MALFORMED;
     *packed = slice_of(rest->data, (size_t)len);
     *rest = slice_of(rest->data + len, rest->len - (size_t)len);
+    return OK;
+}
+
+uint8_t *wire_put_piece(size_t whole, size_t offset, uint8_t *out)
+{
+    return codec_put_varint(codec_put_varint(out, whole), offset);
+}
+
+enum error wire_take_piece(struct slice *rest, size_t *whole, size_t *offset)
+{
+    uint64_t len = 0, at = 0;
+    if (take_u64(rest, &len) != OK || take_u64(rest, &at) != OK || rest->len == 0 ||
+        len > LIMIT_PEER_FRAME_BYTES || at > len || rest->len > len - at)
+        return ERROR_MALFORMED;
+    *whole = (size_t)len;
+    *offset = (size_t)at;
     return OK;
 }
 

@@ -2,10 +2,11 @@
  * ANNOUNCE and ANNOUNCED (protocol/peer_frame.h). All numbers are varints, incarnations eight
  * bytes.
  *
- *   RECORDS     bucket, term, epoch, committed, flags, then records, each behind its length
- *   ACKS        one entry after the other: bucket, term, current, last seq, flags
- *   EXCEPTIONS  one entry after the other: bucket, set version
- *   ANNOUNCE(D) bucket, set version, incarnation of the joining server
+ *   RECORDS     bucket, term, epoch, committed, flags, then records, each behind its length; or,
+ * with RECORDS_PIECE, a piece of one that is too long for a frame: the length of the whole record,
+ * where the piece begins, its bytes ACKS        one entry after the other: bucket, term, current,
+ * last seq, flags EXCEPTIONS  one entry after the other: bucket, set version ANNOUNCE(D) bucket,
+ * set version, incarnation of the joining server
  *
  * where `bucket` is region id, bucket, generation. */
 #ifndef VUG_SERVER_REPLICA_WIRE_H
@@ -18,8 +19,12 @@ struct wire_bucket {
     uint32_t region_id, bucket, generation;
 };
 
-enum { RECORDS_PROBE = 1 }; /* the copy is asked for its position */
+enum {
+    RECORDS_PROBE = 1, /* the copy is asked for its position */
+    RECORDS_PIECE = 2,
+};
 #define WIRE_RECORDS_HEADER_MAX 64u
+#define WIRE_PIECE_HEADER_MAX   20u
 
 struct wire_records {
     struct wire_bucket of;
@@ -33,6 +38,11 @@ uint8_t *wire_put_records(const struct wire_records *header, uint8_t *out);
 /* Takes the header off; the rest is records, each taken by wire_take_record(). */
 enum error wire_take_records(struct slice *rest, struct wire_records *header);
 enum error wire_take_record(struct slice *rest, struct slice *packed);
+
+/* At most WIRE_PIECE_HEADER_MAX bytes; the piece follows. */
+uint8_t *wire_put_piece(size_t whole, size_t offset, uint8_t *out);
+/* Takes the two off; the rest is the piece, which lies within the whole and is not empty. */
+enum error wire_take_piece(struct slice *rest, size_t *whole, size_t *offset);
 
 enum {
     ACK_NEED_MAP = 1, /* the sender's map is newer: nothing was looked at */

@@ -1,6 +1,9 @@
 #include "server/ring.h"
 
+#include <assert.h>
+
 #include "common/error.h"
+#include "common/limits.h"
 #include "common/mem.h"
 #include "protocol/codec.h"
 
@@ -10,9 +13,12 @@
 struct ring_header {
     uint64_t seq;
     uint32_t sub;
-    uint32_t kind_and_len; /* kind in the top byte */
+    uint32_t kind_and_len; /* kind in the top four bits */
 };
-#define EVENT_BYTES_MAX ((1u << 24) - 1)
+#define KIND_SHIFT      28
+#define KIND_MAX        15u
+#define EVENT_BYTES_MAX ((1u << KIND_SHIFT) - 1)
+static_assert(EVENT_BYTES_MAX > LIMIT_PEER_FRAME_BYTES, "the largest record has room");
 
 struct ring_block {
     struct ring_block *next;
@@ -65,7 +71,7 @@ static struct ring_block *block_new(struct ring *ring, size_t need)
 uint8_t *ring_append(struct ring *ring, struct ring_position position, uint8_t kind, size_t len,
                      uint64_t time_ms)
 {
-    PRE(ring_before(ring->last, position));
+    PRE(ring_before(ring->last, position) && kind <= KIND_MAX);
     size_t need = padded(len);
     if (len > EVENT_BYTES_MAX)
         return NULL;
@@ -74,7 +80,8 @@ uint8_t *ring_append(struct ring *ring, struct ring_position position, uint8_t k
         block = block_new(ring, need);
     if (block == NULL)
         return NULL;
-    struct ring_header header = {position.seq, position.sub, (uint32_t)kind << 24 | (uint32_t)len};
+    struct ring_header header = {position.seq, position.sub,
+                                 (uint32_t)kind << KIND_SHIFT | (uint32_t)len};
     uint8_t *at = block->data + block->used;
     memcpy(at, &header, sizeof header);
     block->used += (uint32_t)need;
@@ -117,15 +124,11 @@ uint64_t ring_drop_before(struct ring *ring, uint64_t time_ms)
     return bytes;
 }
 
-uint64_t ring_raise_floor(struct ring *ring, struct ring_position position)
+uint64_t ring_drop_through(struct ring *ring, struct ring_position position)
 {
     uint64_t bytes = 0;
     while (ring->oldest != NULL && !ring_before(position, ring->oldest->last))
         bytes += ring_drop_oldest(ring);
-    if (ring_before(ring->floor, position))
-        ring->floor = position;
-    if (ring_before(ring->last, position))
-        ring->last = position;
     return bytes;
 }
 
@@ -162,7 +165,7 @@ bool ring_next(const struct ring *ring, struct ring_position after, uint64_t lim
             if (ring_before(after, position)) {
                 if (position.seq > limit_seq)
                     return false;
-                *event = (struct ring_event){position, (uint8_t)(header.kind_and_len >> 24),
+                *event = (struct ring_event){position, (uint8_t)(header.kind_and_len >> KIND_SHIFT),
                                              slice_of(encoded, len)};
                 *hint = (struct ring_hint){block, block->serial, offset + (uint32_t)padded(len)};
                 return true;
@@ -239,7 +242,7 @@ void ring_pack(const struct ring *ring, struct buf *out)
             uint32_t len = header.kind_and_len & EVENT_BYTES_MAX;
             pack_varint(out, header.seq - before);
             pack_varint(out, header.sub);
-            buf_append_byte(out, (uint8_t)(header.kind_and_len >> 24));
+            buf_append_byte(out, (uint8_t)(header.kind_and_len >> KIND_SHIFT));
             pack_varint(out, len);
             buf_append(out, block->data + at + sizeof header, len);
             before = header.seq;
@@ -257,6 +260,8 @@ static bool unpack_event(struct slice *rest, struct ring_position *position, uin
         !unpack_varint(rest, UINT32_MAX, &sub) || rest->len == 0)
         return false;
     *kind = rest->data[0];
+    if (*kind > KIND_MAX)
+        return false;
     *rest = slice_of(rest->data + 1, rest->len - 1);
     if (!unpack_varint(rest, EVENT_BYTES_MAX, &len) || len > rest->len)
         return false;

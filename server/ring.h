@@ -38,8 +38,8 @@ struct ring {
 void ring_init(struct ring *ring, struct ring_position floor);
 void ring_fini(struct ring *ring);
 
-/* Room for one event of `len` encoded bytes; its kind is given apart, because encodings differ by
- * it. NULL without memory: the caller then raises the floor. */
+/* Room for one event of `len` encoded bytes; its kind (at most 15) is given apart, because
+ * encodings differ by it. NULL without memory: the caller then raises the floor. */
 uint8_t *ring_append(struct ring *ring, struct ring_position position, uint8_t kind, size_t len,
                      uint64_t time_ms);
 
@@ -52,7 +52,17 @@ uint64_t ring_drop_oldest(struct ring *ring);
 /* Drops whole blocks that ended before `time_ms`; returns their bytes. */
 uint64_t ring_drop_before(struct ring *ring, uint64_t time_ms);
 /* Forgets everything up to and including `position`, kept or not; returns the bytes dropped. */
-uint64_t ring_raise_floor(struct ring *ring, struct ring_position position);
+uint64_t ring_drop_through(struct ring *ring,
+                           struct ring_position position); /* only what is kept */
+static inline uint64_t ring_raise_floor(struct ring *ring, struct ring_position position)
+{
+    uint64_t bytes = ring->oldest == NULL ? 0 : ring_drop_through(ring, position);
+    if (ring_before(ring->floor, position))
+        ring->floor = position;
+    if (ring_before(ring->last, position))
+        ring->last = position;
+    return bytes;
+}
 
 /* The next event after `after`, not above `limit_seq`; false if there is none. Must not be below
  * the floor. `hint` starts zeroed and makes the next call cheap. */

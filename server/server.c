@@ -201,8 +201,10 @@ static void tick_buckets(struct server *server, uint64_t now_us)
         struct region *region = catalog->regions[server->tick_region];
         while (server->tick_bucket < region->bucket_count && left > 0) {
             struct bucket *bucket = &region->buckets[server->tick_bucket++];
-            replica_tick(bucket, now_us);
-            call_tick(bucket, now_us);
+            bucket_lock(bucket);
+            replica_tick_locked(bucket, now_us);
+            call_tick_locked(bucket, now_us);
+            bucket_unlock(bucket);
             left--;
         }
         if (server->tick_bucket >= region->bucket_count) {

@@ -39,9 +39,12 @@ struct entry *entry_ref(struct entry *entry)
     return entry;
 }
 
+/* Who has the only reference is alone with it: nobody can take another one, so the last one goes
+ * without a locked instruction. */
 void entry_unref(struct entry *entry)
 {
-    if (entry != NULL && atomic_fetch_sub_explicit(&entry->refs, 1, memory_order_acq_rel) == 1)
+    if (entry != NULL && (atomic_load_explicit(&entry->refs, memory_order_acquire) == 1 ||
+                          atomic_fetch_sub_explicit(&entry->refs, 1, memory_order_acq_rel) == 1))
         mem_free(entry);
 }
 
@@ -104,6 +107,24 @@ static unsigned slot_count(const struct table_line *line)
     return line->overflow ? LINE_SLOTS - 1 : LINE_SLOTS;
 }
 
+/* A bit for each slot whose tag is `tag`, at the top of its byte. A tag of 0 finds the free ones.
+ */
+static inline uint64_t slots_with(const struct table_line *line, uint8_t tag)
+{
+    const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f);
+    uint64_t tags, others;
+
+    memcpy(&tags, line->tags, sizeof tags); /* and `overflow`, which is masked below */
+    others = tags ^ tag * UINT64_C(0x0101010101010101);
+    others = ((others & low) + low) | others | low; /* all ones in a byte that is not 0 */
+    return ~others & (line->overflow ? UINT64_C(0x0000ffffffffffff) : UINT64_C(0x00ffffffffffffff));
+}
+
+static inline unsigned slot_of(uint64_t slots)
+{
+    return (unsigned)__builtin_ctzll(slots) / 8;
+}
+
 /* Makes the lines of a segment, each on a cache line of its own: the heap aligns to 16 bytes only.
  */
 static bool segment_make(struct table *table, uint32_t segment)
@@ -147,13 +168,12 @@ void table_prefetch(const struct table *table, uint64_t hash)
 void table_prefetch_entry(const struct table *table, uint64_t hash)
 {
     const struct table_line *line = line_of(table, (uint32_t)hash);
-    uint8_t tag = tag_of((uint32_t)hash);
-    for (unsigned i = 0; i < slot_count(line); i++) {
-        if (line->tags[i] != tag)
-            continue;
-        __builtin_prefetch(line->entries[i]);
-        __builtin_prefetch((const uint8_t *)line->entries[i] + 64);
-        __builtin_prefetch((const uint8_t *)line->entries[i] + 128);
+    uint64_t slots = slots_with(line, tag_of((uint32_t)hash));
+    for (; slots != 0; slots &= slots - 1) {
+        const uint8_t *entry = (const uint8_t *)line->entries[slot_of(slots)];
+        __builtin_prefetch(entry);
+        __builtin_prefetch(entry + 64);
+        __builtin_prefetch(entry + 128);
     }
 }
 
@@ -163,12 +183,10 @@ static struct table_line *find_slot(struct table_line *line, struct slice key, u
 {
     uint8_t tag = tag_of(hash);
     for (; line != NULL; line = next_line(line)) {
-        unsigned count = slot_count(line);
-        for (unsigned i = 0; i < count; i++) {
-            if (line->tags[i] != tag || line->entries[i]->hash != hash)
-                continue;
-            if (slice_equal(entry_key(line->entries[i]), key)) {
-                *slot = i;
+        for (uint64_t slots = slots_with(line, tag); slots != 0; slots &= slots - 1) {
+            const struct entry *entry = line->entries[slot_of(slots)];
+            if (entry->hash == hash && slice_equal(entry_key(entry), key)) {
+                *slot = slot_of(slots);
                 return line;
             }
         }
@@ -187,13 +205,11 @@ struct entry *table_find(const struct table *table, struct slice key, uint64_t h
 static enum error chain_add(struct table_line *line, struct entry *entry)
 {
     for (;;) {
-        unsigned count = slot_count(line);
-        for (unsigned i = 0; i < count; i++) {
-            if (line->tags[i] == 0) {
-                line->tags[i] = tag_of(entry->hash);
-                line->entries[i] = entry;
-                return OK;
-            }
+        uint64_t slots = slots_with(line, 0);
+        if (slots != 0) {
+            line->tags[slot_of(slots)] = tag_of(entry->hash);
+            line->entries[slot_of(slots)] = entry;
+            return OK;
         }
         if (!line->overflow) {
             struct table_line *more = mem_zalloc(sizeof *more);
@@ -282,15 +298,15 @@ static uint64_t entry_bytes(const struct entry *entry)
 enum error table_put(struct table *table, struct entry *entry, struct entry **old)
 {
     unsigned slot;
-    struct table_line *line =
-        find_slot(line_of(table, entry->hash), entry_key(entry), entry->hash, &slot);
+    struct table_line *first = line_of(table, entry->hash);
+    struct table_line *line = find_slot(first, entry_key(entry), entry->hash, &slot);
     *old = NULL;
     if (line != NULL) {
         *old = line->entries[slot];
         table->bytes -= entry_bytes(*old);
         line->entries[slot] = entry;
     } else {
-        enum error error = chain_add(line_of(table, entry->hash), entry);
+        enum error error = chain_add(first, entry);
         if (error != OK)
             return error;
         table->entry_count++;

@@ -114,18 +114,9 @@ class Project:
         return own
 
     def up(self, name, stdout=subprocess.DEVNULL):
-        process = Process.__new__(Process)
-        process.arguments = [name]
-        process.lines = []
-        process.changed = threading.Condition()
-        process.ended = False
-        process.child = subprocess.Popen(self.command(name, [VUG, *self.services[name]['command']]),
-                                         stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE,
-                                         env={**os.environ, **self.environment(name)})
-        process.reader = threading.Thread(target=process._read, daemon=True)
-        process.reader.start()
-        self.running[name] = process
-        return process
+        command = self.command(name, [VUG, *self.services[name]['command']])
+        self.running[name] = Process([name], self.environment(name), stdout, command=command)
+        return self.running[name]
 
     def wait_healthy(self, name):
         check = self.services[name]['healthcheck']['test']
@@ -135,7 +126,7 @@ class Project:
         wait_until(lambda: process.ended or subprocess.run(command, capture_output=True, check=False).returncode == 0,
                    f'{name} is healthy', 20)
         if process.ended:
-            raise AssertionError(f'{name} ended:\n{process.log}')
+            raise AssertionError(f'{name} ended')
 
     @staticmethod
     def assert_cmd(check):

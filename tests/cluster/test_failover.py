@@ -6,8 +6,8 @@ import signal
 import time
 import unittest
 
-from cluster import DDL, SANITIZED, Cluster, wait_until
-from ledger import Subscriber, Writer, check, check_values, is_whole
+from cluster import DDL, SANITIZED, Cluster, wait_until, wait_whole
+from ledger import Subscriber, Writer, check, check_values, is_whole, wait_written
 from wire import Connection, Refused
 
 KILLS = int(os.environ.get('VUG_KILLS', '10' if SANITIZED else '50'))
@@ -21,14 +21,13 @@ class Faults(unittest.TestCase):
         self.wait_whole()
         self.subscriber = Subscriber(self.cluster)
         self.writers = [Writer(self.cluster, f'w{number}') for number in range(writers)]
+        self.wait_written(0)
 
-    def wait_whole(self, seconds=30):
-        wait_until(lambda: is_whole(self.cluster), 'all buckets have their copies', seconds)
+    def wait_whole(self):
+        wait_whole(self.cluster)
 
     def wait_written(self, more=200):
-        goal = sum(writer.acknowledged for writer in self.writers) + more
-        wait_until(lambda: sum(writer.acknowledged for writer in self.writers) >= goal or
-                   any(writer.failures for writer in self.writers), f'{more} more writes', 60)
+        wait_written(self.writers, more)
 
     def replace(self, index):
         """A server that ended is started again: another incarnation of its name."""

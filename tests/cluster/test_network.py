@@ -9,8 +9,8 @@ import unittest
 
 import namespaces
 from chaos import Chaos
-from cluster import DDL, PATIENCE, VUG, Member, Process, wait_until
-from ledger import Subscriber, Writer, check, is_whole
+from cluster import DDL, PATIENCE, VUG, Member, Process, wait_whole
+from ledger import Subscriber, Writer, check, wait_written
 
 WHY_NOT = namespaces.available() or (None if shutil.which('nft') else 'there is no nft command (package nftables)')
 
@@ -82,16 +82,12 @@ class Cuts(unittest.TestCase):
         self.addCleanup(self.cluster.close)
         self.cluster.ok('region', 'create', 'my_region', '--type', 'PARTITION_REDUNDANT')
         self.cluster.ok('sql', DDL)
-        wait_until(lambda: is_whole(self.cluster), 'all buckets have their copies', 30)
+        wait_whole(self.cluster)
         self.subscriber = Subscriber(self.cluster)
         self.writers = [Writer(self.cluster, f'w{number}') for number in range(2)]
 
-    def written(self):
-        return sum(writer.acknowledged for writer in self.writers)
-
     def wait_written(self, more=100):
-        goal = self.written() + more
-        wait_until(lambda: self.written() >= goal, f'{more} more writes', 60)
+        wait_written(self.writers, more)
 
     def finish(self):
         for name in self.cluster.members:
@@ -118,7 +114,7 @@ class Cuts(unittest.TestCase):
         self.wait_written(300)
         for name in ('locator', 's2', 's3', 'client'):
             self.cluster.network.heal(name)
-        wait_until(lambda: is_whole(self.cluster), 'whole again', 60)
+        wait_whole(self.cluster, 60)
         self.finish()
 
     def test_server_deaf(self):

@@ -6,8 +6,8 @@ import statistics
 import time
 import unittest
 
-from cluster import DDL, FOUNDING, SANITIZED, Cluster, wait_until
-from ledger import Subscriber, Writer, check_any_order, explains, is_whole
+from cluster import DDL, FOUNDING, SANITIZED, Cluster, wait_until, wait_whole
+from ledger import Subscriber, Writer, check_any_order, explains, wait_written
 from subscription import Subscription
 from wire import CQ_LIST, CQ_UNSUBSCRIBE, LATEST, Connection, all_of, message
 
@@ -20,15 +20,7 @@ class Queries(unittest.TestCase):
         self.cluster = Cluster(servers=3, regions=[('my_region', 'PARTITION_REDUNDANT')])
         self.addCleanup(self.cluster.close)
         self.cluster.ok('sql', DDL)
-        self.wait_whole()
-
-    def wait_whole(self):
-        wait_until(lambda: is_whole(self.cluster), 'all buckets have their copies', 30)
-
-    def wait_written(self, writers, more):
-        goal = sum(writer.acknowledged for writer in writers) + more
-        wait_until(lambda: sum(writer.acknowledged for writer in writers) >= goal or
-                   any(writer.failures for writer in writers), f'{more} more writes', 60)
+        wait_whole(self.cluster)
 
     def replace(self, index):
         old = self.cluster.servers[index]
@@ -47,9 +39,9 @@ class Queries(unittest.TestCase):
         for _ in range(KILLS):
             index = order.randrange(3)
             self.cluster.servers[index].kill()
-            self.wait_written(writers, 50)
+            wait_written(writers, 50)
             self.replace(index)
-            self.wait_whole()
+            wait_whole(self.cluster)
         for writer in writers:
             writer.stop()
         for subscriber in subscribers:
@@ -61,9 +53,9 @@ class Queries(unittest.TestCase):
         writers = [Writer(self.cluster, 'w', key_is_id=False, pause=0.002)]
         for index in range(3):
             self.assertEqual(self.cluster.servers[index].stop(), 0)
-            self.wait_written(writers, 50)
+            wait_written(writers, 50)
             self.replace(index)
-            self.wait_whole()
+            wait_whole(self.cluster)
         writers[0].stop()
         check_any_order(self, writers, subscriber)
 

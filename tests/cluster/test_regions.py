@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from cluster import PATIENCE, Cluster, Process, wait_until
+from cluster import Cluster, Process, wait_until, wait_whole
 from ledger import is_whole
 from subscription import Subscription
 from wire import (CLEAR, ERROR, GET, PUT, SIZE, Connection, Refused, all_of, decode, encode, entry, find_server, frame,
@@ -17,10 +17,6 @@ from wire import (CLEAR, ERROR, GET, PUT, SIZE, Connection, Refused, all_of, dec
 REGION_CLEAR = 1030
 SHARED = [('redundant', 'PARTITION_REDUNDANT'), ('twice', 'PARTITION', '--redundant-copies', '2'),
           ('single', 'PARTITION'), ('copied', 'REPLICATE')]
-
-
-def wait_whole(cluster, seconds=40):
-    wait_until(lambda: is_whole(cluster), 'all buckets have their copies', seconds)
 
 
 def members(cluster):
@@ -152,6 +148,11 @@ class AnyServer(unittest.TestCase):
                 other.put_all(region, [(f'l{number}', value[:size // 8]) for number in range(8)])
                 self.assertEqual(conn.get_all(region, [f'l{number}' for number in range(8)]),
                                  {f'l{number}': value[:size // 8] for number in range(8)})
+        for region, conn, other in self.each():
+            value = order.randbytes(20 << 20)
+            conn.put(region, 'largest', value)
+            self.assertEqual(other.get(region, 'largest'), value)
+            conn.remove(region, 'largest')
 
     def test_pipelined(self):
         """what one connection sends at once is done and answered in its order, by a server that has a third of it"""
@@ -250,15 +251,18 @@ class Reads(unittest.TestCase):
             keys = [f'k{number}' for number in range(400)]
             with Connection(cluster.servers[0].port) as conn:
                 conn.put_all('copied', [(key, key) for key in keys])
-                with Paused(cluster.servers[1]):
-                    began = time.monotonic()
-                    found = conn.get_all('copied', keys)
-                    size = conn.size('copied')
-                    took = time.monotonic() - began
-                self.assertEqual((found, size), ({key: key for key in keys}, 400))
-                # Were the stopped server asked, nothing would come before it was replaced.
-                self.assertLess(took, 1.0 * PATIENCE)
-                wait_whole(cluster)
+                took = []
+                # Were the stopped server asked, nothing would come before it was replaced, which the promises to it
+                # forbid for longer than this. A loaded machine may need another try to be quick enough.
+                while min(took, default=2) >= 2 and len(took) < 10:
+                    with Paused(cluster.servers[1]):
+                        began = time.monotonic()
+                        found = conn.get_all('copied', keys)
+                        size = conn.size('copied')
+                        took.append(time.monotonic() - began)
+                    self.assertEqual((found, size), ({key: key for key in keys}, 400))
+                    wait_whole(cluster)
+                self.assertLess(min(took), 2, took)
 
     def test_a_copy_dies(self):
         """a redundant copy is killed and replaced: its primaries answer every read and every write all the while"""
@@ -314,7 +318,7 @@ class Members(unittest.TestCase):
     def put(self, index, count=300, value=1):
         with Connection(self.cluster.servers[index].port, timeout=30) as conn:
             for region in ('redundant', 'copied'):
-                conn.put_all(region, [(f'k{number}', value) for number in range(count)])
+                self.assertEqual(conn.put_all(region, [(f'k{number}', value) for number in range(count)]), {}, region)
 
     def check(self, index, count=300, value=1):
         with Connection(self.cluster.servers[index].port, timeout=30) as conn:
@@ -333,7 +337,6 @@ class Members(unittest.TestCase):
         self.assertIn('refuses connections', removed['evidence'])
         self.assertGreater(removed['promoted'], 0)
         self.assertEqual(removed['lost'], 0)
-        self.assertLess(removed['silent_ms'], 3000 * PATIENCE)
         self.check(0)
         wait_whole(self.cluster)  # two servers hold two copies of all
         self.kill(1)
@@ -405,6 +408,48 @@ class Members(unittest.TestCase):
         for index in range(3):
             self.check(index)
 
+    def test_silent_while_the_locator_is_away(self):
+        """servers that stand still while no locator is there delay clients, and nothing more"""
+        self.put(0)
+        self.cluster.locator.kill()
+        self.cluster.members.remove(self.cluster.locator)
+        for number, seconds in enumerate((0.7, 1.3, 3)):
+            with Paused(self.cluster.servers[number]):
+                time.sleep(seconds)  # the fault itself
+            for index in range(3):
+                self.put(index, value=3 * number + index)
+                self.check((index + 1) % 3, value=3 * number + index)
+        self.cluster.start_locator()
+        wait_whole(self.cluster)
+        self.check(0, value=8)
+
+    def test_changes_hide_no_server(self):
+        """clients are sent to a server while the map changes all the time: regions come and go, buckets move"""
+        ended, answers, refusals = threading.Event(), [], []
+
+        def ask():
+            while not ended.is_set():
+                try:
+                    answers.append(find_server(self.cluster.locator_port))
+                except Refused as error:
+                    refusals.append(str(error))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            for _ in range(3):
+                self.cluster.create_region('short', 'REPLICATE')
+                self.cluster.ok('region', 'destroy', 'short')
+            self.cluster.servers[0].stop_well()
+            self.cluster.members.remove(self.cluster.servers[0])
+            self.cluster.servers[0] = self.cluster.start_server('srv1')
+            self.cluster.ok('rebalance')
+        finally:
+            ended.set()
+            asking.join()
+        self.assertEqual(refusals, [])
+        self.assertGreater(len(answers), 0)
+
     def test_locator_away(self):
         """without a locator servers serve on; a server that dies then is replaced when the locator is back"""
         self.put(0)
@@ -422,17 +467,16 @@ class Members(unittest.TestCase):
     def test_all_restart(self):
         """servers that all stop in good order and start in another order have their regions back"""
         for server in self.cluster.servers:
-            self.assertEqual(server.stop(), 0, server.log)
-        for server in self.cluster.servers:
+            server.stop_well()
             self.cluster.members.remove(server)
         self.cluster.servers = [self.cluster.start_server(name) for name in ('srv2', 'srv3', 'srv1')]
-        with Connection(find_server(self.cluster.locator_port)[1], timeout=30) as conn:
-            def serves():
-                try:
-                    return not conn.put_all('redundant', [(f'k{number}', 1) for number in range(300)])
-                except Refused:
-                    return False
-            wait_until(serves, 'every bucket is served', 30)
+        with Connection(find_server(self.cluster.locator_port)[1]) as conn:
+            rows, failed = [(f'k{number}', 1) for number in range(300)], []
+            try:
+                wait_until(lambda: failed.append(conn.put_all('redundant', rows)) or not failed[-1],
+                           'every bucket is served', 30)
+            except AssertionError as error:
+                raise AssertionError(f'{error}; {len(failed[-1])} keys are not: {set(failed[-1].values())}') from None
         wait_whole(self.cluster)
         self.put(0)
         self.check(2)

@@ -6,18 +6,21 @@ import collections
 import json
 import os
 import random
+import re
 import signal
 import threading
 import time
 import unittest
 
-from cluster import PATIENCE, Cluster, Member, wait_until
+from cluster import PATIENCE, SLOWNESS, Cluster, wait_until, wait_whole
 from ledger import is_whole
 from wire import WRITE_BATCH, Connection, Refused, frame, write_batch
 
 SECONDS = float(os.environ.get('VUG_CHAOS_SECONDS', '25'))
 SEED = int(os.environ.get('VUG_CHAOS_SEED', '0')) or random.SystemRandom().randrange(1 << 32)
 GROUPS = 3
+# A bucket that nobody serves for a while; it says whether the change may have happened.
+UNSERVED = re.compile(r'(TIMEOUT|IN_DOUBT): Bucket \d+ of region /\w+ ')
 TROUBLE = (OSError, EOFError, ValueError, Refused)  # what a client may see of a fault
 
 
@@ -109,7 +112,7 @@ class Client:
         if self.conn is None:
             server = self.random.choice(self.chaos.cluster.servers)
             self.port = server.port
-            self.conn = Connection(self.port, server.host, timeout=self.random.choice((0.3, 2, 6)) * PATIENCE)
+            self.conn = Connection(self.port, server.host, timeout=self.random.choice((0.3, 2, 6)) * SLOWNESS)
         return self.conn
 
     def trouble(self, error):
@@ -117,10 +120,10 @@ class Client:
         with self.oracle.lock:
             self.oracle.refusals[str(error)[:120] if isinstance(error, (Refused, ValueError)) else
                                  type(error).__name__] += 1
-        if isinstance(error, Refused) and error.code == 100 and not error.text.startswith('Bucket '):
+        if isinstance(error, Refused) and error.code == 100 and not UNSERVED.match(error.text):
             self.oracle.blame(f'{self.name}: {error} at {self.port}')
         self.leave()
-        time.sleep(0.005)
+        time.sleep(0.005)  # not to ask without a pause
 
     def attempt(self, work):
         """work(connection); None when it failed."""
@@ -281,7 +284,7 @@ class Chaos(unittest.TestCase):
         self.oracle = Oracle()
         self.keys = collections.defaultdict(list)
         self.stopping = threading.Event()
-        self.done, self.ended = [], []
+        self.done = []
         self.wait_whole()
         names = [region[0] for region in regions]
         self.rows = {name: Events(self, f'SELECT id, n FROM {name}') for name in names}
@@ -298,15 +301,13 @@ class Chaos(unittest.TestCase):
 
     def wait_whole(self, seconds=60):
         try:
-            wait_until(lambda: is_whole(self.cluster), 'all buckets have their copies', seconds)
+            wait_whole(self.cluster, seconds)
         except AssertionError as error:
-            status = self.cluster.vug('status').stdout[:3000]
-            raise AssertionError(f'{error} after {self.done[-5:]}:\n{status}\n{self.logs()}') from None
+            raise AssertionError(f'{error}\n{self.history(5)}') from None
 
-    def logs(self):
-        members = self.cluster.members
-        members = members.values() if isinstance(members, dict) else members
-        return '\n'.join(member.log[-6000:] for member in [*self.ended, *members] if isinstance(member, Member))
+    def history(self, most=20):
+        """The last faults."""
+        return '\n'.join(self.done[-most:])
 
     # ---- Faults ----
 
@@ -317,12 +318,21 @@ class Chaos(unittest.TestCase):
         time.sleep(self.random.random() * most)  # the length of a fault
 
     def settle(self):
-        """A server that was silent may still be taken out of sets for a moment after it woke: only then does a kill
-        leave a copy of all. (A promise of 2.5 s, and the change.)"""
+        """A server that was silent may still be taken out of sets for a moment after it woke: only when nobody is
+        about to do that any more does a kill leave a copy of all."""
         if self.was_silent:
-            time.sleep(3.5 * PATIENCE)
-            self.wait_whole()
+            wait_until(self.is_settled, 'every server is heard, and no bucket about to move', 60)
         self.was_silent = False
+
+    def is_settled(self):
+        before = self.cluster.locator.metrics()
+        servers = [server.metrics() for server in self.cluster.servers]
+        after = self.cluster.locator.metrics()
+        heard = all(server['vug_peer_silent_us'] < 500000 for server in servers)  # after 1 s it counts as silent
+        return (heard and not any(server['vug_buckets_changing'] for server in servers) and
+                before['vug_locator_failovers'] == after['vug_locator_failovers'] == 0 and
+                is_whole(self.cluster) and
+                before['vug_locator_map_epoch'] == self.cluster.locator.metrics()['vug_locator_map_epoch'])
 
     def fault(self, index):
         """Begins a fault of a server; what ends it."""
@@ -338,17 +348,15 @@ class Chaos(unittest.TestCase):
         if kind == 'kill':
             server.kill()
         else:
-            self.assertEqual(server.stop(), 0, server.log)
+            server.stop_well()
 
         def again():
-            self.ended.append(server)
             self.cluster.members.remove(server)
             self.cluster.servers[index] = self.cluster.start_server(server.arguments[2])
         return again
 
     def locator_away(self, most):
         self.cluster.locator.kill()
-        self.ended.append(self.cluster.locator)
         self.cluster.members.remove(self.cluster.locator)
         self.pause(most)
         self.cluster.start_locator()
@@ -384,7 +392,7 @@ class Chaos(unittest.TestCase):
         for what, count in self.oracle.refusals.most_common():
             print(f'# {count} times {what}', flush=True)
         if self.oracle.wrong:
-            self.fail('\n'.join([*self.oracle.wrong, *self.done, self.logs()]))
+            self.fail('\n'.join([*self.oracle.wrong[:5], self.history()]))
         for region in self.rows:
             self.check_entries(region)
             self.check_events(region)
@@ -401,11 +409,11 @@ class Chaos(unittest.TestCase):
                 try:
                     found = conn.get_all(region, list(expected))
                 except ValueError as error:
-                    self.fail('\n'.join([f'{clock()} {error}', *self.done, self.logs()]))
+                    self.fail(f'{clock()} {error}\n{self.history()}')
                 for value in found.values():
                     if isinstance(value, dict):
                         value.pop('pad', None)
-                self.assertEqual(found, expected, self.done)
+                self.assertEqual(found, expected, self.history())
                 here = {key for key in conn.keys(region) if not key.startswith('race')}
                 self.assertEqual(here - doubtful, {key for key, value in expected.items() if value is not None})
 
@@ -414,7 +422,7 @@ class Chaos(unittest.TestCase):
         rows = self.rows[region]
         total = sum(len(versions) for versions in puts.values())
         told = [s for s in rows.told() if s['status'] != 'END']
-        self.assertEqual(told, [], self.done)
+        self.assertEqual(told, [], self.history())
         seen = collections.defaultdict(list)
 
         def count():
@@ -425,7 +433,7 @@ class Chaos(unittest.TestCase):
             for event in list(rows.rows):
                 if event['kind'] == '+I' and event['row'].get('id') is not None:
                     seen[event['row']['id']].append(int(event['row']['n']))
-            self.assertEqual(seen, {key: versions for key, versions in puts.items() if versions}, self.done)
+            self.assertEqual(seen, {key: versions for key, versions in puts.items() if versions}, self.history())
         groups = collections.defaultdict(lambda: [0, 0])
         for versions in puts.values():
             for version in versions:
@@ -438,7 +446,7 @@ class Chaos(unittest.TestCase):
         try:
             wait_until(lambda: latest() == groups, 'the groups are right', 10)
         except AssertionError:
-            self.assertEqual(latest(), groups, (self.groups[region].told(), self.done))
+            self.assertEqual(latest(), groups, f'{self.groups[region].told()}\n{self.history()}')
 
     def check_races(self):
         first, second = (racer.results for racer in self.racers)

@@ -9,14 +9,17 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 
 from wire import Connection
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VUG = os.environ.get('VUG', os.path.join(ROOT, 'build', 'vug'))
 SANITIZED = os.environ.get('VUG_SANITIZED', '')
-# Deadlines are for what hangs; sanitizers slow everything down.
-PATIENCE = 5 if SANITIZED else 1
+# How much slower a sanitizer build is.
+SLOWNESS = 5 if SANITIZED else 1
+# Deadlines are for what hangs, so that a slow and loaded machine does not reach them.
+PATIENCE = 6 if SANITIZED else 3
 COMPLAINTS = re.compile(r'ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:|'
                         r'\b(INVARIANT|PRE|POST)\b.*:\d+')
 READINGS = os.path.join(ROOT, 'deploy', 'data', 'weather-2013.csv')
@@ -41,9 +44,21 @@ def wait_until(condition, what, seconds=10):
         pause.wait(0.02)
 
 
+def wait_whole(cluster, seconds=40):
+    """Until all buckets have all their copies; a failure shows what lacks."""
+    done = []
+    try:
+        wait_until(lambda: done.append(cluster.vug('status')) or done[-1].returncode == 0,
+                   'all buckets have their copies', seconds)
+    except AssertionError as error:
+        raise AssertionError(f'{error}; vug status ends with {done[-1].returncode}:\n'
+                             f'{done[-1].stdout}{done[-1].stderr}') from None
+
+
 class Process:
     """A child whose stderr is read as it comes, so that a test can wait for a line. `command` are the words that run
     it, if it is not run here."""
+    seen = []  # those of the running test, for tap.py to show when it fails
 
     def __init__(self, arguments, env=None, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, command=None):
         self.arguments = arguments
@@ -54,6 +69,7 @@ class Process:
                                       env={**os.environ, **(env or {})})
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
+        self.seen.append(self)
 
     def _read(self):
         for line in self.child.stderr:
@@ -65,6 +81,10 @@ class Process:
             self.changed.notify_all()
 
     @property
+    def name(self):
+        return f'vug {" ".join(self.arguments[:3])}'
+
+    @property
     def pid(self):
         return self.child.pid
 
@@ -74,7 +94,7 @@ class Process:
             return '\n'.join(self.lines)
 
     def wait_line(self, pattern, seconds=20, start=0):
-        """The first line from `start` on that matches; fails with the whole log."""
+        """The first line from `start` on that matches."""
         deadline = time.monotonic() + seconds * PATIENCE
         with self.changed:
             while True:
@@ -83,7 +103,8 @@ class Process:
                         return line
                 left = deadline - time.monotonic()
                 if self.ended or left <= 0:
-                    raise AssertionError(f'{self.arguments[:2]}: no line {pattern!r} in:\n' + '\n'.join(self.lines))
+                    why = 'it ended without' if self.ended else f'within {seconds * PATIENCE} s there was no'
+                    raise AssertionError(f'{self.name}: {why} line {pattern!r}; its last line is {self.lines[-1:]}')
                 start = len(self.lines)
                 self.changed.wait(left)
 
@@ -110,7 +131,18 @@ class Process:
         except subprocess.TimeoutExpired:
             self.child.kill()
             self.wait()
-            raise AssertionError(f'{self.arguments[:2]} did not end on SIGTERM; log:\n{self.log}') from None
+            raise AssertionError(f'{self.name} did not end on SIGTERM within {20 * PATIENCE} s') from None
+
+    def stop_well(self):
+        """SIGTERM, and it ends with 0."""
+        code = self.stop()
+        if code != 0:
+            raise AssertionError(f'{self.name} ended with {code}')
+
+    def complaint(self):
+        """What a sanitizer, or a broken invariant, had to say; '' if nothing."""
+        found = COMPLAINTS.search(self.log)
+        return found.string[found.start():] if found else ''
 
     def status(self, name):
         """A field of /proc/PID/status, in KiB."""
@@ -138,6 +170,12 @@ class Member(Process):
         self.ports = dict(re.findall(r'^\s*([\w-]+)\s+[\w.\[\]:-]+:(\d+)\b', self.log.split('ready in')[0], flags=re.M))
         self.ports = {name: int(port) for name, port in self.ports.items()}
         self.port = self.ports[self.arguments[0]]
+
+    def metrics(self):
+        """name -> value, of /metrics."""
+        with urllib.request.urlopen(f'http://{self.host}:{self.ports["http"]}/metrics', timeout=20 * PATIENCE) as page:
+            lines = page.read().decode().split('\n')
+        return {name: int(value) for name, value in (line.split() for line in lines if line and line[0] != '#')}
 
 
 class Cluster:
@@ -238,7 +276,7 @@ class Cluster:
             conn.put(region, name, {'id': name, 'timestamp': timestamp, 'temperature': temperature})
 
     def close(self, check=True):
-        """Stops everything that still runs. With `check`, members must end with 0 and without complaints."""
+        """Stops everything that still runs. With `check`, members must end with 0; for complaints tap.py looks."""
         wrong = []
         for member in reversed(self.members):
             running = member.child.poll() is None
@@ -251,9 +289,7 @@ class Cluster:
                 if member.child.stdout:
                     member.child.stdout.close()
             if check and running and code != 0 and isinstance(member, Member):
-                wrong.append(f'{member.arguments[:3]} ended with {code}:\n{member.log[-6000:]}')
-            elif COMPLAINTS.search(member.log):
-                wrong.append(f'{member.arguments[:3]} complained:\n{member.log[-12000:]}')
+                wrong.append(f'{member.name} ended with {code}')
         shutil.rmtree(self.folder, ignore_errors=True)
         if wrong and check:
             raise AssertionError('\n'.join(wrong))

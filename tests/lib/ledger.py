@@ -7,8 +7,9 @@ import random
 import threading
 import time
 
-from cluster import FOUNDING, PATIENCE
+from cluster import FOUNDING, PATIENCE, wait_until
 from wire import Connection, Refused, find_server
+
 
 class Writer:
     """An idempotent writer of readings: repeats a batch, wherever it gets a connection, until it is answered. Without
@@ -25,6 +26,7 @@ class Writer:
         self.acknowledged = 0
         self.repeated = 0
         self.longest = 0.0  # seconds that a batch took
+        self.trouble = None  # the last that it met
         self.failures = []
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -33,14 +35,14 @@ class Writer:
     def _find(self, last):
         """Where the locator sends a client; while it is away, where it sent this one before."""
         try:
-            return find_server(self.cluster.locator_port, self.cluster.locator_host)
-        except ConnectionRefusedError:
+            return find_server(self.cluster.locator_port, self.cluster.locator_host, timeout=5 * PATIENCE)
+        except OSError:
             if last is None:
                 raise
             return last
 
     def _run(self):
-        conn = server = broken = None
+        conn = server = None
         self.cluster.enter()
         while not self.stopping.is_set():
             rows = []
@@ -60,12 +62,13 @@ class Writer:
                 except (OSError, EOFError, ValueError, Refused) as error:
                     if conn is not None:
                         conn.close()
-                        broken = repr(error)
+                        self.trouble = f'{error!r} from {server}'
                     conn = None
                     if time.monotonic() - began > 60 * PATIENCE:
-                        self.failures.append(f'{self.name}: no answer in a minute: {error!r}; it began with {broken}')
+                        self.failures.append(f'{self.name}: no answer within {60 * PATIENCE} s after '
+                                             f'{self.acknowledged} writes: {error!r}; before that: {self.trouble}')
                         return
-                    time.sleep(0.01)
+                    time.sleep(0.01)  # not to ask without a pause
             self.longest = max(self.longest, time.monotonic() - began)
             self.repeated += repeated
             for _, row in rows:
@@ -128,6 +131,24 @@ class Subscriber:
         return [s for s in self.statuses if s['status'] in ('GAP', 'DATA_LOSS', 'ERROR', 'CLOSED')]
 
 
+def wait_written(writers, more, seconds=60):
+    """Until they have written so many more, and each of them something."""
+    def written():
+        return sum(writer.acknowledged for writer in writers)
+
+    def failures():
+        return [failure for writer in writers for failure in writer.failures]
+    goal = written() + more
+    try:
+        wait_until(lambda: failures() or (written() >= goal and all(writer.acknowledged for writer in writers)),
+                   f'{more} more writes', seconds)
+    except AssertionError as error:
+        states = [(writer.name, writer.acknowledged, writer.trouble) for writer in writers]
+        raise AssertionError(f'{error}: {goal - written()} of them are missing; writers: {states}') from None
+    if failures():
+        raise AssertionError('\n'.join(failures()))
+
+
 def averages_of(temperatures):
     """Sums of multiples of 1/64 are exact, so the quotient is the nearest double, as the engine promises."""
     return [total / count for count, total in enumerate(itertools.accumulate(temperatures), 1)]
@@ -137,7 +158,7 @@ def check(test, writers, subscriber):
     """Every acknowledged write is in every subscriber's sequence of its id exactly once, and in order."""
     expected = {}
     for writer in writers:
-        test.assertEqual(writer.failures, [])
+        test.assertFalse(writer.failures, '\n'.join(writer.failures))
         expected.update({name: averages_of(rows) for name, rows in writer.written.items()})
     total = sum(len(rows) for rows in expected.values())
     subscriber.wait(lambda: subscriber.count >= total, f'{total} averages')
@@ -165,7 +186,7 @@ def check_any_order(test, writers, subscriber):
     """The same where rows of one id come from many buckets: each acknowledged write exactly once, in any order."""
     expected = {}
     for writer in writers:
-        test.assertEqual(writer.failures, [])
+        test.assertFalse(writer.failures, '\n'.join(writer.failures))
         expected.update(writer.written)
     total = sum(len(rows) for rows in expected.values())
     subscriber.wait(lambda: subscriber.count >= total, f'{total} averages')

@@ -17,7 +17,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILDS = os.path.join(ROOT, 'build-tests')
 JOBS = max(1, min(4, os.cpu_count() or 1))
 FUZZ_SECONDS = 20
-PROGRAM_SECONDS = 1200  # after that a test program hangs
+PROGRAM_SECONDS = 1800  # after that a test program hangs
+SHOWN_LINES = 400  # of a program that failed
 OPTIONS = {
     'plain': ['-Dwerror=true'],
     'asan': ['-Dwerror=true', '-Db_sanitize=address,undefined', '-Db_lundef=false', '-Doptimization=1'],
@@ -46,11 +47,13 @@ SANITIZER_ENV = {
 class Count:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
+        self.failures = []  # a line each, to be repeated at the end of everything
 
     def add(self, other):
         self.passed += other.passed
         self.failed += other.failed
         self.skipped += other.skipped
+        self.failures += other.failures
 
     @property
     def total(self):
@@ -114,6 +117,36 @@ def count_tap(output, code):
     return count, why
 
 
+def failures_of(output):
+    """The lines of an output but for those of what passed."""
+    return [line for line in output.rstrip().split('\n') if not re.match(r'ok\b|1\.\.\d+|TAP version', line)]
+
+
+def reasons_of(shown):
+    """A line for each test that failed: its name and the first line that explains it."""
+    reasons = []
+    for number, line in enumerate(shown):
+        found = re.match(r'not ok \d+ - (.*)', line)
+        if found:
+            behind = shown[number + 1].lstrip('# ') if number + 1 < len(shown) else ''
+            reasons.append(f'{found.group(1)}: {behind}'[:300])
+    return reasons
+
+
+def end(child):
+    """Ends a test program that hangs, after it had time to say where; its output."""
+    child.terminate()
+    try:
+        child.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        pass
+    try:
+        os.killpg(child.pid, signal.SIGKILL)  # the group holds this program and what it started, nothing else
+    except ProcessLookupError:
+        pass
+    return child.communicate()[0]
+
+
 def run_program(name, command, env):
     """Runs one test program to its end; (name, count, why, output, seconds)."""
     started = time.monotonic()
@@ -125,13 +158,15 @@ def run_program(name, command, env):
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         output, _ = child.communicate(timeout=PROGRAM_SECONDS)
-        late = ''
+        is_late = False
     except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)  # the group holds this program and what it started, nothing else
-        output, _ = child.communicate()
-        late = f'\n# it was ended after {PROGRAM_SECONDS} s\n'
-    text = output.decode(errors='replace') + late
+        output = end(child)
+        is_late = True
+    text = output.decode(errors='replace')
     count, why = count_tap(text, child.returncode)
+    if is_late:
+        count.failed = max(count.failed, 1)
+        why = f'it was ended after {PROGRAM_SECONDS} s'
     return name, count, why, text, time.monotonic() - started
 
 
@@ -167,13 +202,16 @@ def run_suite(suite, name, folder):
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
         for future in concurrent.futures.as_completed([pool.submit(runner, *item) for item in work]):
             program, count, why, output, seconds = future.result()
-            total.add(count)
             if count.failed:
-                say(f'--- {where}: {program} FAILED{": " + why if why else ""} ---\n{output.rstrip()}\n---')
+                shown = failures_of(output)
+                reasons = [*reasons_of(shown), *([why] if why else [])]
+                count.failures = [f'{where}: {program}: {reason}' for reason in reasons]
+                say('\n'.join([f'--- {where}: {program} FAILED ---', *reasons, '', *shown[:SHOWN_LINES], '---']))
+            total.add(count)
             say(f'  {where}: {program}: {count} in {seconds:.1f} s')
     if not work:
         total.failed += 1
-        say(f'  {where}: the suite has no programs, which is a failure')
+        total.failures.append(f'{where}: the suite has no programs')
     say(f'{where}: {total} ({time.monotonic() - started:.0f} s)')
     return total
 
@@ -217,11 +255,15 @@ def main():
     for name in OPTIONS:
         if any(name in SUITES[suite] for suite in wanted):
             folders[name] = build(name)
-            total.failed += folders[name] is None
+            if folders[name] is None:
+                total.failed += 1
+                total.failures.append(f'build {name}')
     for suite in wanted:
         for name in SUITES[suite]:
             if folders[name]:
                 total.add(run_suite(suite, name, folders[name]))
+    for failure in total.failures:
+        say(f'FAILED {failure}')
     say(str(total))
     sys.exit(1 if total.failed else 0)
 

@@ -28,7 +28,7 @@ class Subscription:
     """Subscribes on a connection of its own. Credit is given back as events arrive unless `credit` is 'none'."""
 
     def __init__(self, port, sql, start=LATEST, encoding=DEFAULT, token=b'', positions=(), credit='auto',
-                 credit_events=0, plan_id=b'', name='', receive_buffer=None, token_every_batch=False, timeout=20,
+                 credit_events=0, plan_id=b'', name='', receive_buffer=None, token_every_batch=False, timeout=60,
                  numeric=0, parameters=None):
         self.conn = Connection(port, receive_buffer=receive_buffer, timeout=timeout)
         self.credit = credit

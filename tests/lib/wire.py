@@ -143,14 +143,14 @@ class Refused(Exception):
 class Connection:
     """One client connection. Every read has a deadline, so a silent server fails a test and does not hang it."""
 
-    def __init__(self, port, host='127.0.0.1', timeout=20, hello=True, receive_buffer=None):
+    def __init__(self, port, host='127.0.0.1', timeout=60, hello=True, receive_buffer=None):
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(timeout)
         self.socket.connect((host, port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.data = b''
+        self.data = bytearray()
         self.pushed = []  # batches and states that came while a reply was awaited
         if hello:
             self.send(HELLO)
@@ -186,14 +186,18 @@ class Connection:
         """Up to `length` bytes: fewer only if the stream ends."""
         while len(self.data) < length and self.more():
             pass
-        data, self.data = self.data[:length], self.data[length:]
+        return self.take(length)
+
+    def take(self, length):
+        """The first bytes of what is there."""
+        data = bytes(self.data[:length])
+        del self.data[:length]
         return data
 
     def read_all(self):
         while self.more():
             pass
-        data, self.data = self.data, b''
-        return data
+        return self.take(len(self.data))
 
     def next_frame(self):
         """The content of the next frame, or None at the end of the stream."""
@@ -201,8 +205,7 @@ class Connection:
             head = read_varint(self.data, 0)
             if head and len(self.data) >= head[0] + head[1]:
                 length, at = head
-                content, self.data = self.data[at:at + length], self.data[at + length:]
-                return content
+                return self.take(at + length)[at:]
             if not self.more():
                 return None
 
@@ -296,8 +299,8 @@ def parameter_fields(number, parameters):
     return [(number, message((1, name), (2, encode(value)))) for name, value in parameters.items()]
 
 
-def find_server(locator_port, host='127.0.0.1'):
+def find_server(locator_port, host='127.0.0.1', timeout=60):
     """(host, port) of the server that the locator names."""
-    with Connection(locator_port, host=host) as conn:
+    with Connection(locator_port, host=host, timeout=timeout) as conn:
         server = parse(one(conn.ask(GET_SERVER), 1))
         return one(server, 1).decode(), one(server, 2)

@@ -191,6 +191,101 @@ static void test_server_with_an_older_map_is_not_named(void **state)
     assert_int_equal(any_server(fixture), 1);
 }
 
+/* Both servers of the map are there, and neither has the map in force. */
+static void leave_no_server_with_the_map(struct fixture *fixture)
+{
+    struct answer answer;
+    put_servers_into_the_map(fixture);
+    for (uint32_t i = 0; i < 2; i++)
+        fixture->servers[i].acknowledges = false;
+    create_region(fixture, "r", "PARTITION", &answer); /* times out: not acknowledged */
+    assert_int_equal(answer.code, 100);
+}
+
+static struct client *client_that_asks(struct fixture *fixture)
+{
+    struct client *client = calloc(1, sizeof(*client));
+    Pb__GetServerRequest request = PB__GET_SERVER_REQUEST__INIT;
+    struct slice body;
+    assert_non_null(client);
+    client_open(fixture, client);
+    client_send(client, 12, &request.base);
+    assert_int_equal(client_reply(client, 1, SEC, &body), 0);
+    return client;
+}
+
+static void test_client_waits_for_a_server_that_takes_a_new_map(void **state)
+{
+    struct fixture *fixture = *state;
+    struct slice body;
+    leave_no_server_with_the_map(fixture);
+    struct client *client = client_that_asks(fixture);
+    struct client *impatient = client_that_asks(fixture);
+    client_close(impatient);
+    free(impatient);
+    link_acknowledge(fixture->servers[1].link, fixture->servers[1].map->epoch);
+    assert_int_equal(client_reply(client, 1, 100 * MS, &body), 13);
+    Pb__GetServerResponse *response = pb__get_server_response__unpack(NULL, body.len, body.data);
+    assert_int_equal(response->server->port, fixture->servers[1].port);
+    pb__get_server_response__free_unpacked(response, NULL);
+    run(fixture, SEC);
+    assert_true(client->closed);
+    client_close(client);
+    free(client);
+}
+
+static void test_client_that_waited_in_vain_is_told_101(void **state)
+{
+    struct fixture *fixture = *state;
+    struct slice body;
+    char text[2048];
+    leave_no_server_with_the_map(fixture);
+    struct client *client = client_that_asks(fixture);
+    assert_int_equal(client_reply(client, 1, 2 * SEC, &body), 1);
+    assert_int_equal(error_of(body, text), 101);
+    client_close(client);
+    free(client);
+}
+
+static void test_client_that_waits_does_not_outlive_the_locator(void **state)
+{
+    struct fixture *fixture = *state;
+    leave_no_server_with_the_map(fixture);
+    struct client *client = client_that_asks(fixture);
+    locator_end(fixture);
+    run(fixture, SEC);
+    assert_true(client->closed);
+    locator_start(fixture);
+    client_close(client);
+    free(client);
+}
+
+static void test_without_memory_to_wait_the_client_is_told_101_or_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    Pb__GetServerRequest request = PB__GET_SERVER_REQUEST__INIT;
+    bool untouched = false;
+    unsigned refused = 0, waited = 0;
+    leave_no_server_with_the_map(fixture);
+    for (unsigned long n = 1; !untouched; n++) {
+        struct client *client = calloc(1, sizeof(*client));
+        struct slice body;
+        char text[2048];
+        assert_non_null(client);
+        client_open(fixture, client);
+        client_send(client, 12, &request.base);
+        mem_fault_fail_at(n);
+        uint32_t number = client_reply(client, 1, 100 * MS, &body);
+        untouched = mem_fault_calls() < n;
+        mem_fault_fail_at(0);
+        waited += number == 0 && !client->closed;
+        refused += number == 1 && error_of(body, text) == 101;
+        client_close(client);
+        free(client);
+    }
+    assert_true(refused > 0 && waited > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +297,10 @@ int main(void)
         TEST(test_exclusion_matches_the_advertised_text_and_port),
         TEST(test_dead_or_silent_server_is_not_named),
         TEST(test_server_with_an_older_map_is_not_named),
+        TEST(test_client_waits_for_a_server_that_takes_a_new_map),
+        TEST(test_client_that_waited_in_vain_is_told_101),
+        TEST(test_client_that_waits_does_not_outlive_the_locator),
+        TEST(test_without_memory_to_wait_the_client_is_told_101_or_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

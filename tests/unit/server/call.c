@@ -251,8 +251,11 @@ static void advance(uint64_t us)
 
 static void tick(void)
 {
-    for (int i = 0; i < NODES; i++)
-        call_tick(nodes[i].bucket, loop_clock_us(nodes[i].fixture.server.loop));
+    for (int i = 0; i < NODES; i++) {
+        bucket_lock(nodes[i].bucket);
+        call_tick_locked(nodes[i].bucket, loop_clock_us(nodes[i].fixture.server.loop));
+        bucket_unlock(nodes[i].bucket);
+    }
     turn();
 }
 
@@ -532,6 +535,35 @@ static void a_deposed_primary_asks_the_new_one_and_it_happens_once(void **state)
     check_null(a, 35);
     check_value(a, 35, 7);
     assert_int_equal(b->bucket->last_seq, seq);
+    end();
+}
+
+/* What came to nothing may come to something elsewhere: a later read is of the same moment. */
+static void a_read_does_not_pass_a_change_without_effect(void **state)
+{
+    (void)state;
+    begin();
+    struct node *a = &nodes[0], *b = &nodes[1];
+    put(a, "k", 1);
+    assert_int_equal(answer(a), 3);
+    commits_at_once = false;
+    send_key(a, 34, "k", 2); /* a note */
+    send_key(a, 4, "k", 0);
+    turn();
+    assert_int_equal(answer(a), 0);
+    assert_int_equal(a->bucket->call_count, 2); /* it waits for the note, to be decided with it */
+    send_key(a, 4, "k", 0);
+    send_key(b, 4, "k", 0);
+    turn();
+    assert_int_equal(answer(b), 0);
+    commit();
+    check_value(a, 35, 1);
+    check_value(a, 5, 1);
+    check_value(a, 5, 1);
+    check_value(b, 5, 1);
+    send_key(a, 4, "k", 0);
+    check_value(a, 5, 1);
+    assert_int_equal(a->bucket->call_count, 0);
     end();
 }
 
@@ -922,6 +954,7 @@ int main(void)
         cmocka_unit_test(what_another_server_leads_is_asked_there),
         cmocka_unit_test(a_copy_answers_what_is_committed_there),
         cmocka_unit_test(a_deposed_primary_asks_the_new_one_and_it_happens_once),
+        cmocka_unit_test(a_read_does_not_pass_a_change_without_effect),
         cmocka_unit_test(a_broken_link_costs_no_change_and_doubles_none),
         cmocka_unit_test(while_nobody_may_write_calls_wait_in_order),
         cmocka_unit_test(who_does_not_lead_sends_back),

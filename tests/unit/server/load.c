@@ -68,6 +68,8 @@ static void the_metrics_count_what_happened(void **state)
         "\nvug_subscriptions 1\n",
         "\nvug_continuous_queries 1\n",
         "\nvug_events_pushed_total 30\n",
+        "\nvug_peer_silent_us 0\n",
+        "\nvug_buckets_changing 0\n",
         "\nvug_messages_received_total 33\n", /* two of them to agree on the version */
         "# TYPE vug_received_bytes_total counter\n",
     };

@@ -358,6 +358,26 @@ static void test_another_generation_begins_empty(void **state)
     world_end();
 }
 
+static void test_a_bucket_that_nobody_had_begins_where_it_is_placed(void **state)
+{
+    (void)state;
+    world_begin(CLUSTER_PARTITION_REDUNDANT, 3);
+    append(0);
+    settle();
+    store_set(2, 1, CLUSTER_NONE, 0);
+    adopt_all();
+    assert_int_equal(replica_of(1)->role, REPLICA_NONE);
+    store_set(2, 2, 1, 6);
+    adopt_all();
+    assert_int_equal(replica_of(1)->role, REPLICA_PRIMARY);
+    assert_int_equal(replica_of(2)->role, REPLICA_COPY);
+    assert_int_equal(replica_of(0)->role, REPLICA_NONE);
+    assert_int_equal(append(1), OK);
+    settle();
+    assert_int_equal(committed_of(1), 1);
+    world_end();
+}
+
 static void test_a_promoted_copy_commits_its_suffix_after_acknowledgement(void **state)
 {
     (void)state;
@@ -440,6 +460,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_fresh_region_begins_in_its_first_set),
         cmocka_unit_test(test_another_generation_begins_empty),
+        cmocka_unit_test(test_a_bucket_that_nobody_had_begins_where_it_is_placed),
         cmocka_unit_test(test_a_promoted_copy_commits_its_suffix_after_acknowledgement),
         cmocka_unit_test(test_without_memory_a_map_is_adopted_later),
         cmocka_unit_test(test_a_stalled_bucket_reads_nothing_until_it_could_adopt),

@@ -69,6 +69,70 @@ static void test_a_copy_without_memory_leaves_the_set(void **state)
     world_end();
 }
 
+static struct frame next_frame(void)
+{
+    struct frame frame = {0};
+    fill(0, 1);
+    assert_true(pop(&world->to[0][1], &frame));
+    return frame;
+}
+
+static void test_a_piece_whose_beginning_is_gone_is_asked_for(void **state)
+{
+    (void)state;
+    world_begin(CLUSTER_PARTITION_REDUNDANT, 3);
+    append_long(0);
+    struct frame first = next_frame(), second = next_frame();
+    struct peer_conn conn = conn_of(1, 0, &world->back[0][1]);
+    assert_int_equal(replica_on_records(&conn, slice_of(second.data, second.len)), OK);
+    struct slice acks = buf_slice(&conn.acks);
+    struct wire_ack ack;
+    assert_int_equal(wire_take_ack(&acks, &ack), OK);
+    assert_int_equal(ack.flags, ACK_REWIND);
+    assert_int_equal(ack.last_seq, 0);
+    buf_clear(&conn.acks);
+    assert_int_equal(replica_on_records(&conn, slice_of(first.data, first.len)), OK);
+    assert_int_equal(replica_on_records(&conn, slice_of(second.data, second.len)), OK);
+    assert_int_equal(conn.acks.len, 0); /* there is nothing to say before it is whole */
+    assert_int_equal(replica_on_records(&conn, slice_of(second.data, second.len)), OK);
+    acks = buf_slice(&conn.acks);
+    assert_int_equal(wire_take_ack(&acks, &ack), OK);
+    assert_int_equal(ack.flags, ACK_REWIND);
+    buf_fini(&conn.acks);
+    free(first.data);
+    free(second.data);
+    cut(0, 1);
+    link_up(0, 1);
+    link_up(1, 0);
+    settle();
+    assert_int_equal(committed_of(0), 1);
+    world_end();
+}
+
+static void test_a_copy_without_memory_for_pieces_leaves_the_set(void **state)
+{
+    (void)state;
+    for (unsigned fail = 1; fail <= 2; fail++) { /* the third fits in what the second one got */
+        world_begin(CLUSTER_PARTITION_REDUNDANT, 3);
+        append_long(0);
+        struct peer_conn conn = conn_of(1, 0, &world->back[0][1]);
+        enum error error = OK;
+        mem_fault_fail_from(0);
+        for (unsigned i = 1; i <= 4 && error == OK && replica_of(1)->role == REPLICA_COPY; i++) {
+            struct frame frame = next_frame();
+            mem_fault_fail_from(i == fail ? 1 : 0);
+            error = replica_on_records(&conn, slice_of(frame.data, frame.len));
+            mem_fault_fail_from(0);
+            free(frame.data);
+        }
+        assert_int_equal(bucket_of(1)->last_seq, 0);
+        assert_int_equal(replica_of(1)->role, REPLICA_NONE);
+        assert_int_equal(replica_of(1)->piece.cap, 0);
+        buf_fini(&conn.acks);
+        world_end();
+    }
+}
+
 /* Every 4,096 records the primary says what its contents come to. */
 static void write_until_checked(void)
 {
@@ -159,6 +223,8 @@ int main(void)
         cmocka_unit_test(test_a_deposed_primary_is_fenced),
         cmocka_unit_test(test_a_frame_of_a_newer_term_waits_for_the_map),
         cmocka_unit_test(test_a_copy_without_memory_leaves_the_set),
+        cmocka_unit_test(test_a_piece_whose_beginning_is_gone_is_asked_for),
+        cmocka_unit_test(test_a_copy_without_memory_for_pieces_leaves_the_set),
         cmocka_unit_test(test_a_copy_that_differs_leaves_the_set),
         cmocka_unit_test(test_duplicates_are_skipped_and_holes_refused),
         cmocka_unit_test(test_record_times_go_on_from_the_last_record),

@@ -496,7 +496,7 @@ static struct slice operation_key(uint32_t operation, char text[16])
 }
 
 /* As bucket_append_locked() does it. */
-static enum error append(int node)
+static enum error append_value(int node, struct slice value)
 {
     struct bucket *bucket = bucket_of(node);
     char text[16];
@@ -506,7 +506,7 @@ static enum error append(int node)
                             .term = bucket->replica.led,
                             .seq = bucket->last_seq + 1,
                             .key = operation_key(world->operations + 1, text),
-                            .value = slice_text("v")};
+                            .value = value};
     record.hash = table_hash(record.key, bucket->region->hash_seed);
     record.time_ms = replica_record_time_locked(bucket, world->now_us / 1000, world->now_us);
     enum error error = replica_reserve_locked(bucket, &record);
@@ -517,6 +517,24 @@ static enum error append(int node)
     world->operations++;
     replica_send_locked(bucket, &record);
     return OK;
+}
+
+static enum error append(int node)
+{
+    return append_value(node, slice_text("v"));
+}
+
+/* A record that is too long for a frame. */
+enum { LONG_BYTES = 3 * REPLICA_FRAME_BYTES };
+static enum error append_long(int node)
+{
+    uint8_t *value = calloc(1, LONG_BYTES);
+    assert_non_null(value);
+    for (size_t i = 0; i < LONG_BYTES; i++)
+        value[i] = (uint8_t)(i * 7 + i / 251);
+    enum error error = append_value(node, slice_of(value, LONG_BYTES));
+    free(value);
+    return error;
 }
 
 static uint64_t committed_of(int node)
@@ -539,9 +557,13 @@ static void settle(void)
 static void tick_all(uint64_t elapsed_us)
 {
     world->now_us += elapsed_us;
-    for (int a = 0; a < NODES; a++)
-        if (world->nodes[a].alive)
-            replica_tick(bucket_of(a), world->now_us);
+    for (int a = 0; a < NODES; a++) {
+        if (!world->nodes[a].alive)
+            continue;
+        bucket_lock(bucket_of(a));
+        replica_tick_locked(bucket_of(a), world->now_us);
+        bucket_unlock(bucket_of(a));
+    }
 }
 
 static void beat_all(void)

@@ -57,6 +57,68 @@ static void test_frames_are_bounded(void **state)
     world_end();
 }
 
+static void assert_long_value(int node)
+{
+    char text[16];
+    struct bucket *bucket = bucket_of(node);
+    struct slice key = operation_key(1, text);
+    const struct entry *entry =
+        table_find(&bucket->table, key, table_hash(key, bucket->region->hash_seed));
+    assert_non_null(entry);
+    struct slice value = entry_value(entry);
+    assert_int_equal(value.len, LONG_BYTES);
+    for (size_t i = 0; i < LONG_BYTES; i++)
+        assert_int_equal(value.data[i], (uint8_t)(i * 7 + i / 251));
+}
+
+static void test_a_long_record_goes_in_pieces(void **state)
+{
+    (void)state;
+    world_begin(CLUSTER_PARTITION_REDUNDANT, 3);
+    assert_int_equal(append_long(0), OK);
+    assert_int_equal(append(0), OK);
+    unsigned frames = 0;
+    while (fill(0, 1)) {
+        struct channel *link = &world->to[0][1];
+        if (link->end == link->first)
+            break;
+        const struct frame *frame = &link->frames[(link->end - 1) % FRAMES];
+        assert_in_range(frame->len, 1, REPLICA_FRAME_BYTES + 128);
+        frames++;
+        assert_int_equal(bucket_of(1)->last_seq, frames <= 4 ? 0 : 1);
+        deliver(0, 1);
+    }
+    assert_int_equal(frames, 5); /* the record is longer than its value; then the short one */
+    assert_int_equal(bucket_of(1)->last_seq, 2);
+    assert_int_equal(replica_of(1)->piece.cap, 0);
+    settle();
+    assert_int_equal(committed_of(0), 2);
+    assert_long_value(1);
+    world_end();
+}
+
+static void test_a_long_record_begins_anew_on_a_new_link(void **state)
+{
+    (void)state;
+    world_begin(CLUSTER_PARTITION_REDUNDANT, 3);
+    assert_int_equal(append_long(0), OK);
+    for (unsigned before = 1; before <= 3; before++) {
+        for (unsigned i = 0; i < before; i++) {
+            while (world->to[0][1].end == world->to[0][1].first)
+                assert_true(fill(0, 1) || deliver_back(0, 1));
+            deliver(0, 1);
+        }
+        assert_int_equal(bucket_of(1)->last_seq, 0);
+        cut(0, 1);
+        link_up(0, 1);
+        link_up(1, 0);
+    }
+    settle();
+    assert_int_equal(committed_of(0), 1);
+    assert_long_value(1);
+    world_end();
+}
+
 static void test_unacknowledged_bytes_are_counted_over_many_blocks_and_cuts(void **state)
 {
     (void)state;
@@ -173,6 +235,8 @@ int main(void)
         cmocka_unit_test(test_committed_waits_for_all_copies),
         cmocka_unit_test(test_a_cut_link_goes_on_where_the_copy_is),
         cmocka_unit_test(test_frames_are_bounded),
+        cmocka_unit_test(test_a_long_record_goes_in_pieces),
+        cmocka_unit_test(test_a_long_record_begins_anew_on_a_new_link),
         cmocka_unit_test(test_unacknowledged_bytes_are_counted_over_many_blocks_and_cuts),
         cmocka_unit_test(test_at_the_bound_of_the_link_nothing_new_is_taken),
         cmocka_unit_test(test_alone_it_commits_at_once_and_keeps_nothing),

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "common/limits.h"
 #include "server/replica_wire.h"
 #include "tests/lib/mem_fault.h"
 
@@ -40,6 +41,40 @@ static void test_a_record_longer_than_its_frame_is_malformed(void **state)
     assert_int_equal(wire_take_record(&rest, &packed), ERROR_MALFORMED);
     rest = slice_of(NULL, 0);
     assert_int_equal(wire_take_record(&rest, &packed), ERROR_MALFORMED);
+}
+
+static void test_a_piece_lies_within_its_record(void **state)
+{
+    (void)state;
+    uint8_t frame[WIRE_PIECE_HEADER_MAX + 3];
+    const struct {
+        uint64_t whole, offset;
+        size_t bytes;
+        enum error error;
+    } cases[] = {
+        {100, 97, 3, OK},
+        {3, 0, 3, OK},
+        {100, 98, 3, ERROR_MALFORMED},
+        {100, 101, 1, ERROR_MALFORMED},
+        {100, 10, 0, ERROR_MALFORMED},
+        {(uint64_t)LIMIT_PEER_FRAME_BYTES + 1, 0, 3, ERROR_MALFORMED},
+        {UINT64_MAX, UINT64_MAX - 1, 1, ERROR_MALFORMED},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t head = (size_t)(wire_put_piece(cases[i].whole, cases[i].offset, frame) - frame);
+        assert_in_range(head, 2, WIRE_PIECE_HEADER_MAX);
+        struct slice rest = slice_of(frame, head + cases[i].bytes);
+        size_t whole = 0, offset = 0;
+        assert_int_equal(wire_take_piece(&rest, &whole, &offset), cases[i].error);
+        if (cases[i].error != OK)
+            continue;
+        assert_int_equal(whole, cases[i].whole);
+        assert_int_equal(offset, cases[i].offset);
+        assert_int_equal(rest.len, cases[i].bytes);
+    }
+    struct slice cut = slice_of(frame, 1);
+    size_t whole, offset;
+    assert_int_equal(wire_take_piece(&cut, &whole, &offset), ERROR_MALFORMED);
 }
 
 static void test_acknowledgements_and_exceptions_follow_each_other(void **state)
@@ -102,6 +137,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_widest_header_fits_and_comes_back),
         cmocka_unit_test(test_a_record_longer_than_its_frame_is_malformed),
+        cmocka_unit_test(test_a_piece_lies_within_its_record),
         cmocka_unit_test(test_acknowledgements_and_exceptions_follow_each_other),
         cmocka_unit_test(test_without_memory_the_buffer_says_so),
         cmocka_unit_test(test_an_announcement_comes_back),

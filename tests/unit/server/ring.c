@@ -222,13 +222,13 @@ static void large_events_pass_and_the_largest_are_refused(void **state)
     ring_init(&ring, start);
     assert_true(append(&ring, 11, 5));
     assert_true(append(&ring, 12, 100000));
-    assert_true(append(&ring, 13, (1u << 24) - 1));
-    assert_null(ring_append(&ring, at(14, 0), 0, 1u << 24, 1));
+    assert_true(append(&ring, 13, (1u << 28) - 1));
+    assert_null(ring_append(&ring, at(14, 0), 0, 1u << 28, 1));
     assert_null(ring_append(&ring, at(14, 0), 0, SIZE_MAX - 100, 1));
     assert_int_equal(ring.last.seq, 13);
     assert_true(append(&ring, 14, 5));
     struct ring_position after = start;
-    static const size_t sizes[] = {5, 100000, (1u << 24) - 1, 5};
+    static const size_t sizes[] = {5, 100000, (1u << 28) - 1, 5};
     for (uint64_t seq = 11; seq <= 14; seq++) {
         assert_true(ring_next(&ring, after, UINT64_MAX, &hint, &event));
         assert_int_equal(event.position.seq, seq);
