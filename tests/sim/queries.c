@@ -510,11 +510,12 @@ static void check_race(struct watcher *watcher)
         for (unsigned id = 0; id < scene->options.ids; id++) {
             char text[24];
             size_t at = 0;
-            bool begun = false;
+            bool begun = false, is_written = false;
             snprintf(text, sizeof text, "s%u", id);
             for (unsigned j = 0; j < pen->done; j++) {
                 if (strcmp(pen->readings[j].id, text) != 0)
                     continue;
+                is_written = true;
                 size_t from = at;
                 while (at < watcher->count &&
                        (strcmp(watcher->sights[at].id, text) != 0 ||
@@ -530,8 +531,9 @@ static void check_race(struct watcher *watcher)
                     at++;
                 }
             }
-            if (!begun)
-                fail_msg("%s was not seen", text);
+            if (is_written && !begun)
+                fail_msg("seed %llu: %s was not seen", (unsigned long long)scene->options.seed,
+                         text);
         }
     }
 }
