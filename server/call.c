@@ -19,8 +19,7 @@
  * up. */
 static uint64_t patience_ms(enum call_kind kind)
 {
-    bool is_write = kind == CALL_WRITE_PUT || kind == CALL_WRITE_REMOVE;
-    return is_write ? LIMIT_WRITE_CALL_MS : LIMIT_CALL_MS;
+    return call_is_write(kind) ? LIMIT_WRITE_CALL_MS : LIMIT_CALL_MS;
 }
 
 enum error call_new(const struct call_options *options, struct call **made)
@@ -249,7 +248,8 @@ enum error call_start(const struct call_options *options)
     if (error != OK)
         return error;
     bucket_lock(bucket);
-    error = call_enqueue_locked(call);
+    bool is_late = call_is_write(call->kind) && atomic_load(&call->worker->calls->given_up) != 0;
+    error = is_late ? ERROR_BUSY : call_enqueue_locked(call);
     bucket_unlock(bucket);
     if (error != OK)
         call_unref(call);
@@ -376,14 +376,38 @@ static void drop_streams(struct bucket *bucket, uint64_t now_us)
     (void)bucket_append_locked(bucket, &record, loop_wall_ms(server->loop));
 }
 
+/* What a writer wrote later goes with it, so that nothing passes what it repeats. */
+static void end_late(struct call *call)
+{
+    for (struct call *later = call->next, *next; later != NULL && call_is_write(call->kind);
+         later = next) {
+        next = later->next;
+        if (later->from == NULL && call_is_write(later->kind) &&
+            memcmp(later->mark.id, call->mark.id, sizeof call->mark.id) == 0)
+            call_fail_unserved_locked(later);
+    }
+    call_fail_unserved_locked(call);
+}
+
+/* A read may be behind a write, which is more patient. */
+static void look_at_deadlines(struct bucket *bucket, uint64_t now_us)
+{
+    struct call *call = bucket->calls;
+    while (call != NULL) {
+        struct call *before = call->prev;
+        if (now_us >= call->deadline_us && call->from != NULL)
+            call_refuse_locked(call);
+        else if (now_us >= call->deadline_us)
+            end_late(call);
+        else
+            before = call;
+        call = before == NULL ? bucket->calls : before->next;
+    }
+}
+
 static void tick_calls(struct bucket *bucket, uint64_t now_us)
 {
-    while (bucket->calls != NULL && now_us >= bucket->calls->deadline_us) {
-        if (bucket->calls->from != NULL)
-            call_refuse_locked(bucket->calls);
-        else
-            call_fail_unserved_locked(bucket->calls);
-    }
+    look_at_deadlines(bucket, now_us);
     look_after_sent(bucket);
     struct call *call = first_queued(bucket);
     if (call != NULL && !leads(bucket) && call_is_hopeless_locked(bucket, now_us)) {

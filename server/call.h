@@ -34,6 +34,11 @@ static inline bool call_changes(enum call_kind kind)
 {
     return kind >= CALL_PUT && kind <= CALL_CLEAR;
 }
+/* Of an idempotent writer, which repeats what was not decided. */
+static inline bool call_is_write(enum call_kind kind)
+{
+    return kind == CALL_WRITE_PUT || kind == CALL_WRITE_REMOVE;
+}
 
 enum call_state {
     CALL_QUEUED,  /* nobody has it */
@@ -80,6 +85,9 @@ struct call {
     /* Of a call that another server sent: where the answer goes. */
     struct peer_conn *from; /* a reference */
     uint64_t remote_id;
+    bool is_retried; /* it is in a worker's list of what is tried again */
+    bool
+        is_given_up; /* a write that its writer has to repeat, and no later one of it before that */
     bool is_refused; /* its answer is MOVED or DISORDER: ask again */
     bool is_disorder;
     uint64_t sent_to; /* incarnation, SENT */
@@ -100,7 +108,8 @@ struct call_options {
 };
 
 /* Starts one. on_result() comes once, on the worker's loop, never from inside this function.
- * ERROR_MEMORY, ERROR_BUSY (LIMIT_CALLS of a bucket wait already): no call. */
+ * ERROR_MEMORY, ERROR_BUSY (LIMIT_CALLS of a bucket wait already; or a write was given up, and
+ * this one may be behind it): no call. */
 enum error call_start(const struct call_options *options);
 struct call *call_ref(struct call *call);
 void call_unref(struct call *call);

@@ -20,6 +20,8 @@ static bool run_mail(struct worker *worker)
         struct call *next = call->next_done;
         call_encode(call);
         call->on_result(call, call->arg);
+        if (call->is_given_up)
+            atomic_fetch_sub(&worker->calls->given_up, 1);
         call_unref(call);
         call = next;
     }
@@ -38,6 +40,7 @@ static void run_retries(struct worker *worker)
     while (call != NULL) {
         struct call *next = call->next_retry;
         bucket_lock(call->bucket);
+        call->is_retried = false;
         call_pump_locked(call->bucket);
         bucket_unlock(call->bucket);
         call_unref(call);
@@ -53,8 +56,13 @@ static void on_retry(void *arg)
         loop_timer_set(&worker->calls->timer, CALL_RETRY_US);
 }
 
-void call_retry_later(struct worker *worker, struct call *call)
+void call_retry_later_locked(struct worker *worker, struct call *call)
 {
+    /* Sent again and refused again before its time came: once is enough, whichever worker has it.
+     */
+    if (call->is_retried)
+        return;
+    call->is_retried = true;
     bool is_set = worker->calls->retries != NULL || worker->calls->held_count > 0;
     call->next_retry = worker->calls->retries;
     worker->calls->retries = call_ref(call);
@@ -223,8 +231,17 @@ static void tell_unserved(const struct call *call, struct failure *failure)
     peer_unref(peer);
 }
 
+/* Before the lock is given back: call_start() looks at it under the same. */
+static void give_up(struct call *call)
+{
+    call->is_given_up = call->from == NULL && call_is_write(call->kind);
+    if (call->is_given_up)
+        atomic_fetch_add(&call->worker->calls->given_up, 1);
+}
+
 void call_fail_unserved_locked(struct call *call)
 {
+    give_up(call);
     struct failure *failure = mem_alloc(sizeof *failure);
     if (failure != NULL)
         tell_unserved(call, failure);
@@ -233,6 +250,7 @@ void call_fail_unserved_locked(struct call *call)
 
 void call_fail_in_doubt_locked(struct call *call)
 {
+    give_up(call);
     struct failure *failure = mem_alloc(sizeof *failure);
     if (failure != NULL)
         failure_set(failure, FAILURE_SERVER_ERROR,

@@ -46,7 +46,7 @@ void call_refuse_locked(struct call *call);
 /* The bucket's last copy is on a server that cannot be reached. */
 bool call_is_hopeless_locked(struct bucket *bucket, uint64_t now_us);
 /* This worker's loop: the bucket of the call is looked at again in CALL_RETRY_US. */
-void call_retry_later(struct worker *worker, struct call *call);
+void call_retry_later_locked(struct worker *worker, struct call *call);
 
 /* ---- call_remote.c ---- */
 
@@ -62,6 +62,8 @@ void call_post_locked(struct call *call, struct peer *peer);
 void call_unpost_locked(struct call *call);
 
 struct call_worker {
+    _Atomic uint32_t given_up; /* writes whose failure is in the mailbox, and their batches do not
+                                * know of it yet: no write is taken meanwhile */
     struct call *retries;
     struct loop_timer timer;
     struct call_held *held, **held_end; /* frames of newer maps, oldest first */

@@ -106,8 +106,8 @@ void call_fill(struct peer *peer, struct net_conn *conn)
             bucket_lock(call->bucket);
             if (call->state == CALL_SENT && call->sent_id == request.id)
                 call_requeue_locked(call);
+            call_retry_later_locked(peer->worker, call);
             bucket_unlock(call->bucket);
-            call_retry_later(peer->worker, call);
         }
         call_unref(call);
     }
@@ -177,7 +177,7 @@ static void on_answer_locked(struct worker *worker, struct call *call,
     call->is_attempted = call->was_attempted;
     call_requeue_locked(call);
     call->bucket->calls_retry_us = loop_clock_us(worker->loop) + CALL_RETRY_US;
-    call_retry_later(worker, call);
+    call_retry_later_locked(worker, call);
 }
 
 enum error call_on_answer(struct peer_conn *from, struct slice content)

@@ -124,8 +124,10 @@ static void start(struct gather *gather)
         if (part->is_done)
             continue;
         part->result.error = call_start(&part->options);
-        part->is_done = part->result.error != OK;
+        part->is_done = part->is_refused = part->result.error != OK;
         gather->in_flight += !part->is_done;
+        if (part->is_refused && gather->on_error != NULL)
+            gather->on_error(gather, part);
     }
 }
 
@@ -150,6 +152,8 @@ static void on_result(struct call *call, void *arg)
     buf_init(&call->result.content);
     part->is_done = true;
     part->gather->in_flight--;
+    if (part->result.error != OK && part->gather->on_error != NULL)
+        part->gather->on_error(part->gather, part);
     go_on(part->gather);
 }
 

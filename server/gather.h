@@ -19,7 +19,7 @@ struct gather_part {
     struct gather *gather;
     struct call_options options; /* key and value are the gather's */
     struct writer_mark mark;
-    bool is_done;
+    bool is_done, is_refused; /* refused: there was no call */
     struct call_result result;
 };
 
@@ -39,6 +39,8 @@ struct gather {
     /* Parts in order, each with its result, which is freed afterwards. */
     void (*on_part)(struct gather *gather, struct gather_part *part);
     void (*on_end)(struct gather *gather); /* once; frees it */
+    /* NULL, or told at once of a part that failed, while earlier ones may still be on their way. */
+    void (*on_error)(struct gather *gather, struct gather_part *part);
 };
 
 /* `window`: calls whose results are on their way, or wait for earlier ones. NULL without memory. */

@@ -175,18 +175,39 @@ static void end_session(struct gather *gather)
         session_finish(session);
 }
 
+static bool is_undecided(const struct gather_part *part)
+{
+    enum error error = part->result.error;
+    return error == ERROR_TIMEOUT || error == ERROR_IN_DOUBT ||
+           (error == ERROR_BUSY && part->is_refused);
+}
+
+/* Nobody answered for it, or it could not be asked: the batch is over as soon as that is known,
+ * whatever else of it is on its way. */
+static void on_error(struct gather *gather, struct gather_part *part)
+{
+    const struct call_result *result = &part->result;
+    if (result->failure != NULL)
+        gather_fail(gather, result);
+    else if (!is_undecided(part))
+        return;
+    else if (!gather->failed)
+        failure_set(&gather->failure, FAILURE_SERVER_ERROR,
+                    "BUSY: Operation %llu was not decided. Repeat the batch.",
+                    (unsigned long long)part->mark.sequence);
+    gather->failed = true;
+    end_session(gather);
+}
+
 /* Operations of a batch go on side by side: one that failed is repeated with the rest, and what was
  * applied meanwhile is known. */
 static void on_part(struct gather *gather, struct gather_part *part)
 {
     Pb__WriteBatchResponse *response = gather->arg;
     const struct call_result *result = &part->result;
-    if (result->error != OK && result->failure == NULL) {
+    if (result->error != OK) {
         gather->failed = true;
         failure_of_write(result->error, part->mark.sequence, &gather->failure);
-    } else if (result->error != OK) {
-        gather_fail(gather, result);
-        end_session(gather);
     } else if (result->result == RESULT_REPEATED) {
         response->repeated_count++;
     } else {
@@ -220,6 +241,7 @@ static enum error write_elsewhere(struct session *session, struct region *region
         *gather = op_gather(session, region, LIMIT_WRITER_WINDOW, on_part, on_end);
         if (*gather == NULL)
             return ERROR_MEMORY;
+        (*gather)->on_error = on_error;
         Pb__WriteBatchResponse *response = arena_alloc(&(*gather)->arena, sizeof *response);
         (*gather)->arg = response;
         if (response == NULL)

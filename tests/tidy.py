@@ -88,7 +88,6 @@ MIRROR_EXCEPTIONS = {
     **{f'cli/{name}.c': ('tests/cluster/test_founding.py', COMMAND) for name in
        ('cq_offline', 'demo', 'demo_cluster')},
     'client/sync.c': ('tests/cluster/test_cli.py', 'the blocking side, which is what one-shot commands use'),
-    'server/call_end.c': ('tests/unit/server/call.c', 'a call means nothing without its queue'),
     'server/call_execute.c': ('tests/unit/server/call.c', 'a call means nothing without its queue'),
     'server/call_remote.c': ('tests/unit/server/call.c', 'a call means nothing without its queue'),
     'server/gather.c': ('tests/unit/server/call.c', 'over calls to another server'),

@@ -364,7 +364,7 @@ static void test_a_bucket_that_nobody_had_begins_where_it_is_placed(void **state
     world_begin(CLUSTER_PARTITION_REDUNDANT, 3);
     append(0);
     settle();
-    store_set(2, 1, CLUSTER_NONE, 0);
+    store_set(2, 1, (int)CLUSTER_NONE, 0);
     adopt_all();
     assert_int_equal(replica_of(1)->role, REPLICA_NONE);
     store_set(2, 2, 1, 6);

@@ -242,6 +242,46 @@ static void what_is_no_longer_kept_there_is_told_here(void **state)
     pair_end(&pair);
 }
 
+static void a_loss_is_told_although_the_feed_that_found_it_broke(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct subscriber subscriber;
+    struct frame *frame;
+    static struct ledger ledger;
+    memset(&ledger, 0, sizeof ledger);
+    pair_begin(&pair, 2);
+    Pb__CqSubscribeRequest request = subscribe_request(AVERAGE);
+    pair_subscribe(&pair, &subscriber, A, &request);
+    for (uint32_t i = 0; i < IDS; i++)
+        put(&pair, &ledger, i, i);
+    pair_read(&pair, &subscriber);
+    pair_break(&pair, false);
+    for (uint32_t s = 0; s < SERVERS; s++)
+        pair.stages[s].region->buckets[1].generation = 2;
+    pair_break(&pair, true);
+    /* The new position arrives, and what it means does not. */
+    bool has_position = false;
+    for (uint32_t round = 0; round < 100 && !has_position; round++) {
+        pair_turn(&pair);
+        fake_net_advance(pair.stages[A].fixture.net, 10000);
+        if ((frame = pair_take(&pair)) == NULL)
+            continue;
+        has_position = frame->kind == PEER_FRAME_FEED_EVENTS;
+        assert_int_equal(deliver(&pair, frame), OK);
+        free(frame);
+    }
+    assert_true(has_position);
+    pair_turn(&pair);
+    pair_break(&pair, true);
+    pair_read(&pair, &subscriber);
+    assert_int_equal(subscriber.status_count, 1);
+    assert_int_equal(subscriber.statuses[0]->code, PB__CQ_STATUS__CODE__DATA_LOSS);
+    assert_int_equal(subscriber.statuses[0]->bucket, 1);
+    subscriber_fini(&subscriber);
+    pair_end(&pair);
+}
+
 static void who_asked_for_it_is_ended_when_slow_there(void **state)
 {
     (void)state;
@@ -439,6 +479,7 @@ int main(void)
         cmocka_unit_test(a_bucket_may_move_while_its_events_flow),
         cmocka_unit_test(a_subscriber_resumes_at_another_server),
         cmocka_unit_test(what_is_no_longer_kept_there_is_told_here),
+        cmocka_unit_test(a_loss_is_told_although_the_feed_that_found_it_broke),
         cmocka_unit_test(who_asked_for_it_is_ended_when_slow_there),
         cmocka_unit_test(net_changes_come_as_wholes),
         cmocka_unit_test(whatever_happens_each_event_comes_once),
