@@ -55,7 +55,8 @@ enum error server_new(const struct server_options *options, struct server_place 
 
 struct net_address server_address(const struct server *server);
 
-/* Tells the locator that the server leaves, stops listening and taking requests, lets what is in
+/* Tells the locators that the server leaves, hands over what it leads for at most 10 s (of which it
+ * waits at most 5 s for a locator, if none is connected), stops taking requests, lets what is in
  * service end, then calls on_drained on the main loop. */
 void server_drain(struct server *server, void (*on_drained)(void *arg), void *arg);
 
@@ -179,6 +180,7 @@ struct server {
     uint64_t handed_over_us;  /* the last time that buckets were handed over */
     struct server_load *load; /* what beacons tell, made anew each second */
     uint64_t drain_deadline_us;
+    uint64_t locator_wait_us; /* since when a server that ends has been waiting for a locator */
     void (*on_drained)(void *arg);
     void *drained_arg;
 
@@ -244,7 +246,9 @@ void errand_end(struct server *server, struct errand *errand); /* frees it */
 void errand_fail_all(struct server *server);
 
 /* The server's own request to a locator. The answer comes once, on the worker's loop or, if
- * that is NULL, on the main loop: as link_answer_fn. Any thread. ERROR_MEMORY: no answer comes. */
+ * that is NULL, on the main loop: as link_answer_fn. Any thread. ERROR_MEMORY: no answer comes. All
+ * locators are told of SERVER_ATTACHED: each counts for itself whether a query is forgotten. */
+enum { SERVER_ATTACHED = 1074 };
 enum error server_ask_locator(struct server *server, struct worker *worker, uint32_t number,
                               struct slice body, link_answer_fn *on_answer, void *arg);
 

@@ -156,8 +156,7 @@ class Project:
             if process.child.poll() is None:
                 process.child.terminate()
             process.wait()
-            if process.child.stdout:
-                process.child.stdout.close()
+            process.close_stdout()
         for port in self.published:
             port.close()
         self.network.close()
@@ -186,16 +185,11 @@ class ComposeProject(unittest.TestCase):
         project.run('demo')
         seen = set()
 
-        def read():  # an engine reads all that a service prints
-            for line in cq.child.stdout:
-                seen.update(re.findall(r'\b(EWR|JFK|LGA)\b', line.decode()))
-
-        reader = threading.Thread(target=read, daemon=True)
-        reader.start()
-        wait_until(lambda: seen == {'EWR', 'JFK', 'LGA'} or not reader.is_alive(), 'averages of every station', 30)
+        # An engine reads all that a service prints.
+        cq.follow(lambda line: seen.update(re.findall(r'\b(EWR|JFK|LGA)\b', line.decode())))
+        wait_until(lambda: seen == {'EWR', 'JFK', 'LGA'} or cq.ended, 'averages of every station', 30)
         self.assertEqual(seen, {'EWR', 'JFK', 'LGA'}, cq.log)
         self.assertEqual(cq.stop(), 0, cq.log)
-        reader.join(20 * PATIENCE)
 
     def test_addresses(self):
         """a program of the host is sent to localhost, a container to a server's name, and both get there"""

@@ -69,8 +69,7 @@ class Machines:
     def close(self):
         for process in [*self.processes, *reversed(self.members.values())]:
             process.kill()
-            if process.child.stdout:
-                process.child.stdout.close()
+            process.close_stdout()
         self.network.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -254,19 +254,13 @@ class Events:
         words = ['--encoding', encoding] if encoding else []
         self.process = chaos.cluster.start('cq', query, '--start', 'latest', '-o', 'ndjson', *words)
         self.rows, self.statuses = [], []
-        chaos.addCleanup(self.close)  # before the cluster is closed
-        self.thread = threading.Thread(target=self._read, daemon=True)
-        self.thread.start()
+        chaos.addCleanup(self.process.kill)  # before the cluster is closed
+        self.process.follow(self._take)
         wait_until(lambda: self.statuses, f'{query} is subscribed', 20)
 
-    def _read(self):
-        for line in self.process.child.stdout:
-            event = json.loads(line)
-            (self.statuses if 'status' in event else self.rows).append(event)
-
-    def close(self):
-        self.process.kill()
-        self.thread.join()
+    def _take(self, line):
+        event = json.loads(line)
+        (self.statuses if 'status' in event else self.rows).append(event)
 
     def told(self):
         return [s for s in self.statuses if s['status'] in ('GAP', 'RESNAPSHOT', 'DATA_LOSS', 'ERROR', 'CLOSED', 'END')]

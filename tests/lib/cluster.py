@@ -65,6 +65,7 @@ class Process:
         self.lines = []
         self.changed = threading.Condition()
         self.ended = False
+        self.follower = None
         self.child = subprocess.Popen(command or [VUG] + arguments, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE,
                                       env={**os.environ, **(env or {})})
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -79,6 +80,14 @@ class Process:
         with self.changed:
             self.ended = True
             self.changed.notify_all()
+
+    def follow(self, take):
+        """take(line) for each line of stdout as it comes, on a thread of its own that ends with the process."""
+        def read():
+            for line in self.child.stdout:
+                take(line)
+        self.follower = threading.Thread(target=read, daemon=True)
+        self.follower.start()
 
     @property
     def name(self):
@@ -111,7 +120,14 @@ class Process:
     def wait(self, seconds=20):
         code = self.child.wait(seconds * PATIENCE)
         self.reader.join()
+        if self.follower is not None:
+            self.follower.join()
         return code
+
+    def close_stdout(self):
+        """After its end."""
+        if self.child.stdout:
+            self.child.stdout.close()
 
     def signal(self, number):
         self.child.send_signal(number)
@@ -286,8 +302,7 @@ class Cluster:
                 wrong.append(str(error))
                 continue
             finally:
-                if member.child.stdout:
-                    member.child.stdout.close()
+                member.close_stdout()
             if check and running and code != 0 and isinstance(member, Member):
                 wrong.append(f'{member.name} ended with {code}')
         shutil.rmtree(self.folder, ignore_errors=True)

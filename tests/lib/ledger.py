@@ -99,24 +99,22 @@ class Subscriber:
         self.doubled = 0
         self.count = 0
         self.changed = threading.Condition()
-        self.thread = threading.Thread(target=self._read, daemon=True)
-        self.thread.start()
+        self.process.follow(self._take)
         self.wait(lambda: any(s['status'] == 'SUBSCRIBED' for s in self.statuses), 'subscribed')
 
-    def _read(self):
-        for line in self.process.child.stdout:
-            event = json.loads(line)
-            with self.changed:
-                if 'status' in event:
-                    self.statuses.append(event)
-                else:
-                    identity = (event['bucket'], event.get('generation', 1), event['seq'], event['sub'])
-                    self.doubled += identity in self.identities
-                    self.identities.add(identity)
-                    row = list(event['row'].values())
-                    self.averages[row[0]].append(row[1])
-                    self.count += 1
-                self.changed.notify_all()
+    def _take(self, line):
+        event = json.loads(line)
+        with self.changed:
+            if 'status' in event:
+                self.statuses.append(event)
+            else:
+                identity = (event['bucket'], event.get('generation', 1), event['seq'], event['sub'])
+                self.doubled += identity in self.identities
+                self.identities.add(identity)
+                row = list(event['row'].values())
+                self.averages[row[0]].append(row[1])
+                self.count += 1
+            self.changed.notify_all()
 
     def wait(self, condition, what, seconds=30):
         deadline = time.monotonic() + seconds * PATIENCE
@@ -124,7 +122,7 @@ class Subscriber:
             while not condition():
                 if not self.changed.wait(deadline - time.monotonic()):
                     raise AssertionError(f'{what}: not within {seconds * PATIENCE} s; {self.count} events, statuses '
-                                         f'{self.statuses[-5:]}, log:\n{self.process.log[-3000:]}')
+                                         f'{self.statuses[-5:]}')
 
     def told(self):
         """What it was told beyond the ordinary."""

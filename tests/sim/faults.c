@@ -254,6 +254,15 @@ static bool stop(struct faults *faults)
     return true;
 }
 
+static void cut_locator(struct faults *faults, unsigned index, bool is_cut)
+{
+    struct sim_node *locator = faults->grid->locators[index].process.node;
+    for (unsigned i = 0; i < GRID_SERVERS_MAX; i++) {
+        (is_cut ? sim_partition : sim_heal)(locator, node_at(faults, i));
+        (is_cut ? sim_partition : sim_heal)(node_at(faults, i), locator);
+    }
+}
+
 static bool locator_fault(struct faults *faults, enum fault fault)
 {
     unsigned index = (unsigned)draw(faults, faults->grid->options.locators);
@@ -262,8 +271,12 @@ static bool locator_fault(struct faults *faults, enum fault fault)
         return false;
     if (fault == FAULT_LOCATOR_CRASH)
         grid_member_crash(member, SIM_CRASH_RESET);
-    else
+    else if (fault == FAULT_LOCATOR_PAUSE)
         grid_member_pause(member);
+    else if (fault == FAULT_LOCATOR_SLOW)
+        sim_node_set_turn_time(member->process.node, 20, 20 + (uint32_t)draw(faults, 20000));
+    else
+        cut_locator(faults, index, true);
     return true;
 }
 
@@ -327,6 +340,8 @@ static bool make(struct faults *faults, enum fault fault)
         return make_region_again(faults);
     case FAULT_LOCATOR_CRASH:
     case FAULT_LOCATOR_PAUSE:
+    case FAULT_LOCATOR_SLOW:
+    case FAULT_LOCATOR_ALONE:
         return locator_fault(faults, fault);
     case FAULT_MAP_SLOW:
     case FAULT_MAP_FAILS:
@@ -420,6 +435,12 @@ static void end_fault(struct faults *faults, const struct fault_end *end)
     case FAULT_LOCATOR_PAUSE:
         if (grid->locators[end->a].running && grid->locators[end->a].paused)
             grid_member_resume(&grid->locators[end->a]);
+        break;
+    case FAULT_LOCATOR_SLOW:
+        sim_node_set_turn_time(grid->locators[end->a].process.node, 0, 0);
+        break;
+    case FAULT_LOCATOR_ALONE:
+        cut_locator(faults, end->a, false);
         break;
     case FAULT_MAP_SLOW:
         grid->memory.delay_us = grid->options.map_delay_us;
@@ -521,6 +542,8 @@ const char *fault_text(enum fault fault)
         [FAULT_REGION] = "region",
         [FAULT_LOCATOR_CRASH] = "locator crash",
         [FAULT_LOCATOR_PAUSE] = "locator pause",
+        [FAULT_LOCATOR_SLOW] = "locator slow",
+        [FAULT_LOCATOR_ALONE] = "locator alone",
         [FAULT_MAP_SLOW] = "map slow",
         [FAULT_MAP_FAILS] = "map fails",
         [FAULT_ISLAND] = "island",
