@@ -250,6 +250,8 @@ enum error bucket_append_locked(struct bucket *bucket, struct record *record, ui
     record->time_ms = bucket_record_time_locked(bucket, wall_ms);
     if (record->instance != NULL)
         record->query_id = record->instance->id;
+    if (record->type == RECORD_PUT && bucket->cqs != NULL)
+        record->via_ring = cq_rows_wait_locked(bucket);
     enum error error = replica_reserve_locked(bucket, record);
     if (error == OK)
         error = bucket_apply_locked(bucket, record);

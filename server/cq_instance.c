@@ -67,6 +67,7 @@ void cq_instance_unref(struct cq_instance *instance)
     atomic_fetch_sub(&instance->budget->instance_count, 1);
     query_plan_unref(instance->plan);
     region_unref(instance->region);
+    mem_free(instance->turns.turns);
     mem_free(instance->buckets);
     mem_free(instance->owner);
     mem_free(instance->name);

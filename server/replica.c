@@ -170,12 +170,13 @@ static enum error reserve_copies(struct replica *replica, uint32_t count)
     return OK;
 }
 
-/* All that leading under this map needs of memory. ERROR_NOT_FOUND: a member of the set is none of
- * this server's peers. */
+/* All that leading under this map needs of memory; what a bucket has of copies goes with another
+ * generation. ERROR_NOT_FOUND: a member of the set is none of this server's peers. */
 static enum error make_copies(struct bucket *bucket, const struct replica_place *place,
                               struct made *made)
 {
     struct server *server = bucket->region->server;
+    bool keeps = place->generation == bucket->generation;
     enum error error =
         reserve_copies(&bucket->replica, bucket->replica.copy_count + place->in_sync_count);
     for (uint32_t i = 0; i < place->in_sync_count && error == OK; i++) {
@@ -184,7 +185,7 @@ static enum error make_copies(struct bucket *bucket, const struct replica_place 
         struct peer *peer = peers_find(server, place->in_sync[i]);
         if (peer == NULL) {
             error = ERROR_NOT_FOUND;
-        } else if (replica_find_copy(&bucket->replica, peer) == NULL) {
+        } else if (!keeps || replica_find_copy(&bucket->replica, peer) == NULL) {
             struct replica_copy *copy = replica_copy_new(bucket, peer);
             if (copy == NULL)
                 error = ERROR_MEMORY;
