@@ -102,9 +102,12 @@ static inline bool cq_is_crowded_locked(const struct cq_bucket *cqb)
     return cqb->rows.bytes > LIMIT_ROWS_BYTES / 2;
 }
 
-/* Rows of records up to there may still come out of the input queue. */
+/* Rows of records up to there may still come out of the input queue. What was there at the start
+ * comes first, and is of any seq. */
 static inline bool cq_is_queued_locked(const struct cq_bucket *cqb, uint64_t seq)
 {
+    if (cqb->initial_left > 0)
+        return seq > 0;
     return cqb->input_count > 0 && cqb->inputs[cqb->input_first].seq <= seq;
 }
 
