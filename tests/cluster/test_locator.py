@@ -29,7 +29,7 @@ def start_adopting(cluster):
 
 class Adopt(unittest.TestCase):
     def test_a_lost_map_is_taken_from_the_servers(self):
-        """locator --adopt takes the map of its servers: nothing is lost, subscriptions go on, and failover works again"""
+        """--adopt takes the map of the servers: nothing is lost, subscriptions go on, failover works again"""
         with Cluster(servers=3, regions=REGIONS) as cluster:
             cluster.ok('sql', DDL)
             wait_whole(cluster)
