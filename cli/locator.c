@@ -11,6 +11,7 @@ struct locator_command_options {
     const char *map_store;
     struct option_list etcd;
     const char *client_address;
+    bool adopts;
 };
 
 static const struct option_row rows[] = {
@@ -31,6 +32,11 @@ static const struct option_row rows[] = {
      .value_name = "SOURCE=HOST,...",
      .help = "which host of a server clients are told, by where they ask from",
      .offset = offsetof(struct locator_command_options, client_address)},
+    {.name = "adopt",
+     .kind = OPTION_BOOL,
+     .default_text = "false",
+     .help = "the data directory is lost: take the newest cluster map that the servers hold",
+     .offset = offsetof(struct locator_command_options, adopts)},
 };
 
 struct process {
@@ -172,6 +178,11 @@ static enum exit_status run_locator(struct cli *cli, const void *into)
                           "%s", problem.text);
         goto err_after_member;
     }
+    if (options->adopts)
+        cli_note(cli,
+                 "--adopt: if no cluster map is in %s, the newest one of the servers is taken; "
+                 "the locator is ready when all of them have come, or 30 s after the first",
+                 data_dir);
     cli_note(cli, "vug " VUG_VERSION "  locator %s  data in %s  open files at most %llu",
              options->common.name, data_dir, (unsigned long long)member_file_limit());
     status = member_serve_http(&process.member, routes, sizeof routes / sizeof routes[0], &process);
@@ -187,6 +198,7 @@ static enum exit_status run_locator(struct cli *cli, const void *into)
                                   .http_port = member_http_port(&process.member),
                                   .connections_max = member_connections_max(&options->common),
                                   .client_address = process.client_address,
+                                  .adopts = options->adopts,
                                   .on_ready = on_ready,
                                   .on_failed = on_failed,
                                   .on_stop = on_stop,
@@ -215,7 +227,9 @@ const struct command locator_command = {
     .usage = "[--name NAME] [--port PORT] [--data-dir DIRECTORY] [--bind-address ADDRESS]",
     .summary = "Runs a locator: it knows the members and sends clients to servers",
     .details = "It runs in the foreground and ends in good order with SIGTERM or Ctrl-C.\n"
-               "Without --data-dir it keeps the cluster map in ./vug-NAME.",
+               "Without --data-dir it keeps the cluster map in ./vug-NAME.\n"
+               "When that directory is lost, servers refuse the locator's new cluster and go on\n"
+               "serving; `vug locator --adopt` takes the newest map that they hold, once.",
     .rows = rows,
     .row_count = sizeof rows / sizeof rows[0],
     .options_size = sizeof(struct locator_command_options),

@@ -1,6 +1,9 @@
 #include "client/route.h"
 #include "client/wire.h"
 
+/* Of GetServerResponse; FIELD_OTHER of the request, too, as the wish. */
+enum { FIELD_SERVER = 1, FIELD_OTHER = 1001 };
+
 enum error vug_target_locators(struct vug_target *target, const char *list)
 {
     struct slice rest = slice_text(list), part;
@@ -39,6 +42,13 @@ static bool is_last(const struct vug_route *route)
 /* This locator, or this server, is of no use: on to what is left, from a later turn. */
 static void give_up_this(struct vug_route *route, const struct vug_error *error)
 {
+    if (route->at_known) {
+        route->at_known = false;
+        route->next_known++;
+        drop_conn(route);
+        step_soon(route);
+        return;
+    }
     /* That there is no other server than the one that failed says less than how it failed. */
     if (!(route->excludes && error->code == 101))
         route->error = *error;
@@ -63,16 +73,22 @@ static void on_arrived(void *arg)
     struct vug_route *route = arg;
     struct vug_conn *conn = route->conn;
     route->conn = NULL;
-    route->running = false;
+    route->running = route->at_known = false;
     route->events.on_ready(route->arg, conn);
 }
 
-/* GetServerResponse: 1 Server {1 hostname, 2 port}. */
-static bool read_server(struct slice body, struct text_host_port *server)
+static void learn(struct vug_route *route, const struct text_host_port *server)
 {
-    struct slice content = {0};
-    if (!vug_wire_next(&body, 1, &content))
-        return false;
+    for (uint32_t i = 0; i < route->known_count; i++)
+        if (route->known[i].port == server->port && strcmp(route->known[i].host, server->host) == 0)
+            return;
+    if (route->known_count < VUG_KNOWN_SERVERS_MAX)
+        route->known[route->known_count++] = *server;
+}
+
+/* Server: 1 hostname, 2 port. */
+static bool read_address(struct slice content, struct text_host_port *server)
+{
     server->host[0] = '\0';
     server->port = 0;
     while (content.len > 0) {
@@ -92,6 +108,29 @@ static bool read_server(struct slice body, struct text_host_port *server)
     return server->host[0] != '\0' && server->port != 0;
 }
 
+/* GetServerResponse: 1 Server, 1001 Servers. */
+static bool read_server(struct slice body, struct text_host_port *server)
+{
+    struct slice content = {0};
+    return vug_wire_next(&body, FIELD_SERVER, &content) && read_address(content, server);
+}
+
+/* The server that was named, the others, and then what is known from before. */
+static void learn_servers(struct vug_route *route, struct slice body)
+{
+    struct text_host_port old[VUG_KNOWN_SERVERS_MAX], other;
+    uint32_t old_count = route->known_count;
+    struct slice content = {0};
+    memcpy(old, route->known, sizeof old);
+    route->known_count = 0;
+    learn(route, &route->server);
+    while (vug_wire_next(&body, FIELD_OTHER, &content))
+        if (read_address(content, &other))
+            learn(route, &other);
+    for (uint32_t i = 0; i < old_count; i++)
+        learn(route, &old[i]);
+}
+
 static void on_server_named(void *arg, const struct vug_error *error, struct slice body)
 {
     struct vug_route *route = arg;
@@ -106,6 +145,7 @@ static void on_server_named(void *arg, const struct vug_error *error, struct sli
                       route->target.locators[route->locator].host);
         give_up_this(route, &why);
     } else {
+        learn_servers(route, body);
         route->at_server = true;
         drop_conn(route);
         step_soon(route);
@@ -128,6 +168,7 @@ static void ask_locator(struct vug_route *route, const struct vug_conn_events *e
             vug_wire_bytes(&body, 1, host);
             vug_wire_uint(&body, 2, route->server.port);
         }
+        vug_wire_uint(&body, FIELD_OTHER, 1);
         error = body.failed ? ERROR_MEMORY
                             : vug_conn_send(route->conn, VUG_GET_SERVER, buf_slice(&body),
                                             on_server_named, route);
@@ -161,6 +202,9 @@ static void on_step(void *arg)
         connect_to(route, &route->server);
     } else if (route->target.straight && route->locator == 0) {
         connect_to(route, &route->target.server);
+    } else if (is_last(route) && route->next_known < route->known_count) {
+        route->at_known = true;
+        connect_to(route, &route->known[route->next_known]);
     } else if (is_last(route)) {
         route->running = false;
         route->events.on_failed(route->arg, &route->error);
@@ -192,7 +236,8 @@ void vug_route_start(struct vug_route *route)
     route->running = true;
     route->locator = 0;
     route->at_server = false;
-    route->excludes = false;
+    route->excludes = route->at_known = false;
+    route->next_known = 0;
     vug_error_set(&route->error, ERROR_INVALID, "no locator and no server was named");
     step_soon(route);
 }

@@ -2,13 +2,23 @@
  * connection that is ready or with what stood in the way.
  *
  *   locator 1 --GetServer--> server --version, handshake--> on_ready()
- *      | refused, reset, EOF, late, 101          | refused: the locator is asked once more, without
- * that server v                                         v locator 2 ... next locator; none left:
- * on_failed() */
+ *      | refused, reset, EOF, late, 101   `-- refused: the locator is asked once more, without that
+ *      v                                      server; then the next locator
+ *   locator 2, ...
+ *      | no locator helps
+ *      v
+ *   servers that a locator named earlier, one after the other
+ *      v
+ *   on_failed(), with what the locators said
+ *
+ * A locator that names a server tells of others, too, so that a client whose server dies while the
+ * locators are away has somewhere to go. */
 #ifndef VUG_CLIENT_ROUTE_H
 #define VUG_CLIENT_ROUTE_H
 
 #include "client/conn.h"
+
+enum { VUG_KNOWN_SERVERS_MAX = 16 };
 
 struct vug_route_events {
     /* The connection is the callee's from now on: it calls vug_conn_adopt(), or ends it. */
@@ -32,6 +42,9 @@ struct vug_route {
     uint32_t locator;             /* that is asked */
     struct text_host_port server; /* that it named */
     bool excludes;                /* ... and that did not accept */
+    struct text_host_port known[VUG_KNOWN_SERVERS_MAX]; /* named before, the newest first */
+    uint32_t known_count, next_known;
+    bool at_known; /* the connection is to one of these */
     struct vug_error error;
 };
 

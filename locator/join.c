@@ -13,6 +13,7 @@ struct join {
     struct peer *peer;  /* NULL when it went away meanwhile */
     struct arena arena; /* holds what `member` points to */
     struct cluster_member member;
+    bool is_new;
     int refusal; /* if it is refused */
 };
 
@@ -26,7 +27,8 @@ static enum change_verdict apply(struct change *change, struct cluster_map *map,
 {
     struct join *join = (struct join *)change;
     join->refusal = PB__PEER_WELCOME__REFUSAL__NOT_READY;
-    if (cluster_map_member_by_incarnation(map, join->member.incarnation) != CLUSTER_NONE)
+    join->is_new = cluster_map_member_by_incarnation(map, join->member.incarnation) == CLUSTER_NONE;
+    if (!join->is_new)
         return CHANGE_UNCHANGED;
     struct member_eyes eyes = membership_eyes(join->locator);
     enum error error = member_change_join(map, &join->member, &eyes);
@@ -54,7 +56,7 @@ static void done(struct locator *locator, struct change *change, const struct fa
     struct peer *peer = join->peer;
     if (peer != NULL)
         peer->join = NULL;
-    if (failure == NULL) {
+    if (failure == NULL && join->is_new) {
         log_line(locator->log, LOG_INFO, "membership", "VG1201",
                  "server %.*s joined: %.*s:%u (epoch %" PRIu64 ")", SLICE_FMT(join->member.name),
                  SLICE_FMT(join->member.host), join->member.port, locator->map->epoch);

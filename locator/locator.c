@@ -5,6 +5,7 @@
 
 #include "common/mem.h"
 #include "locator/ack_wait.h"
+#include "locator/adopt.h"
 #include "locator/departure.h"
 #include "locator/failover.h"
 #include "locator/locator_impl.h"
@@ -56,23 +57,33 @@ static void on_accept(void *arg, struct net_socket *socket)
     (void)session_accept(&locator->host, locator->net, socket);
 }
 
-static void start_serving(struct locator *locator)
+/* Fails the start if it cannot. */
+static bool open_port(struct locator *locator)
 {
     const struct locator_options *options = &locator->options;
     enum error error = net_listen(locator->net, options->bind_host, options->port, on_accept,
                                   locator, &locator->listener);
-    if (error != OK) {
-        char text[512];
-        snprintf(text, sizeof(text),
-                 "Cannot listen on %s[%u]: %s. Another process may use the port, or the address is "
-                 "none of this "
-                 "machine's; choose others with --port and --bind-address.",
-                 options->bind_host, options->port, error_text(error));
-        fail_start(locator, error, text);
-        return;
-    }
+    if (error == OK)
+        return true;
+    char text[512];
+    snprintf(text, sizeof(text),
+             "Cannot listen on %s[%u]: %s. Another process may use the port, or the address is "
+             "none of this machine's; choose others with --port and --bind-address.",
+             options->bind_host, options->port, error_text(error));
+    fail_start(locator, error, text);
+    return false;
+}
+
+static void begin_to_serve(struct locator *locator)
+{
     loop_timer_set(&locator->tick, LOCATOR_TICK_MS * UINT64_C(1000));
-    options->on_ready(options->arg);
+    locator->options.on_ready(locator->options.arg);
+}
+
+static void start_serving(struct locator *locator)
+{
+    if (open_port(locator))
+        begin_to_serve(locator);
 }
 
 /* Puts the first map of this process in force: nobody is connected yet. */
@@ -84,10 +95,25 @@ static enum error begin_with(struct locator *locator, struct cluster_map *map)
     return error;
 }
 
+static void on_loaded(void *arg, const struct map_problem *problem, uint64_t epoch,
+                      struct slice bytes);
+
+/* Another locator was faster: its cluster is this one's. */
+static void begin_again(struct locator *locator)
+{
+    cluster_map_unref(locator->map);
+    locator->map = NULL;
+    buf_clear(&locator->packed);
+    if (map_store_load(locator->store, on_loaded, locator) != OK)
+        fail_start(locator, ERROR_MEMORY, "There is not enough memory to read the cluster map.");
+}
+
 static void on_first_stored(void *arg, const struct map_problem *problem)
 {
     struct locator *locator = arg;
-    if (problem != NULL)
+    if (problem != NULL && problem->error == ERROR_CONFLICT)
+        begin_again(locator);
+    else if (problem != NULL)
         fail_start(locator, problem->error, problem->text);
     else
         start_serving(locator);
@@ -114,12 +140,51 @@ static void begin_new_cluster(struct locator *locator)
         fail_start(locator, error, "There is not enough memory to begin a cluster.");
 }
 
+static void on_adopted(struct locator *locator, const struct map_problem *problem)
+{
+    adopt_free(locator->adopt);
+    locator->adopt = NULL;
+    if (problem == NULL) {
+        begin_to_serve(locator);
+        return;
+    }
+    while (locator->peers != NULL)
+        peer_drop(locator->peers, "the cluster map could not be adopted");
+    net_listener_close(locator->listener);
+    locator->listener = NULL;
+    fail_start(locator, problem->error, problem->text);
+}
+
+static void begin_to_adopt(struct locator *locator, uint64_t stored_epoch)
+{
+    if (adopt_new(locator, stored_epoch, on_adopted, &locator->adopt) != OK)
+        fail_start(locator, ERROR_MEMORY, "There is not enough memory to adopt a cluster map.");
+    else
+        (void)open_port(locator);
+}
+
+/* Whether the servers' map is wanted instead of the stored one. */
+static bool is_to_adopt(const struct locator *locator, const struct cluster_map *map)
+{
+    if (!locator->options.adopts || adopt_is_empty(map))
+        return locator->options.adopts;
+    log_line(locator->log, LOG_WARN, "map", "VG1253",
+             "there is a cluster map of epoch %" PRIu64
+             " with %u members and %u regions: --adopt changes nothing and can be left out",
+             map->epoch, map->member_count, map->region_count);
+    return false;
+}
+
 static void on_loaded(void *arg, const struct map_problem *problem, uint64_t epoch,
                       struct slice bytes)
 {
     struct locator *locator = arg;
     if (problem != NULL) {
         fail_start(locator, problem->error, problem->text);
+        return;
+    }
+    if (epoch == 0 && locator->options.adopts) {
+        begin_to_adopt(locator, 0);
         return;
     }
     if (epoch == 0) {
@@ -130,6 +195,11 @@ static void on_loaded(void *arg, const struct map_problem *problem, uint64_t epo
     enum error error = cluster_map_unpack(bytes, &map);
     if (error == OK && map->epoch != epoch)
         error = ERROR_DAMAGED;
+    if (error == OK && is_to_adopt(locator, map)) {
+        cluster_map_unref(map);
+        begin_to_adopt(locator, epoch);
+        return;
+    }
     buf_append_slice(&locator->packed, bytes);
     if (error == OK && locator->packed.failed)
         error = ERROR_MEMORY;
@@ -154,6 +224,10 @@ static void on_tick(void *arg)
 {
     struct locator *locator = arg;
     uint64_t now_us = loop_now_us(locator->loop);
+    if (locator->store->is_shared && now_us >= locator->refresh_due_us) {
+        locator->refresh_due_us = now_us + LOCATOR_REFRESH_MS * UINT64_C(1000);
+        changes_reload(&locator->changes);
+    }
     for (struct peer *peer = locator->peers, *next; peer != NULL; peer = next) {
         next = peer->next;
         peer_tick(peer, now_us);
@@ -277,6 +351,7 @@ void locator_free(struct locator *locator)
         net_listener_close(locator->listener);
     loop_timer_fini(&locator->tick);
     free_workers(locator);
+    adopt_free(locator->adopt);
     while (locator->peers != NULL)
         peer_drop(locator->peers, "the locator is shutting down");
     departure_free_all(locator);

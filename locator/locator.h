@@ -26,6 +26,9 @@ struct locator_options {
     const char *hostname;     /* that people and tables may call it by; NULL: bind_host */
     uint16_t http_port;       /* 0: none */
     uint32_t connections_max; /* of clients; 0: LIMIT_CONNECTIONS */
+    /* The store has no map, or one without anything in it: the newest that servers hold is taken,
+     * and on_ready() waits for that. With a map in the store this changes nothing. */
+    bool adopts;
     /* What clients are told of servers; NULL: what the servers say. Outlives the locator. */
     const struct client_address *client_address;
 

@@ -1,6 +1,7 @@
 /* The one root of a locator; for the files of this folder alone.
  *
  *   locator.c     life: load, listen, tick       changes.c    the queue of map changes
+ *   adopt.c       the map is lost: servers' own
  *   membership.c  who may join, who is missed    peer_link.c  one member's connection
  *   departure.c   those that are lost            failover.c   seals copies, promotes one
  *   proposals.c   what primaries want            placement.c  which copies should be where
@@ -25,6 +26,7 @@
 #define LOCATOR_CALL_MS                                                                            \
     9000u /* for a member to answer; under the 10 s that its own callers wait                      \
            */
+#define LOCATOR_REFRESH_MS  1000u /* looks at a shared store although nobody told of a change */
 #define LOCATOR_PEERS_MAX   256u
 #define LOCATOR_CHANGES_MAX 256u /* waiting; more are refused */
 #define LOCATOR_UNSENT_MAX                                                                         \
@@ -34,6 +36,7 @@
 /* A map travels to a member in one message. */
 #define LOCATOR_MAP_BYTES_MAX (LIMIT_PEER_MESSAGE_BYTES / 2)
 
+struct adopt;
 struct probe;
 struct proposals;
 struct failover;
@@ -49,6 +52,7 @@ struct member {
     uint64_t heard_us;     /* last beacon; or when it came into the map, or the link was lost */
     bool beaconed;         /* on this link */
     bool leaving;          /* it said so on its last link: it ends on purpose */
+    bool follows_another;  /* of several locators it does what another one asks for */
     uint64_t acknowledged; /* epoch of the map that it works with */
     uint64_t entries, bytes, uptime_s;
     uint32_t clients, primaries, buckets;
@@ -58,6 +62,7 @@ struct member {
      * was sent there since. */
     uint32_t load_estimate;
     uint64_t clients_reported_us; /* 0: not on this link */
+    uint64_t queries_told_us;     /* which queries it has subscribers of; 0: not on this link */
     /* While there is no link. */
     struct probe *probe;
     uint64_t probe_due_us;
@@ -82,6 +87,8 @@ struct locator {
     struct locator_options options; /* its texts are ours */
     uint64_t incarnation, started_us;
     bool failed;
+    struct adopt *adopt; /* while it takes the map from its servers: nothing else is done */
+    uint64_t refresh_due_us; /* the store is shared: another locator may have changed the map */
 
     struct session_host host;
     _Atomic uint32_t connection_count;

@@ -41,6 +41,7 @@ struct map_store_ops {
 
 struct map_store {
     const struct map_store_ops *ops;
+    bool is_shared; /* other locators may change it: whoever uses it looks now and then */
 };
 
 /* Reads the newest map. ERROR_MEMORY at once; everything else through the callback. */

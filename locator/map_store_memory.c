@@ -140,6 +140,7 @@ enum error map_store_memory_new(struct loop *loop, struct map_memory *memory,
     if (store == NULL)
         return ERROR_MEMORY;
     store->base.ops = &memory_store_ops;
+    store->base.is_shared = true;
     store->memory = memory;
     enum error error = loop_timer_init(&store->timer, loop, on_timer, store);
     if (error != OK) {

@@ -39,7 +39,9 @@ static enum change_verdict apply(struct change *change, struct cluster_map *map,
         cluster_map_set_member_state(map, index, CLUSTER_LEAVING);
         return CHANGE_STORE;
     }
-    if (member->peer != NULL || member_change_holds_buckets(map, index))
+    bool is_seen = map->members[index].state == CLUSTER_UP &&
+                   membership_is_linked(shift->locator, shift->incarnation);
+    if (member->peer != NULL || is_seen || member_change_holds_buckets(map, index))
         return CHANGE_UNCHANGED;
     enum error error = cluster_map_remove_member(map, index);
     INVARIANT(error == OK);

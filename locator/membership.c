@@ -59,7 +59,10 @@ void membership_prune(struct locator *locator)
 {
     for (struct member **at = &locator->members; *at != NULL;) {
         struct member *member = *at;
-        if (cluster_map_member_by_incarnation(locator->map, member->incarnation) != CLUSTER_NONE) {
+        uint32_t index = cluster_map_member_by_incarnation(locator->map, member->incarnation);
+        if (index != CLUSTER_NONE) {
+            /* Another locator may have had the proof. */
+            member->gone = member->gone || locator->map->members[index].state == CLUSTER_DOWN;
             at = &member->next;
             continue;
         }
@@ -98,9 +101,11 @@ bool membership_answers(const struct locator *locator, const struct member *memb
 
 void membership_acknowledged(struct locator *locator, struct member *member, uint64_t epoch)
 {
-    if (epoch <= member->acknowledged || epoch > locator->map->epoch)
+    if (epoch <= member->acknowledged)
         return;
     member->acknowledged = epoch;
+    if (epoch > locator->map->epoch)
+        changes_reload(&locator->changes); /* another locator made it */
     ack_wait_look(locator);
     locator_get_server_look(locator);
 }
@@ -176,7 +181,8 @@ void membership_link(struct peer *peer)
     member->peer = peer;
     member->heard_us = loop_now_us(locator->loop);
     member->beaconed = member->leaving = false;
-    member->clients_reported_us = 0;
+    member->clients_reported_us = member->queries_told_us = 0;
+    member->follows_another = false;
     log_line(locator->log, LOG_INFO, "membership", "VG1202",
              "server %s is connected: %s:%u, map epoch %" PRIu64, peer->name, peer->host,
              peer->port, peer->epoch);
@@ -184,6 +190,8 @@ void membership_link(struct peer *peer)
     /* It may have acknowledged already, and the welcome may have failed. */
     if (member->peer != NULL)
         membership_acknowledged(locator, member, peer->epoch);
+    if (member->peer != NULL && peer->leaving)
+        membership_leaves(locator, member);
     failover_linked(locator);
 }
 
@@ -196,14 +204,6 @@ static void come_back(struct peer *peer)
                     "server %s was taken for dead, with proof or because an operator said so, and "
                     "its place is being given to others. Start it anew; it begins empty.",
                     peer->name);
-    } else if (peer->epoch > locator->map->epoch &&
-               (locator->changes.refreshed_us == 0 ||
-                loop_now_us(locator->loop) - locator->changes.refreshed_us >
-                    REFRESHED_MS * UINT64_C(1000))) {
-        changes_reload(&locator->changes);
-        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NOT_READY,
-                    "the server has a newer cluster map than this locator, which looks whether "
-                    "another locator made it.");
     } else if (peer->epoch > locator->map->epoch) {
         log_line(locator->log, LOG_ERROR, "membership", "VG1232",
                  "server %s has epoch %" PRIu64 " of the cluster map, this locator only %" PRIu64
@@ -273,14 +273,36 @@ static void probe_holder(struct peer *peer, const struct cluster_member *holder)
                     "the locator has not enough memory; trying again.");
 }
 
+/* Whether the map in force may be older than the one that is stored, so that nothing is decided by
+ * it about a server that has a newer one. */
+static bool may_be_old(const struct locator *locator, const struct peer *peer)
+{
+    uint64_t refreshed_us = locator->changes.refreshed_us;
+    return peer->epoch > locator->map->epoch &&
+           (refreshed_us == 0 ||
+            loop_now_us(locator->loop) - refreshed_us > REFRESHED_MS * UINT64_C(1000));
+}
+
 /* Looks at the map as it is now; comes here again after a probe, or when a name is free. */
 static void decide(struct peer *peer)
 {
     struct locator *locator = peer->locator;
     const struct cluster_map *map = locator->map;
     peer->waits = false;
+    if (may_be_old(locator, peer)) {
+        changes_reload(&locator->changes);
+        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NOT_READY,
+                    "the server has a newer cluster map than this locator, which looks whether "
+                    "another locator made it.");
+        return;
+    }
     if (cluster_map_member_by_incarnation(map, peer->incarnation) != CLUSTER_NONE) {
         come_back(peer);
+        return;
+    }
+    if (peer->leaving) {
+        peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__NAME_TAKEN,
+                    "server %s is about to end, and the cluster map names it no more.", peer->name);
         return;
     }
     uint32_t index = cluster_map_member(map, slice_text(peer->name));
@@ -454,15 +476,17 @@ static void tick_member(struct locator *locator, uint32_t index, struct member *
     if (member->leaving && server->state == CLUSTER_UP)
         member_shift_submit(locator, MEMBER_LEAVING, member->incarnation);
     bool has_departure = departure_find(locator, member->incarnation) != NULL;
+    /* Cut off from this locator alone: others have a link to it, and say so when they lose it. */
+    bool is_seen = member->peer == NULL && membership_is_linked(locator, member->incarnation);
     if (member->gone && !has_departure)
         miss(locator, member, true, "the cluster map says so");
-    else if (!has_departure && !is_fresh(locator, member))
+    else if (!has_departure && !is_seen && !is_fresh(locator, member))
         miss(locator, member, false,
              member->peer == NULL ? "its connection to the locator is lost"
                                   : "it is connected, but sends no beacons");
     if (member->peer != NULL || member->gone)
         return;
-    bool is_silent = now_us - member->heard_us > PEER_SILENT_MS * UINT64_C(1000);
+    bool is_silent = !is_seen && now_us - member->heard_us > PEER_SILENT_MS * UINT64_C(1000);
     if ((is_silent || member->leaving || server->state == CLUSTER_LEAVING) &&
         !member_change_holds_buckets(locator->map, index))
         member_shift_submit(locator, MEMBER_SILENT, server->incarnation);

@@ -11,6 +11,8 @@
 #include "common/mem.h"
 #include "protocol/message.h"
 
+enum { OTHERS_MAX = 15 };
+
 /* A client that waits for a server. */
 struct server_wait {
     struct session_slot *slot;
@@ -70,23 +72,39 @@ struct choice {
     bool is_hopeful; /* there is a server that may serve in a moment */
 };
 
-static struct choice choose(const struct locator *locator, const Pb__GetServerRequest *request,
-                            const char *from, uint64_t epoch)
+/* What a client asks, from where, and the epoch in force then. */
+struct question {
+    const Pb__GetServerRequest *request;
+    const char *from;
+    uint64_t epoch;
+};
+
+/* Whether it is one of those that are asked for, and linked to; *host is what the client is told.
+ */
+static bool may_be_named(const struct locator *locator, const struct question *question,
+                         const struct cluster_member *server, struct member **member,
+                         struct slice *host)
 {
-    struct slice group = message_slice(request->server_group);
+    if (server->role != CLUSTER_SERVER || server->state != CLUSTER_UP ||
+        !is_in_group(server, message_slice(question->request->server_group)))
+        return false;
+    *member = locator_member(locator, server->incarnation);
+    *host = client_address_of(locator->options.client_address, question->from, server->name,
+                              server->host);
+    return (*member)->peer != NULL && !(*member)->gone && !(*member)->leaving &&
+           !is_excluded(server, *host, question->request);
+}
+
+static struct choice choose(const struct locator *locator, const struct question *question)
+{
     struct choice best = {0};
     for (uint32_t i = 0; i < locator->map->member_count; i++) {
         const struct cluster_member *server = &locator->map->members[i];
-        if (server->role != CLUSTER_SERVER || server->state != CLUSTER_UP ||
-            !is_in_group(server, group))
+        struct member *member;
+        struct slice host;
+        if (!may_be_named(locator, question, server, &member, &host))
             continue;
-        struct member *member = locator_member(locator, server->incarnation);
-        struct slice host =
-            client_address_of(locator->options.client_address, from, server->name, server->host);
-        if (member->peer == NULL || member->gone || member->leaving ||
-            is_excluded(server, host, request))
-            continue;
-        if (!membership_serves(locator, member, epoch))
+        if (!membership_serves(locator, member, question->epoch))
             best.is_hopeful = true;
         else if (best.server == NULL || is_better(server, member, best.server, best.member))
             best = (struct choice){server, member, host, best.is_hopeful};
@@ -94,15 +112,51 @@ static struct choice choose(const struct locator *locator, const Pb__GetServerRe
     return best;
 }
 
-static void answer(struct session_slot *slot, struct slice group, const struct choice *choice)
+struct others {
+    Pb__Server servers[OTHERS_MAX], *pointers[OTHERS_MAX];
+    uint32_t count;
+};
+
+/* Servers that might have been named, too: first those behind the one that is, so that not all
+ * clients have the same second. */
+static void list_others(const struct locator *locator, const struct question *question,
+                        const struct choice *choice, struct others *others)
+{
+    const struct cluster_map *map = locator->map;
+    uint32_t best = (uint32_t)(choice->server - map->members);
+    others->count = 0;
+    for (uint32_t i = 1; i < map->member_count && others->count < OTHERS_MAX; i++) {
+        const struct cluster_member *server = &map->members[(best + i) % map->member_count];
+        struct member *member;
+        struct slice host;
+        if (!may_be_named(locator, question, server, &member, &host) ||
+            !membership_serves(locator, member, question->epoch))
+            continue;
+        Pb__Server *other = &others->servers[others->count];
+        pb__server__init(other);
+        other->hostname = message_bytes(host);
+        other->port = server->port;
+        others->pointers[others->count++] = other;
+    }
+}
+
+static void answer(const struct locator *locator, struct session_slot *slot,
+                   const struct question *question, const struct choice *choice)
 {
     struct failure failure;
+    struct others others;
+    struct slice group = message_slice(question->request->server_group);
     Pb__Server server = PB__SERVER__INIT;
     Pb__GetServerResponse response = PB__GET_SERVER_RESPONSE__INIT;
     if (choice->server != NULL) {
         server.hostname = message_bytes(choice->host);
         server.port = choice->server->port;
         response.server = &server;
+        if (question->request->with_others) {
+            list_others(locator, question, choice, &others);
+            response.other = others.pointers;
+            response.n_other = others.count;
+        }
         choice->member->load_estimate++;
         session_slot_reply_message(slot, 13, &response.base);
         return;
@@ -155,11 +209,11 @@ enum error locator_op_get_server(struct session *session, struct slice body)
     struct session_slot *slot = session_slot_new(session);
     if (slot == NULL)
         return ERROR_MEMORY;
-    const Pb__GetServerRequest *request = (const Pb__GetServerRequest *)base;
     struct net_address from = session_peer(session);
-    struct choice choice = choose(locator, request, from.host, locator->map->epoch);
+    struct question question = {(const Pb__GetServerRequest *)base, from.host, locator->map->epoch};
+    struct choice choice = choose(locator, &question);
     if (choice.server != NULL || !choice.is_hopeful || wait_begin(locator, slot, body) != OK)
-        answer(slot, message_slice(request->server_group), &choice);
+        answer(locator, slot, &question, &choice);
     session_finish(session);
     return OK;
 }
@@ -173,11 +227,12 @@ static bool is_over(struct locator *locator, const struct server_wait *wait)
         return true;
     }
     struct net_address from = session_peer(session);
-    struct choice choice = choose(locator, wait->request, from.host, wait->epoch);
+    struct question question = {wait->request, from.host, wait->epoch};
+    struct choice choice = choose(locator, &question);
     if (choice.server == NULL && choice.is_hopeful &&
         loop_now_us(locator->loop) < wait->deadline_us)
         return false;
-    answer(wait->slot, message_slice(wait->request->server_group), &choice);
+    answer(locator, wait->slot, &question, &choice);
     return true;
 }
 

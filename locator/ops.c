@@ -63,9 +63,20 @@ void ops_call(struct locator *locator, struct peer *peer, const Pb__PeerCall *ca
         execute(request, body, &locator->arena);
 }
 
+static enum error refuse_while_adopting(struct session *session)
+{
+    enum error error = session_failf(session, FAILURE_NO_AVAILABLE_SERVER,
+                                     "Unable to find a server: the locator is taking over the "
+                                     "cluster map that its servers hold");
+    session_finish(session);
+    return error;
+}
+
 static enum error serve(struct session *session, uint32_t number, struct slice slice)
 {
     struct locator *locator = session_owner(session);
+    if (locator->adopt != NULL)
+        return refuse_while_adopting(session);
     struct arena *arena = session_arena(session);
     ProtobufCMessage *body = NULL;
     enum error error = message_unpack(message_descriptor(number), arena, slice, &body);
@@ -118,8 +129,15 @@ static enum error serve_events(struct session *session, struct slice body)
     return serve(session, EVENTS, body);
 }
 
+static enum error serve_get_server(struct session *session, struct slice body)
+{
+    const struct locator *locator = session_owner(session);
+    return locator->adopt != NULL ? refuse_while_adopting(session)
+                                  : locator_op_get_server(session, body);
+}
+
 const struct operation locator_operations[] = {
-    {GET_SERVER, "getServer", 0, "CLUSTER:READ", locator_op_get_server},
+    {GET_SERVER, "getServer", 0, "CLUSTER:READ", serve_get_server},
     {REGION_CREATE, "regionCreate", OPERATION_ALONE, "DATA:MANAGE", serve_region_create},
     {REGION_DESTROY, "regionDestroy", OPERATION_ALONE, "DATA:MANAGE", serve_region_destroy},
     {CLUSTER_STATUS, "clusterStatus", OPERATION_ALONE, "CLUSTER:READ", serve_cluster_status},

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "common/mem.h"
+#include "locator/adopt.h"
 #include "locator/departure.h"
 #include "locator/failover.h"
 #include "locator/membership.h"
@@ -105,6 +106,11 @@ void peer_push_map(struct peer *peer)
     struct locator *locator = peer->locator;
     if (peer->state != PEER_LINKED || peer->pushed_epoch == locator->map->epoch || lags(peer))
         return;
+    /* It has the map of another locator already, and does not ask for this one's. */
+    if (peer->pushed_epoch != 0 && peer->member->acknowledged >= locator->map->epoch) {
+        peer->pushed_epoch = locator->map->epoch;
+        return;
+    }
     Pb__PeerMapPush push = PB__PEER_MAP_PUSH__INIT;
     push.epoch = locator->map->epoch;
     push.map = message_bytes(buf_slice(&locator->packed));
@@ -215,6 +221,7 @@ static enum error copy_hello(struct peer *peer, const Pb__PeerHello *hello)
     peer->http_port = (uint16_t)hello->http_port;
     peer->incarnation = hello->incarnation;
     peer->epoch = hello->epoch;
+    peer->leaving = hello->leaving;
     return error;
 }
 
@@ -226,7 +233,10 @@ static enum error on_hello(struct peer *peer, const Pb__PeerHello *hello)
     if (error != OK)
         return error;
     peer->state = PEER_DECIDING;
-    membership_hello(peer, hello);
+    if (peer->locator->adopt != NULL)
+        adopt_hello(peer, hello);
+    else
+        membership_hello(peer, hello);
     return OK;
 }
 
@@ -292,6 +302,7 @@ static enum error on_beacon(struct peer *peer, const Pb__PeerBeacon *beacon)
     member->primaries = beacon->primaries;
     member->buckets = beacon->buckets;
     member->uptime_s = beacon->uptime_s;
+    member->follows_another = beacon->follows_another;
     membership_take_load(member, beacon->clients, now_us);
     enum error error = take_region_loads(member, beacon);
     if (error == OK)
@@ -300,8 +311,6 @@ static enum error on_beacon(struct peer *peer, const Pb__PeerBeacon *beacon)
         membership_acknowledged(locator, member, beacon->epoch);
     if (error == OK && beacon->wants_answer)
         send_beacon(peer);
-    if (error == OK && beacon->epoch > locator->map->epoch)
-        changes_reload(&locator->changes);
     if (error == OK && locator->departures != NULL)
         departure_drive(locator); /* the last link to one that is gone may be gone too */
     return error;
@@ -329,6 +338,8 @@ static enum error on_message(struct peer *peer, const Pb__PeerMessage *message)
 {
     if (message->kind_case == PB__PEER_MESSAGE__KIND_HELLO)
         return on_hello(peer, message->hello);
+    if (peer->state == PEER_ADOPTED)
+        return adopt_message(peer, message);
     if (peer->state != PEER_LINKED)
         return ERROR_MALFORMED;
     switch (message->kind_case) {

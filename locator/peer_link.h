@@ -12,7 +12,12 @@
 struct probe;
 struct join;
 
-enum peer_state { PEER_GREETING, PEER_DECIDING, PEER_LINKED };
+enum peer_state {
+    PEER_GREETING,
+    PEER_DECIDING,
+    PEER_LINKED,
+    PEER_ADOPTED /* it was asked for its map (adopt.h) */
+};
 
 typedef void peer_answer_fn(void *arg, const struct failure *failure, uint32_t number,
                             struct slice body);
@@ -38,6 +43,7 @@ struct peer {
     uint16_t port, http_port;
     uint64_t incarnation;
     uint64_t epoch;
+    bool leaving;
     /* While deciding. */
     struct probe *probe; /* of the one in its way */
     uint64_t probed;     /* that one's incarnation */

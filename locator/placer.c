@@ -213,9 +213,24 @@ static uint32_t sweep(struct locator *locator, uint64_t now_us)
 
 /* ---- Going on ---- */
 
+bool placer_is_followed(const struct locator *locator)
+{
+    bool has_servers = false;
+    for (const struct member *member = locator->members; member != NULL; member = member->next) {
+        if (member->peer != NULL && !member->follows_another)
+            return true;
+        has_servers = has_servers || member->peer != NULL;
+    }
+    return !has_servers;
+}
+
 void placer_look(struct locator *locator)
 {
     struct placer *placer = locator->placer;
+    if (placer->asked == 0 && !placer_is_followed(locator)) {
+        placer->list.count = placer->healed = 0;
+        return;
+    }
     struct member_eyes eyes = membership_eyes(locator);
     uint32_t asked = sweep(locator, loop_now_us(locator->loop));
     bool has_ended = placer->asked > 0 && asked == 0;

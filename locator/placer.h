@@ -19,6 +19,9 @@ void placer_free(struct placer *placer);                                /* NULL 
 void placer_look(struct locator *locator);
 void placer_tick(struct locator *locator, uint64_t now_us);
 
+/* Whether servers do what this locator asks for, and not another one. Only then it plans. */
+bool placer_is_followed(const struct locator *locator);
+
 /* Begins a rebalance or joins the one that runs; the request is ended when all moves are done.
  * `dry_run`: now, with what would be moved. */
 void placer_rebalance(struct locator *locator, struct request *request, bool dry_run);

@@ -196,9 +196,21 @@ static enum error submit_drop(struct locator *locator, struct request *request, 
     return error;
 }
 
+/* Who has not told may have subscribers: it may be cut off from this locator alone. */
+static bool have_all_told(const struct locator *locator, uint64_t now_us)
+{
+    for (const struct member *member = locator->members; member != NULL; member = member->next)
+        if (!member->gone &&
+            (member->queries_told_us == 0 || now_us - member->queries_told_us >= QUERY_FORGET_US))
+            return false;
+    return true;
+}
+
 static void drop_forgotten(struct locator *locator, uint64_t now_us)
 {
     struct queries *queries = locator->queries;
+    if (!have_all_told(locator, now_us))
+        return;
     for (uint32_t i = 0; i < queries->seen_count; i++) {
         struct query_seen *seen = &queries->seen[i];
         if (!seen->dropping && now_us - seen->seen_us > LIMIT_RING_RETENTION_MS * UINT64_C(1000))
@@ -231,6 +243,9 @@ static void on_attached(struct request *request, const Pb__QueryAttached *report
         fail_without_memory(request);
         return;
     }
+    struct member *member = locator_member(locator, incarnation);
+    if (member != NULL)
+        member->queries_told_us = now_us;
     drop_forgotten(locator, now_us);
     Pb__QueryAttachedAnswer answer = PB__QUERY_ATTACHED_ANSWER__INIT;
     request_reply(request, QUERY_ATTACHED + 1, &answer.base);

@@ -81,10 +81,12 @@ static void on_main(void *arg)
 {
     struct question *question = arg;
     struct link *link = question->server->link;
+    struct slice body = buf_slice(&question->errand.body);
     enum error error = ERROR_UNREACHABLE;
-    if (link != NULL)
-        error = link_call(link, question->number, buf_slice(&question->errand.body), on_locator,
-                          question);
+    if (link != NULL && question->number == SERVER_ATTACHED)
+        error = link_tell_all(link, question->number, body, on_locator, question);
+    else if (link != NULL)
+        error = link_call(link, question->number, body, on_locator, question);
     if (error == OK)
         return;
     question->errand.failed = true;

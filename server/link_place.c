@@ -7,13 +7,11 @@
 
 enum { PLACES_MAX = 1024 }; /* in one message */
 
-/* ---- To the locator ---- */
+/* ---- To the locators ---- */
 
-void link_propose(struct link *link, const struct proposal *proposals, uint32_t count)
+static void propose_on(struct link_line *line, const struct proposal *proposals, uint32_t count)
 {
-    PRE(loop_is_current(link->loop));
-    while (count > 0 && link->state == LINK_UP &&
-           net_conn_unsent(link->conn) <= LINK_UNSENT_BYTES_MAX) {
+    while (count > 0 && net_conn_unsent(line->conn) <= LINK_UNSENT_BYTES_MAX) {
         uint32_t some = count < PLACES_MAX ? count : PLACES_MAX;
         Pb__PeerPropose propose = PB__PEER_PROPOSE__INIT;
         /* Not the link's own arena, which may hold the message that led here. */
@@ -36,38 +34,46 @@ void link_propose(struct link *link, const struct proposal *proposals, uint32_t 
             propose.place[i] = &places[i];
         }
         if (places != NULL && propose.place != NULL)
-            (void)PEER_SEND(link->conn, PROPOSE, propose, &propose);
+            (void)PEER_SEND(line->conn, PROPOSE, propose, &propose);
         arena_fini(&arena);
         proposals += some;
         count -= some;
     }
 }
 
+void link_propose(struct link *link, const struct proposal *proposals, uint32_t count)
+{
+    PRE(loop_is_current(link->loop));
+    for (uint32_t i = 0; i < link->line_count; i++)
+        if (link->lines[i].state == LINE_UP)
+            propose_on(&link->lines[i], proposals, count);
+}
+
 void link_report(struct link *link, uint64_t incarnation, bool gone, uint32_t silent_ms,
                  const char *evidence)
 {
     PRE(loop_is_current(link->loop));
-    if (link->state != LINK_UP)
-        return;
     Pb__PeerReport report = PB__PEER_REPORT__INIT;
     report.incarnation = incarnation;
     report.gone = gone;
     report.silent_ms = silent_ms;
     report.evidence = (char *)(uintptr_t)evidence;
-    (void)PEER_SEND(link->conn, REPORT, report, &report);
+    for (uint32_t i = 0; i < link->line_count; i++)
+        if (link->lines[i].state == LINE_UP)
+            (void)PEER_SEND(link->lines[i].conn, REPORT, report, &report);
 }
 
 void link_fetch_map(struct link *link, uint64_t epoch)
 {
     PRE(loop_is_current(link->loop));
-    if (link->state != LINK_UP || epoch <= link->epoch)
-        return;
     Pb__PeerMapFetch fetch = PB__PEER_MAP_FETCH__INIT;
     fetch.epoch = epoch;
-    (void)PEER_SEND(link->conn, MAP_FETCH, map_fetch, &fetch);
+    for (uint32_t i = 0; i < link->line_count && epoch > link->epoch; i++)
+        if (link->lines[i].state == LINE_UP)
+            (void)PEER_SEND(link->lines[i].conn, MAP_FETCH, map_fetch, &fetch);
 }
 
-/* ---- From the locator ---- */
+/* ---- From a locator ---- */
 
 static const Pb__PeerSealedBucket__Verdict verdicts[] = {
     [SEAL_DONE] = PB__PEER_SEALED_BUCKET__VERDICT__SEALED,
@@ -108,29 +114,32 @@ static enum error seal_one(struct link *link, const Pb__PeerSeal *from, size_t i
     return OK;
 }
 
-void link_take_seal(struct link *link, const Pb__PeerSeal *seal)
+void line_take_seal(struct link_line *line, const Pb__PeerSeal *seal)
 {
     for (size_t done = 0; done < seal->n_place;) {
         size_t some = seal->n_place - done < PLACES_MAX ? seal->n_place - done : PLACES_MAX;
         Pb__PeerSealed sealed = PB__PEER_SEALED__INIT;
         sealed.attempt = seal->attempt;
-        sealed.bucket = arena_alloc(&link->arena, some * sizeof(*sealed.bucket));
+        sealed.bucket = arena_alloc(&line->link->arena, some * sizeof(*sealed.bucket));
         if (sealed.bucket == NULL)
             return;
         for (size_t i = 0; i < some; i++) {
-            if (seal_one(link, seal, done + i, &sealed.bucket[i]) != OK)
+            if (seal_one(line->link, seal, done + i, &sealed.bucket[i]) != OK)
                 return;
             sealed.n_bucket++;
         }
-        if (PEER_SEND(link->conn, SEALED, sealed, &sealed) != OK)
+        if (PEER_SEND(line->conn, SEALED, sealed, &sealed) != OK)
             return;
         done += some;
     }
 }
 
-void link_take_place(struct link *link, const Pb__PeerPlace *place)
+void line_take_place(struct link_line *line, const Pb__PeerPlace *place)
 {
-    for (size_t i = 0; i < place->n_order && link->events.on_place != NULL; i++) {
+    struct link *link = line->link;
+    /* Of one locator at a time, so that two who plan apart do not undo each other's work. */
+    bool follows = link_first(link) == line && link->events.on_place != NULL;
+    for (size_t i = 0; i < place->n_order && follows; i++) {
         const Pb__PeerPlace__Order *order = place->order[i];
         struct link_place from = {.region_id = order->region_id,
                                   .bucket = order->bucket,

@@ -8,6 +8,8 @@
 
 #define LOAD_FRESH_US 200000
 
+enum { REBALANCE = 1026 };
+
 struct server_load {
     uint64_t made_us;
     struct link_load total;
@@ -175,9 +177,42 @@ static void on_clear_start(void *arg)
     end_clear(job, &failure);
 }
 
+/* A rebalance for a locator that this server does not follow: the one that it follows does it. */
+struct relay {
+    struct server *server;
+    uint64_t id;
+};
+
+static void on_relayed(void *arg, const struct failure *failure, uint32_t number, struct slice body)
+{
+    struct relay *relay = arg;
+    link_answer(relay->server->link, relay->id, failure, number, body);
+    mem_free(relay);
+}
+
+static void relay_rebalance(struct server *server, uint64_t id, struct slice body)
+{
+    struct failure failure;
+    struct relay *relay = mem_zalloc(sizeof *relay);
+    enum error error = ERROR_MEMORY;
+    if (relay != NULL) {
+        *relay = (struct relay){.server = server, .id = id};
+        error = link_call(server->link, REBALANCE, body, on_relayed, relay);
+    }
+    if (error == OK)
+        return;
+    mem_free(relay);
+    failure_of_error(&failure, error);
+    link_answer(server->link, id, &failure, REBALANCE + 1, slice_of(NULL, 0));
+}
+
 void server_on_call(void *arg, uint64_t id, uint32_t number, struct slice body)
 {
     struct server *server = arg;
+    if (number == REBALANCE) {
+        relay_rebalance(server, id, body);
+        return;
+    }
     struct arena arena;
     ProtobufCMessage *message;
     struct failure failure;
@@ -334,6 +369,9 @@ void server_metrics(struct server *server, struct buf *text)
          server->stall_max_us},
         {"vug_loop_turn_us_max", "gauge",
          "Most CPU time that a loop spent on one turn since the start.", turn_max_us(server)},
+        {"vug_lock_us_max", "gauge",
+         "Most CPU time that work over many entries held a bucket's lock since the start.",
+         atomic_load(&server->hold_max_us)},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         buf_printf(text, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", rows[i].name, rows[i].help,

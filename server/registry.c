@@ -12,7 +12,6 @@
 #include "server/subscription.h"
 
 #define QUERY_DROP     1072
-#define QUERY_ATTACHED 1074
 #define ATTACHMENTS_US 10000000u
 
 /* ---- Finding ---- */
@@ -366,8 +365,8 @@ static void tell_attachments(struct server *server)
     if (at != NULL) {
         packed.len = protobuf_c_message_pack(&report.base, at);
         server->attachments_told_us = loop_now_us(server->loop);
-        if (server_ask_locator(server, NULL, QUERY_ATTACHED, buf_slice(&packed), on_told, server) !=
-            OK)
+        if (server_ask_locator(server, NULL, SERVER_ATTACHED, buf_slice(&packed), on_told,
+                               server) != OK)
             server->attachments_told_us = 0;
     }
     buf_fini(&packed);

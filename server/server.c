@@ -9,6 +9,7 @@
 #define UPKEEP_US    1000000
 #define DRAIN_US     2000000
 #define HAND_OVER_US 10000000
+#define LOCATOR_US   5000000 /* a server that ends waits so long for a locator */
 #define TICK_US      50000
 
 /* ---- Catalogs ---- */
@@ -129,6 +130,12 @@ static void on_stop(void *arg)
     server->events.on_stop_requested(server->arg);
 }
 
+static struct cluster_map *on_map_wanted(void *arg)
+{
+    const struct server *server = arg;
+    return server->catalog == NULL ? NULL : server->catalog->map;
+}
+
 static void on_load(void *arg, struct link_load *load)
 {
     server_load(arg, load);
@@ -158,11 +165,30 @@ static void drain_sessions(struct server *server)
     loop_timer_set(&server->upkeep, 1000);
 }
 
+/* Only a locator can give what is held here to others. Waiting costs nobody anything: the server
+ * goes on serving. */
+static void drain_without_locator(struct server *server, uint64_t now_us)
+{
+    if (server->locator_wait_us == 0) {
+        server->locator_wait_us = now_us;
+        log_line(server->log, LOG_WARN, "server", "VG1408",
+                 "is to end, and no locator is connected, without which nothing can be handed over "
+                 "to other servers; waits up to 5 s for one");
+    } else if (now_us - server->locator_wait_us >= LOCATOR_US) {
+        log_line(server->log, LOG_WARN, "server", "VG1409",
+                 "no locator came within 5 s; ends without handing over: the other servers take "
+                 "over what they have copies of when a locator is back");
+        drain_sessions(server);
+    }
+}
+
 /* Buckets move to others while the server goes on serving. */
 static void drain_turn(struct server *server, uint64_t now_us)
 {
-    if (server_has_handed_over(server) || !link_is_up(server->link)) {
+    if (server_has_handed_over(server)) {
         drain_sessions(server);
+    } else if (!link_is_up(server->link)) {
+        drain_without_locator(server, now_us);
     } else if (now_us >= server->drain_deadline_us) {
         log_line(server->log, LOG_WARN, "server", "VG1404",
                  "not everything that this server holds could be moved to other servers within "
@@ -275,6 +301,7 @@ static enum error start_link(struct server *server, const struct server_options 
                                               .on_confirmed = on_confirmed,
                                               .on_stop = on_stop,
                                               .load = on_load,
+                                              .map = on_map_wanted,
                                               .on_call = server_on_call,
                                               .on_seal = server_on_seal,
                                               .on_place = server_on_place};
@@ -358,6 +385,7 @@ void server_free(struct server *server)
     loop_timer_fini(&server->tick);
     peers_free(server);
     call_free_server(server);
+    server->workers_ended = true;
     for (uint32_t i = 0; i < server->worker_count; i++)
         worker_fini(&server->workers[i]);
     registry_free(server);

@@ -55,7 +55,8 @@ enum error server_new(const struct server_options *options, struct server_place 
 
 struct net_address server_address(const struct server *server);
 
-/* Tells the locator that the server leaves, stops listening and taking requests, lets what is in
+/* Tells the locators that the server leaves, hands over what it leads for at most 10 s (of which it
+ * waits at most 5 s for a locator, if none is connected), stops taking requests, lets what is in
  * service end, then calls on_drained on the main loop. */
 void server_drain(struct server *server, void (*on_drained)(void *arg), void *arg);
 
@@ -160,6 +161,8 @@ struct server {
     _Atomic uint32_t draining_workers;
     struct worker *workers;
     uint32_t worker_count;
+    bool workers_ended;                              /* server_free() is taking them down */
+    _Atomic uint64_t hold_max_us;                    /* server_hold_end() */
     struct peer *peers;                              /* guarded by `lock` */
     _Atomic uint64_t announced_epoch, adopted_epoch; /* of the map: before the first, and after the
                                                         last bucket has adopted it */
@@ -179,6 +182,7 @@ struct server {
     uint64_t handed_over_us;  /* the last time that buckets were handed over */
     struct server_load *load; /* what beacons tell, made anew each second */
     uint64_t drain_deadline_us;
+    uint64_t locator_wait_us; /* since when a server that ends has been waiting for a locator */
     void (*on_drained)(void *arg);
     void *drained_arg;
 
@@ -244,7 +248,9 @@ void errand_end(struct server *server, struct errand *errand); /* frees it */
 void errand_fail_all(struct server *server);
 
 /* The server's own request to a locator. The answer comes once, on the worker's loop or, if
- * that is NULL, on the main loop: as link_answer_fn. Any thread. ERROR_MEMORY: no answer comes. */
+ * that is NULL, on the main loop: as link_answer_fn. Any thread. ERROR_MEMORY: no answer comes. All
+ * locators are told of SERVER_ATTACHED: each counts for itself whether a query is forgotten. */
+enum { SERVER_ATTACHED = 1074 };
 enum error server_ask_locator(struct server *server, struct worker *worker, uint32_t number,
                               struct slice body, link_answer_fn *on_answer, void *arg);
 
@@ -309,5 +315,22 @@ void registry_init(struct server *server);
 void registry_free(struct server *server);
 void registry_each(struct server *server, void (*visit)(void *arg, struct cq_instance *instance),
                    void *arg);
+
+/* Around work over many entries under a bucket's lock, which must not be held longer than 1 ms: the
+ * longest is exported. CPU time, so that a busy machine does not count. */
+static inline uint64_t server_hold_begin(const struct bucket *bucket)
+{
+    const struct server *server = bucket->region->server;
+    return server == NULL || server->loop == NULL ? 0 : loop_cpu_us(server->loop);
+}
+
+static inline void server_hold_end(const struct bucket *bucket, uint64_t began_us)
+{
+    struct server *server = bucket->region->server;
+    uint64_t held_us = server_hold_begin(bucket) - began_us;
+    if (server != NULL &&
+        held_us > atomic_load_explicit(&server->hold_max_us, memory_order_relaxed))
+        atomic_store_explicit(&server->hold_max_us, held_us, memory_order_relaxed);
+}
 
 #endif

@@ -293,6 +293,12 @@ struct pen *scene_write(struct scene *scene, unsigned at, unsigned count, unsign
 
 /* ---- Watchers ---- */
 
+static void keep_token(struct watcher *watcher)
+{
+    if (watcher->count < SCENE_TOKENS_MAX && watcher->tokens[watcher->count].len == 0)
+        vug_subscription_token(watcher->subscription, &watcher->tokens[watcher->count]);
+}
+
 static void on_event(void *arg, const struct vug_event *event)
 {
     struct watcher *watcher = arg;
@@ -317,6 +323,7 @@ static void on_event(void *arg, const struct vug_event *event)
                             .count = event->value_count > 2 ? event->values[2].integer : 0,
                             .at_us = sim_now_us(watcher->scene->sim)};
     snprintf(sight->id, sizeof sight->id, "%.*s", SLICE_FMT(event->values[0].bytes));
+    keep_token(watcher);
     sim_note(watcher->scene->sim, "result", event->bucket, event->seq);
 }
 
@@ -327,6 +334,7 @@ static void on_status(void *arg, const struct vug_status *status)
     switch (status->code) {
     case VUG_SUBSCRIBED:
         watcher->subscribed++;
+        keep_token(watcher);
         return;
     case VUG_SNAPSHOT_ENDED:
         watcher->snapshot_ends++;
@@ -412,6 +420,8 @@ void watcher_resume(struct watcher *watcher, unsigned at, const char *sql, struc
 void watcher_fini(struct watcher *watcher)
 {
     watcher_leave(watcher);
+    for (size_t i = 0; i < SCENE_TOKENS_MAX; i++)
+        buf_fini(&watcher->tokens[i]);
     free(watcher->sights);
     memset(watcher, 0, sizeof *watcher);
 }
@@ -561,6 +571,32 @@ static size_t next_of(const struct watcher *watcher, size_t at, uint32_t bucket)
     while (at < watcher->count && watcher->sights[at].bucket != bucket)
         at++;
     return at;
+}
+
+static bool is_equal(const struct sight *a, const struct sight *b)
+{
+    return a->kind == b->kind && a->phase == b->phase && a->generation == b->generation &&
+           a->seq == b->seq && a->sub == b->sub && strcmp(a->id, b->id) == 0 &&
+           a->is_null == b->is_null && a->count == b->count &&
+           memcmp(&a->average, &b->average, sizeof a->average) == 0;
+}
+
+void watcher_check_rest(struct watcher *whole, struct watcher *rest, size_t behind)
+{
+    if (rest->count != whole->count - behind)
+        complain(rest, "%zu results behind %zu of %zu", rest->count, behind, whole->count);
+    for (uint32_t bucket = 0; bucket < rest->scene->options.buckets; bucket++) {
+        size_t at = behind;
+        for (size_t i = 0; i < rest->count; i++) {
+            if (rest->sights[i].bucket != bucket)
+                continue;
+            while (at < whole->count && whole->sights[at].bucket != bucket)
+                at++;
+            if (at == whole->count || !is_equal(&whole->sights[at++], &rest->sights[i]))
+                complain(rest, "result %zu behind %zu is another one in bucket %u", i, behind,
+                         bucket);
+        }
+    }
 }
 
 void watcher_check_same(struct watcher *a, struct watcher *b, size_t whole)

@@ -10,7 +10,7 @@
 #include "tests/sim/ledger.h"
 #include "tests/sim/watch.h"
 
-enum { SCENE_PENS_MAX = 3, SCENE_TOLD_MAX = 256, SCENE_TRACED_MAX = 64 };
+enum { SCENE_PENS_MAX = 3, SCENE_TOLD_MAX = 256, SCENE_TRACED_MAX = 64, SCENE_TOKENS_MAX = 8 };
 #define SCENE_REGION   "readings"
 #define SCENE_AVERAGES "SELECT id, AVG(temperature) OVER (PARTITION BY id) FROM readings"
 #define SCENE_GROUPS   "SELECT id, AVG(temperature), COUNT(*) FROM readings GROUP BY id"
@@ -62,6 +62,7 @@ struct watcher {
     size_t count, cap;
     struct told told[SCENE_TOLD_MAX]; /* beyond SUBSCRIBED, RECONNECTING and the end of snapshots */
     size_t told_count;
+    struct buf tokens[SCENE_TOKENS_MAX]; /* [n]: behind the first n results */
     unsigned subscribed, snapshot_ends, reconnects;
     bool failed;
     char why[256];
@@ -127,6 +128,9 @@ void watcher_check_averages(struct watcher *watcher);
 void watcher_check_groups(struct watcher *watcher);
 /* Events of each bucket come in the order of (generation, seq, sub), none twice. */
 void watcher_check_order(struct watcher *watcher);
+/* What the second saw, which resumed behind the first `behind` results of the first: all others,
+ * equal to the last bit, in each bucket in the same order. */
+void watcher_check_rest(struct watcher *whole, struct watcher *rest, size_t behind);
 /* The same rows with the same ids, in each bucket in the same order. Only the first
  * `whole` results of a bucket must have the same ids: those from before two runs parted, since
  * records that are no data, such as the notes of repeated operations, take numbers too. */

@@ -130,11 +130,8 @@ static bool make_region_again(struct faults *faults)
 
 /* ---- The faults ---- */
 
-static bool crash(struct faults *faults, enum fault fault)
+static bool crash_server(struct faults *faults, enum fault fault, unsigned server)
 {
-    unsigned server = any_server(faults);
-    if (server == GRID_SERVERS_MAX)
-        return false;
     struct grid_member *member = &faults->grid->servers[server];
     if (!faults->may_lose && !watch_can_lose(faults->watch, member))
         return false;
@@ -142,6 +139,12 @@ static bool crash(struct faults *faults, enum fault fault)
         return false;
     grid_member_crash(member, fault == FAULT_CRASH ? SIM_CRASH_RESET : SIM_CRASH_SILENT);
     return true;
+}
+
+static bool crash(struct faults *faults, enum fault fault)
+{
+    unsigned server = any_server(faults);
+    return server != GRID_SERVERS_MAX && crash_server(faults, fault, server);
 }
 
 static bool halt(struct faults *faults)
@@ -254,6 +257,15 @@ static bool stop(struct faults *faults)
     return true;
 }
 
+static void cut_locator(struct faults *faults, unsigned index, bool is_cut)
+{
+    struct sim_node *locator = faults->grid->locators[index].process.node;
+    for (unsigned i = 0; i < GRID_SERVERS_MAX; i++) {
+        (is_cut ? sim_partition : sim_heal)(locator, node_at(faults, i));
+        (is_cut ? sim_partition : sim_heal)(node_at(faults, i), locator);
+    }
+}
+
 static bool locator_fault(struct faults *faults, enum fault fault)
 {
     unsigned index = (unsigned)draw(faults, faults->grid->options.locators);
@@ -262,8 +274,12 @@ static bool locator_fault(struct faults *faults, enum fault fault)
         return false;
     if (fault == FAULT_LOCATOR_CRASH)
         grid_member_crash(member, SIM_CRASH_RESET);
-    else
+    else if (fault == FAULT_LOCATOR_PAUSE)
         grid_member_pause(member);
+    else if (fault == FAULT_LOCATOR_SLOW)
+        sim_node_set_turn_time(member->process.node, 20, 20 + (uint32_t)draw(faults, 20000));
+    else
+        cut_locator(faults, index, true);
     return true;
 }
 
@@ -293,6 +309,14 @@ static bool plot(struct faults *faults, enum plot_kind kind)
 {
     unsigned a, b;
     return two_servers(faults, &a, &b) && plot_begin(faults, kind, a, b);
+}
+
+/* One about a server while another one dies, which comes back. */
+static bool plot_with_crash(struct faults *faults, enum plot_kind kind)
+{
+    unsigned a, b;
+    return faults->plot.kind == PLOT_NONE && two_servers(faults, &a, &b) &&
+           crash_server(faults, FAULT_CRASH, b) && plot_begin(faults, kind, a, b);
 }
 
 static bool make(struct faults *faults, enum fault fault)
@@ -327,6 +351,8 @@ static bool make(struct faults *faults, enum fault fault)
         return make_region_again(faults);
     case FAULT_LOCATOR_CRASH:
     case FAULT_LOCATOR_PAUSE:
+    case FAULT_LOCATOR_SLOW:
+    case FAULT_LOCATOR_ALONE:
         return locator_fault(faults, fault);
     case FAULT_MAP_SLOW:
     case FAULT_MAP_FAILS:
@@ -336,13 +362,15 @@ static bool make(struct faults *faults, enum fault fault)
     case FAULT_HELD_UP:
         return plot(faults, PLOT_HELD_UP);
     case FAULT_JOIN_CUT_OFF:
-        return plot(faults, PLOT_JOIN_CUT_OFF);
+        return plot_with_crash(faults, PLOT_JOIN_CUT_OFF);
     case FAULT_SEAL_RETURN:
         return plot(faults, PLOT_SEAL_RETURN);
     case FAULT_SEAL_IN_VAIN:
         return plot(faults, PLOT_SEAL_IN_VAIN);
     case FAULT_REMOVED_RETURN:
         return plot(faults, PLOT_REMOVED_RETURN);
+    case FAULT_LEFT_OUT:
+        return plot_with_crash(faults, PLOT_LEFT_OUT);
     case FAULT_COUNT:
         break;
     }
@@ -420,6 +448,12 @@ static void end_fault(struct faults *faults, const struct fault_end *end)
     case FAULT_LOCATOR_PAUSE:
         if (grid->locators[end->a].running && grid->locators[end->a].paused)
             grid_member_resume(&grid->locators[end->a]);
+        break;
+    case FAULT_LOCATOR_SLOW:
+        sim_node_set_turn_time(grid->locators[end->a].process.node, 0, 0);
+        break;
+    case FAULT_LOCATOR_ALONE:
+        cut_locator(faults, end->a, false);
         break;
     case FAULT_MAP_SLOW:
         grid->memory.delay_us = grid->options.map_delay_us;
@@ -521,6 +555,8 @@ const char *fault_text(enum fault fault)
         [FAULT_REGION] = "region",
         [FAULT_LOCATOR_CRASH] = "locator crash",
         [FAULT_LOCATOR_PAUSE] = "locator pause",
+        [FAULT_LOCATOR_SLOW] = "locator slow",
+        [FAULT_LOCATOR_ALONE] = "locator alone",
         [FAULT_MAP_SLOW] = "map slow",
         [FAULT_MAP_FAILS] = "map fails",
         [FAULT_ISLAND] = "island",
@@ -529,6 +565,7 @@ const char *fault_text(enum fault fault)
         [FAULT_SEAL_RETURN] = "seal, return",
         [FAULT_SEAL_IN_VAIN] = "seal in vain",
         [FAULT_REMOVED_RETURN] = "removed, return",
+        [FAULT_LEFT_OUT] = "left out",
     };
     return texts[fault];
 }

@@ -28,14 +28,17 @@ enum fault {
     FAULT_REGION,        /* a region is destroyed and made again */
     FAULT_LOCATOR_CRASH, /* it is started again later */
     FAULT_LOCATOR_PAUSE,
-    FAULT_MAP_SLOW,  /* the map store takes long */
-    FAULT_MAP_FAILS, /* and refuses some requests */
-    FAULT_ISLAND,    /* plots.h */
+    FAULT_LOCATOR_SLOW,  /* each turn takes long */
+    FAULT_LOCATOR_ALONE, /* cut off from all servers, but not from the map */
+    FAULT_MAP_SLOW,      /* the map store takes long */
+    FAULT_MAP_FAILS,     /* and refuses some requests */
+    FAULT_ISLAND,        /* plots.h */
     FAULT_HELD_UP,
     FAULT_JOIN_CUT_OFF,
     FAULT_SEAL_RETURN,
     FAULT_SEAL_IN_VAIN,
     FAULT_REMOVED_RETURN,
+    FAULT_LEFT_OUT,
     FAULT_COUNT,
 };
 

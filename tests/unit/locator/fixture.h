@@ -45,7 +45,7 @@ struct fake_server {
     uint32_t stops, confirmations;
     struct link_load load;
     uint64_t cleared; /* what it says that it removed */
-    uint32_t clears;
+    uint32_t clears, relayed;
     bool answers_calls;
     /* Of the last call. */
     bool answered;
@@ -62,7 +62,14 @@ struct fixture {
     struct loop *locator_loop, *client_loop;
     struct net *locator_net, *client_net;
     struct locator *locator;
-    bool ready;
+    /* Another one over the same map; NULL unless the test starts it. */
+    struct sim_node *second_node;
+    struct loop *second_loop;
+    struct net *second_net;
+    struct locator *second;
+    bool asks_second; /* clients go there */
+    bool adopts;      /* the locator that is started next; it is not waited for */
+    bool ready, second_ready;
     enum error failed;
     char failed_text[1024];
     uint32_t stops;
@@ -101,6 +108,11 @@ static void fixture_on_stop(void *arg)
     ((struct fixture *)arg)->stops++;
 }
 
+static void fixture_on_second_ready(void *arg)
+{
+    ((struct fixture *)arg)->second_ready = true;
+}
+
 static bool fixture_is_started(void *arg)
 {
     const struct fixture *fixture = arg;
@@ -119,13 +131,43 @@ static void locator_start(struct fixture *fixture)
                                       .on_ready = fixture_on_ready,
                                       .on_failed = fixture_on_failed,
                                       .on_stop = fixture_on_stop,
+                                      .adopts = fixture->adopts,
                                       .arg = fixture};
     fixture->ready = false;
     fixture->failed = OK;
     assert_int_equal(locator_new(&options, fixture->locator_loop, fixture->locator_net,
                                  fixture->log, store, &fixture->locator),
                      OK);
-    assert_true(sim_run_until(fixture->sim, fixture_is_started, fixture, 10 * SEC));
+    if (!fixture->adopts)
+        assert_true(sim_run_until(fixture->sim, fixture_is_started, fixture, 10 * SEC));
+}
+
+/* Does not wait until it is ready. */
+static void second_start(struct fixture *fixture)
+{
+    struct map_store *store;
+    fixture->second_node = sim_node_new(fixture->sim, "locator2");
+    fixture->second_loop = sim_loop_new(fixture->sim, fixture->second_node);
+    fixture->second_net = sim_net_new(fixture->sim, fixture->second_loop);
+    assert_int_equal(map_store_memory_new(fixture->second_loop, &fixture->memory, &store), OK);
+    struct locator_options options = {.name = "locator2",
+                                      .bind_host = sim_node_host(fixture->second_node),
+                                      .port = 10334,
+                                      .on_ready = fixture_on_second_ready,
+                                      .on_failed = fixture_on_failed,
+                                      .on_stop = fixture_on_stop,
+                                      .arg = fixture};
+    assert_int_equal(locator_new(&options, fixture->second_loop, fixture->second_net, fixture->log,
+                                 store, &fixture->second),
+                     OK);
+}
+
+static void second_end(struct fixture *fixture)
+{
+    locator_free(fixture->second);
+    fixture->second = NULL;
+    sim_net_free(fixture->second_net);
+    sim_loop_free(fixture->second_loop);
 }
 
 static void locator_end(struct fixture *fixture)
@@ -165,6 +207,11 @@ static void server_on_stop(void *arg)
     ((struct fake_server *)arg)->stops++;
 }
 
+static struct cluster_map *server_map(void *arg)
+{
+    return ((struct fake_server *)arg)->map;
+}
+
 static void server_load(void *arg, struct link_load *load)
 {
     *load = ((struct fake_server *)arg)->load;
@@ -174,6 +221,10 @@ static void server_on_call(void *arg, uint64_t id, uint32_t number, struct slice
 {
     struct fake_server *server = arg;
     (void)body;
+    if (number == 1026) {
+        server->relayed++;
+        link_answer(server->link, id, NULL, 1027, slice_of(NULL, 0));
+    }
     if (number != 1030 || !server->answers_calls)
         return;
     Pb__RegionClearResponse response = PB__REGION_CLEAR_RESPONSE__INIT;
@@ -198,10 +249,15 @@ static void server_start(struct fake_server *server, uint64_t incarnation)
                                               .on_confirmed = server_on_confirmed,
                                               .on_stop = server_on_stop,
                                               .load = server_load,
+                                              .map = server_map,
                                               .on_call = server_on_call};
     struct fixture *fixture = server->fixture;
-    struct net_address locator = {.port = 10334};
-    snprintf(locator.host, sizeof(locator.host), "%s", sim_node_host(fixture->locator_node));
+    struct net_address locators[2] = {{.port = 10334}, {.port = 10334}};
+    snprintf(locators[0].host, sizeof(locators[0].host), "%s",
+             sim_node_host(fixture->locator_node));
+    if (fixture->second != NULL)
+        snprintf(locators[1].host, sizeof(locators[1].host), "%s",
+                 sim_node_host(fixture->second_node));
     server->loop = sim_loop_new(fixture->sim, server->node);
     server->net = sim_net_new(fixture->sim, server->loop);
     assert_int_equal(net_listen(server->net, sim_node_host(server->node), server->port,
@@ -210,8 +266,8 @@ static void server_start(struct fake_server *server, uint64_t incarnation)
     server->incarnation = incarnation;
     server->refused = OK;
     server->maps = 0;
-    struct link_options options = {.locators = &locator,
-                                   .locator_count = 1,
+    struct link_options options = {.locators = locators,
+                                   .locator_count = fixture->second == NULL ? 1 : 2,
                                    .name = server->name,
                                    .incarnation = incarnation,
                                    .host = sim_node_host(server->node),
@@ -371,10 +427,12 @@ static bool client_has_frames(void *arg)
 static void client_open(struct fixture *fixture, struct client *client)
 {
     static const uint8_t version[] = {10, 0x0d, 1, 0, 0, 0, 0x15, 1, 0, 0, 0};
+    const char *host =
+        sim_node_host(fixture->asks_second ? fixture->second_node : fixture->locator_node);
     *client = (struct client){.fixture = fixture};
-    assert_int_equal(net_connect(fixture->client_net, sim_node_host(fixture->locator_node), 10334,
-                                 SEC, &client_events, client, &client->conn),
-                     OK);
+    assert_int_equal(
+        net_connect(fixture->client_net, host, 10334, SEC, &client_events, client, &client->conn),
+        OK);
     assert_int_equal(net_conn_write(client->conn, version, sizeof(version)), OK);
 }
 
@@ -500,6 +558,8 @@ static int fixture_teardown(void **state)
             server_free_objects(&fixture->servers[i]);
     if (fixture->locator != NULL)
         locator_end(fixture);
+    if (fixture->second != NULL)
+        second_end(fixture);
     sim_net_free(fixture->client_net);
     sim_loop_free(fixture->client_loop);
     map_memory_fini(&fixture->memory);

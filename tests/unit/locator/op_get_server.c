@@ -191,6 +191,27 @@ static void test_server_with_an_older_map_is_not_named(void **state)
     assert_int_equal(any_server(fixture), 1);
 }
 
+static void test_others_are_told_to_who_asks_for_them(void **state)
+{
+    struct fixture *fixture = *state;
+    Pb__GetServerRequest request = PB__GET_SERVER_REQUEST__INIT;
+    struct answer answer;
+    put_servers_into_the_map(fixture);
+    for (int asks = 0; asks < 2; asks++) {
+        request.with_others = asks;
+        ask(fixture, 12, &request.base, &answer);
+        assert_int_equal(answer.number, 13);
+        Pb__GetServerResponse *response =
+            pb__get_server_response__unpack(NULL, answer.len, answer.body);
+        assert_int_equal(response->n_other, asks);
+        for (size_t i = 0; i < response->n_other; i++)
+            assert_false(slice_equal(message_slice(response->other[i]->hostname),
+                                     message_slice(response->server->hostname)) &&
+                         response->other[i]->port == response->server->port);
+        pb__get_server_response__free_unpacked(response, NULL);
+    }
+}
+
 /* Both servers of the map are there, and neither has the map in force. */
 static void leave_no_server_with_the_map(struct fixture *fixture)
 {
@@ -297,6 +318,7 @@ int main(void)
         TEST(test_exclusion_matches_the_advertised_text_and_port),
         TEST(test_dead_or_silent_server_is_not_named),
         TEST(test_server_with_an_older_map_is_not_named),
+        TEST(test_others_are_told_to_who_asks_for_them),
         TEST(test_client_waits_for_a_server_that_takes_a_new_map),
         TEST(test_client_that_waited_in_vain_is_told_101),
         TEST(test_client_that_waits_does_not_outlive_the_locator),

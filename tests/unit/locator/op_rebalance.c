@@ -91,10 +91,29 @@ static void test_moves_are_told_done_and_answered(void **state)
     raw_free(b);
 }
 
+static void test_locator_that_nobody_follows_has_the_other_one_do_it(void **state)
+{
+    struct fixture *fixture = *state;
+    struct answer answer;
+    second_start(fixture);
+    run(fixture, SEC);
+    server_start(&fixture->servers[0], 11);
+    assert_true(server_joins(&fixture->servers[0]));
+    run(fixture, SEC);
+    rebalance(fixture, false, &answer); /* it is the first of the server's list */
+    assert_int_equal(answer.number, 1027);
+    assert_int_equal(fixture->servers[0].relayed, 0);
+    fixture->asks_second = true;
+    rebalance(fixture, false, &answer);
+    assert_int_equal(answer.number, 1027);
+    assert_int_equal(fixture->servers[0].relayed, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_moves_are_told_done_and_answered),
+        TEST(test_locator_that_nobody_follows_has_the_other_one_do_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

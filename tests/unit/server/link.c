@@ -63,6 +63,35 @@ static void test_next_locator_is_tried_and_the_first_again(void **state)
     assert_true(link_is_up(fixture->link));
 }
 
+static void test_each_locator_is_linked_to_once_one_has_taken_the_server_in(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_locator *first = &fixture->locators[0], *second = &fixture->locators[1];
+    locator_listen(first);
+    locator_listen(second);
+    assert_int_equal(link_start(fixture, 2, 60000), OK);
+    run(fixture, SEC);
+    assert_int_equal(second->hellos, 0); /* it might be of another cluster */
+    push_map(first, 5, true);
+    run(fixture, SEC);
+    assert_int_equal(second->hellos, 1);
+    assert_true(second->hello_has_cluster);
+    assert_int_equal(second->hello_epoch, 5);
+    push_map(second, 6, true);
+    push_map(first, 6, true);
+    run(fixture, SEC);
+    assert_int_equal(fixture->maps, 2); /* whoever was second brought nothing new */
+    assert_int_equal(first->acknowledged, 6);
+    assert_int_equal(second->acknowledged, 6);
+    uint32_t beacons = second->beacons;
+    locator_cut(first);
+    assert_true(link_is_up(fixture->link));
+    run(fixture, 2 * SEC);
+    assert_int_equal(first->hellos, 2);
+    assert_true(second->beacons >= beacons + 7);
+    assert_int_equal(second->hellos, 1);
+}
+
 static bool is_up(void *arg)
 {
     return link_is_up(((struct fixture *)arg)->link);
@@ -255,7 +284,7 @@ static void test_confirmed_when_the_locator_answers_behind_the_acknowledgement(v
     assert_int_equal(fixture->confirmations, 2); /* of the next connection */
 }
 
-static void test_server_that_leaves_says_so_and_does_not_come_back(void **state)
+static void test_server_that_leaves_says_so_to_each_locator_that_it_reaches(void **state)
 {
     struct fixture *fixture = *state;
     struct fake_locator *locator = &fixture->locators[0];
@@ -266,9 +295,16 @@ static void test_server_that_leaves_says_so_and_does_not_come_back(void **state)
     run(fixture, SEC);
     assert_int_equal(locator->leaves, 1);
     assert_true(link_is_up(fixture->link));
+    assert_false(locator->hello_leaving);
+    push_map(locator, 5, true);
+    locator_cut(locator);
+    run(fixture, SEC);
+    assert_int_equal(locator->hellos, 2);
+    assert_true(locator->hello_leaving);
+    locator->refusal = PB__PEER_WELCOME__REFUSAL__NAME_TAKEN; /* it is named no more */
     locator_cut(locator);
     run(fixture, 5 * SEC);
-    assert_int_equal(locator->hellos, 1);
+    assert_int_equal(locator->hellos, 3);
     assert_false(link_is_up(fixture->link));
     assert_int_equal(fixture->refusals, 0);
 }
@@ -321,6 +357,7 @@ int main(void)
         TEST(test_server_says_who_it_is_and_takes_the_map),
         TEST(test_newest_map_wins_and_repeats_change_nothing),
         TEST(test_next_locator_is_tried_and_the_first_again),
+        TEST(test_each_locator_is_linked_to_once_one_has_taken_the_server_in),
         TEST(test_reconnects_within_500_ms_however_long_it_was_away),
         TEST(test_no_locator_within_the_wait_is_a_timeout_with_its_cause),
         TEST(test_refusals_before_the_join_are_told_with_the_locators_text),
@@ -329,7 +366,7 @@ int main(void)
         TEST(test_silent_locator_is_left),
         TEST(test_nonsense_ends_the_connection_and_begins_anew),
         TEST(test_confirmed_when_the_locator_answers_behind_the_acknowledgement),
-        TEST(test_server_that_leaves_says_so_and_does_not_come_back),
+        TEST(test_server_that_leaves_says_so_to_each_locator_that_it_reaches),
         TEST(test_server_that_leaves_before_it_has_joined_looks_no_further),
         TEST(test_each_failing_allocation_is_survived),
     };

@@ -89,12 +89,71 @@ static void test_stop_and_calls_of_the_locator_arrive(void **state)
     assert_int_equal(locator->answers, 1);
 }
 
+static void test_calls_go_to_the_first_locator_that_gives_signs_of_life(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_locator *first = &fixture->locators[0], *second = &fixture->locators[1];
+    locator_listen(first);
+    locator_listen(second);
+    assert_int_equal(link_start(fixture, 2, 60000), OK);
+    run(fixture, SEC);
+    push_map(first, 5, true);
+    run(fixture, SEC);
+    assert_int_equal(link_call(fixture->link, 1012, slice_text("x"), on_answer, fixture), OK);
+    assert_int_equal(link_tell_all(fixture->link, 1074, slice_text("x"), on_answer, fixture), OK);
+    run(fixture, SEC);
+    assert_int_equal(first->calls, 2);
+    assert_int_equal(second->calls, 1);
+    for (uint32_t i = 0; i < 4; i++) { /* the first is silent, and its line not given up yet */
+        sim_run_until(fixture->sim, NULL, NULL, 250 * MS);
+        send_beacon(second);
+    }
+    assert_int_equal(link_call(fixture->link, 1012, slice_text("x"), on_answer, fixture), OK);
+    run(fixture, SEC);
+    assert_int_equal(first->calls, 2);
+    assert_int_equal(second->calls, 2);
+}
+
+static void test_an_answer_goes_back_on_the_connection_that_asked(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_locator *first = &fixture->locators[0], *second = &fixture->locators[1];
+    Pb__PeerCall call = PB__PEER_CALL__INIT;
+    locator_listen(first);
+    locator_listen(second);
+    assert_int_equal(link_start(fixture, 2, 60000), OK);
+    run(fixture, SEC);
+    push_map(first, 5, true);
+    run(fixture, SEC);
+    fixture->keeps_calls = true;
+    call.id = 3;
+    call.number = 1030;
+    assert_int_equal(PEER_SEND(second->conn, CALL, call, &call), OK);
+    run(fixture, SEC);
+    assert_int_equal(PEER_SEND(first->conn, CALL, call, &call), OK);
+    run(fixture, SEC);
+    uint64_t of_first = fixture->call_id;
+    link_answer(fixture->link, of_first, NULL, 1031, slice_text("x"));
+    run(fixture, SEC);
+    assert_int_equal(first->answers, 1);
+    assert_int_equal(second->answers, 0);
+    assert_int_equal(first->last_answer, 3);
+    locator_cut(first);
+    run(fixture, SEC);
+    assert_int_equal(first->hellos, 2);
+    link_answer(fixture->link, of_first, NULL, 1031, slice_text("x"));
+    run(fixture, SEC);
+    assert_int_equal(first->answers, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_calls_end_by_answer_failure_break_and_time),
         TEST(test_calls_are_bounded),
         TEST(test_stop_and_calls_of_the_locator_arrive),
+        TEST(test_calls_go_to_the_first_locator_that_gives_signs_of_life),
+        TEST(test_an_answer_goes_back_on_the_connection_that_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,9 +36,9 @@ struct fake_locator {
     struct arena arena;
     uint32_t hellos, beacons, acks, fetches, calls, answers, wishes, leaves;
     uint64_t wished_number; /* of the newest beacon that wants an answer */
-    uint64_t acknowledged, last_call, hello_epoch;
+    uint64_t acknowledged, last_call, last_answer, hello_epoch;
     char hello_name[64], hello_groups[64];
-    bool hello_has_cluster;
+    bool hello_has_cluster, hello_leaving, follows_another;
     bool skipped_first_byte;
     int refusal; /* of the next welcome; -1: no welcome at all */
     uint64_t beacon_entries;
@@ -68,6 +68,8 @@ struct fixture {
     struct link_seal seal;
     struct link_place place;
     uint32_t seals, placed;
+    bool keeps_calls; /* the test answers */
+    uint64_t call_id;
 };
 
 static const uint8_t cluster_id[CLUSTER_ID_BYTES] = {7, 7, 7};
@@ -92,6 +94,7 @@ static void on_locator_message(struct fake_locator *locator, const Pb__PeerMessa
     case PB__PEER_MESSAGE__KIND_HELLO:
         locator->hellos++;
         locator->hello_epoch = message->hello->epoch;
+        locator->hello_leaving = message->hello->leaving;
         locator->hello_has_cluster = message->hello->cluster_id.len > 0;
         snprintf(locator->hello_name, sizeof(locator->hello_name), "%s", message->hello->name);
         snprintf(locator->hello_groups, sizeof(locator->hello_groups), "%s|%s",
@@ -102,6 +105,7 @@ static void on_locator_message(struct fake_locator *locator, const Pb__PeerMessa
         break;
     case PB__PEER_MESSAGE__KIND_BEACON:
         locator->beacons++;
+        locator->follows_another = message->beacon->follows_another;
         if (message->beacon->wants_answer) {
             locator->wishes++;
             locator->wished_number = message->beacon->number;
@@ -142,6 +146,7 @@ static void on_locator_message(struct fake_locator *locator, const Pb__PeerMessa
         break;
     case PB__PEER_MESSAGE__KIND_ANSWER:
         locator->answers++;
+        locator->last_answer = message->answer->id;
         break;
     case PB__PEER_MESSAGE__KIND_LEAVE:
         locator->leaves++;
@@ -289,7 +294,9 @@ static void on_call(void *arg, uint64_t id, uint32_t number, struct slice body)
     struct fixture *fixture = arg;
     (void)number;
     fixture->calls++;
-    link_answer(fixture->link, id, NULL, 1031, body);
+    fixture->call_id = id;
+    if (!fixture->keeps_calls)
+        link_answer(fixture->link, id, NULL, 1031, body);
 }
 
 static void on_seal(void *arg, const struct link_seal *seal, struct seal_answer *answer)

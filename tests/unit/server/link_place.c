@@ -166,6 +166,42 @@ static void orders_reach_the_server(void **state)
     assert_int_equal(fixture->place.member, 44);
 }
 
+static void with_several_locators_all_hear_and_one_orders(void **state)
+{
+    struct fixture *fixture = *state;
+    Pb__PeerPlace place = PB__PEER_PLACE__INIT;
+    Pb__PeerPlace__Order order = PB__PEER_PLACE__ORDER__INIT;
+    Pb__PeerPlace__Order *orders[] = {&order};
+    place.order = orders;
+    place.n_order = 1;
+    locator_listen(&fixture->locators[0]);
+    locator_listen(&fixture->locators[1]);
+    assert_int_equal(link_start(fixture, 2, 60000), OK);
+    run(fixture, SEC);
+    push_map(&fixture->locators[0], 5, true);
+    run(fixture, SEC);
+    link_propose(fixture->link, &(struct proposal){.bucket = 1}, 1);
+    link_report(fixture->link, 55, true, 12, "its host refuses connections");
+    run(fixture, SEC);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(fixture->locators[i].proposes, 1);
+        assert_int_equal(fixture->locators[i].reports, 1);
+        assert_int_equal(fixture->locators[i].follows_another, i == 1);
+        assert_int_equal(PEER_SEND(fixture->locators[i].conn, PLACE, place, &place), OK);
+    }
+    run(fixture, SEC);
+    assert_int_equal(fixture->placed, 1);
+    /* The first is away: the second orders. */
+    net_listener_close(fixture->locators[0].listener);
+    fixture->locators[0].listener = NULL;
+    locator_cut(&fixture->locators[0]);
+    run(fixture, SEC);
+    assert_false(fixture->locators[1].follows_another);
+    assert_int_equal(PEER_SEND(fixture->locators[1].conn, PLACE, place, &place), OK);
+    run(fixture, SEC);
+    assert_int_equal(fixture->placed, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +212,7 @@ int main(void)
         TEST(each_bucket_of_a_seal_is_answered),
         TEST(a_seal_is_asked_again_when_memory_failed),
         TEST(orders_reach_the_server),
+        TEST(with_several_locators_all_hear_and_one_orders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
