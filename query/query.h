@@ -244,6 +244,7 @@ bool query_state_packing_is_of(const struct query_state_packing *packing,
                                const struct query_state *state);
 /* Packs up to `groups` of them. True when not more than so many are left. */
 bool query_state_packing_step(struct query_state_packing *packing, uint32_t groups);
+size_t query_state_packing_bytes(const struct query_state_packing *packing); /* so far */
 /* Packs what is left, and appends all to `out`; out->failed without memory. */
 void query_state_packing_end(struct query_state_packing *packing, struct buf *out);
 void query_state_packing_free(struct query_state_packing *packing); /* NULL is allowed */

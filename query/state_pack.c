@@ -114,6 +114,11 @@ bool query_state_packing_step(struct query_state_packing *packing, uint32_t grou
     return packing->out.failed || query_state_walk_is_near(packing->walk, groups);
 }
 
+size_t query_state_packing_bytes(const struct query_state_packing *packing)
+{
+    return packing->out.len;
+}
+
 void query_state_packing_end(struct query_state_packing *packing, struct buf *out)
 {
     pack_some(packing, UINT64_MAX);

@@ -242,6 +242,9 @@ void cq_before_change_locked(struct bucket *bucket, struct entry *old);
 void cq_before_clear_locked(struct bucket *bucket);
 /* How far rows of that bucket have been applied; generation 0: none has. */
 struct cq_applied cq_applied_locked(const struct cq_bucket *cqb, uint32_t bucket);
+/* *is_new is false if the row has been applied before. ERROR_MEMORY: not noted. */
+enum error cq_applied_note_locked(struct cq_bucket *cqb, const struct cq_applied *row,
+                                  bool *is_new);
 
 /* A change that is made now comes behind rows that wait for their groups. */
 bool cq_rows_wait_locked(const struct bucket *bucket);

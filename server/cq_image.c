@@ -48,7 +48,7 @@ static void pack_rows(const struct ring *rows, struct buf *out)
 
 /* ---- Ahead of the cut ---- */
 
-#define PACK_GROUPS 400u /* at a time: less than LIMIT_SLICE_US */
+#define PACK_GROUPS 200u /* at a time: less than LIMIT_SLICE_US */
 
 struct cq_packing {
     struct cq_packing *next;
@@ -95,6 +95,14 @@ enum error cq_packing_step_locked(struct bucket *bucket, struct cq_packing **pac
         *done = query_state_packing_step(packing->state, PACK_GROUPS);
     }
     return OK;
+}
+
+size_t cq_packing_bytes(const struct cq_packing *packings)
+{
+    size_t bytes = 0;
+    for (; packings != NULL; packings = packings->next)
+        bytes += packings->state == NULL ? 0 : query_state_packing_bytes(packings->state);
+    return bytes;
 }
 
 void cq_packing_free_locked(struct cq_packing **packings)

@@ -14,6 +14,7 @@ bool cq_image_is_quiet_locked(const struct bucket *bucket);
 struct cq_packing;
 enum error cq_packing_step_locked(struct bucket *bucket, struct cq_packing **packings, bool *done);
 void cq_packing_free_locked(struct cq_packing **packings);
+size_t cq_packing_bytes(const struct cq_packing *packings); /* so far; its owner needs no lock */
 /* Appends all of it; what is in no packing is packed here. out->failed without memory. */
 void cq_image_pack_locked(const struct bucket *bucket, const struct cq_packing *packings,
                           struct buf *out);

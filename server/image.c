@@ -247,6 +247,19 @@ static enum error cut_locked(struct image_out *image)
     return OK;
 }
 
+/* Room for what is packed so far, touched without the lock: new pages take their time. Without
+ * memory the cut tells. */
+static void make_room(struct image_out *image)
+{
+    size_t room = cq_packing_bytes(image->packings) * 5 / 4;
+    if (image->head.cap >= room)
+        return;
+    buf_clear(&image->head);
+    uint8_t *at = buf_reserve(&image->head, room);
+    if (at != NULL)
+        memset(at, 0, room);
+}
+
 /* The cut, when what the queries remember is packed. */
 static enum error come_to_cut_locked(struct image_out *image)
 {
@@ -311,6 +324,8 @@ static bool gather(struct image_out *image, bool *walked)
     bool good = true;
     *walked = false;
     for (unsigned i = 0; i < SLICES && good && !*walked; i++) {
+        if (image->packings != NULL)
+            make_room(image);
         bucket_lock(bucket);
         uint64_t began_us = server_hold_begin(bucket);
         if (image->copy != NULL && image->starts_over) {

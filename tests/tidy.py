@@ -109,6 +109,7 @@ MIRROR_EXCEPTIONS = {
     'server/op_sql.c': ('tests/unit/server/op_sql_execute.c', 'over a session'),
     'server/server.c': ('tests/sim/founding.c', 'needs a locator'),
     'server/ask.c': ('tests/sim/founding.c', 'from loop to loop, to a locator'),
+    'server/cq_applied.c': ('tests/unit/server/rows.c', 'rows of every bucket, applied once'),
     'server/cq_image.c': ('tests/unit/server/rows.c', 'what is packed is what two servers made'),
     'server/reconcile.c': ('tests/unit/server/registry.c', 'its second half'),
     'server/registry_plan.c': ('tests/unit/server/registry.c', 'over a catalog and its map'),
