@@ -52,6 +52,7 @@ struct cli {
     struct buf out;  /* not yet written */
     bool out_closed; /* stdout takes nothing more: the command ends */
     int out_error;   /* why, an errno value; 0 when only nobody reads it, which is no failure */
+    int stop_fd;     /* readable: nobody waits for a reader of stdout any more; -1: none */
 };
 
 /* Writes what waits in cli->out. False when stdout takes nothing more; what waits is dropped then,
