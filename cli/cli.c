@@ -339,6 +339,19 @@ enum exit_status cli_connect(struct cli *cli, enum vug_client_role role, struct 
     return EXIT_OK;
 }
 
+enum exit_status cli_call(struct cli *cli, enum vug_client_role role, uint32_t number,
+                          const struct buf *body, const char *region, struct vug_reply *reply)
+{
+    struct vug_sync *sync = NULL;
+    enum exit_status status = cli_connect(cli, role, &sync);
+    if (status != EXIT_OK)
+        return status;
+    if (vug_sync_call(sync, number, body, reply) != OK)
+        status = cli_fail_vug(cli, &reply->error, region, region == NULL ? NULL : sync);
+    vug_sync_free(sync);
+    return status;
+}
+
 static struct value parameter_value(struct slice text)
 {
     struct value value = {.type = VALUE_STRING, .bytes = text};
