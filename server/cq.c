@@ -8,6 +8,7 @@
 #include "server/region.h"
 #include "server/rows.h"
 #include "server/subscription.h"
+#include "server/trash.h"
 
 #define RING_SUB_MAX UINT32_MAX
 
@@ -481,7 +482,7 @@ void cq_bucket_fini_locked(struct cq_bucket *cqb)
     atomic_fetch_sub(&instance->ring_bytes, cqb->ring.bytes);
     ring_fini(&cqb->ring);
     ring_fini(&cqb->rows);
-    query_state_free(cqb->state);
+    trash_state(trash_worker(cqb->bucket), cqb->state);
     mem_free(cqb->applied);
     cqb->state = NULL;
     cqb->applied = NULL;

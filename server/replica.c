@@ -86,6 +86,7 @@ void replica_fini(struct bucket *bucket)
 void replica_drop_locked(struct bucket *bucket)
 {
     struct replica *replica = &bucket->replica;
+    uint64_t began_us = server_hold_begin(bucket);
     retire_all(bucket);
     if (replica->image != NULL)
         image_drop_incoming_locked(bucket);
@@ -108,6 +109,7 @@ void replica_drop_locked(struct bucket *bucket)
     replica->image_from = 0;
     replica->heard_us = 0;
     replica->led_by_others = false;
+    server_hold_end(bucket, began_us);
 }
 
 void replica_on_destroyed(struct bucket *bucket)
