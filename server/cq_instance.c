@@ -135,8 +135,7 @@ static bool build_bucket(struct cq_bucket *cqb)
 {
     bucket_lock(cqb->bucket);
     uint64_t began_us = server_hold_begin(cqb->bucket);
-    size_t before = cqb->input_count;
-    bool rests = cq_work_off_locked(cqb, BUILD_ROWS) || cqb->input_count == before;
+    bool rests = cq_work_off_locked(cqb, BUILD_ROWS) != CQ_WORK_MORE;
     rows_notify_locked(cqb->bucket);
     server_hold_end(cqb->bucket, began_us);
     bucket_unlock(cqb->bucket);
