@@ -114,7 +114,7 @@ static enum error unpack_rows(struct slice *rest, struct ring *rows)
     if (!rows_take_position(rest, &floor) || !rows_take_position(rest, &last) ||
         ring_before(last, floor))
         return ERROR_MALFORMED;
-    ring_init(rows, floor);
+    ring_renew(rows, floor);
     for (;;) {
         if (!rows_take_position(rest, &position))
             return ERROR_MALFORMED;
@@ -171,8 +171,8 @@ static enum error unpack_one(struct bucket *bucket, struct slice *rest)
     struct cq_bucket *cqb = &instance->buckets[bucket->id];
     if (cqb->active)
         return ERROR_MALFORMED;
-    ring_init(&cqb->ring, (struct ring_position){0});
-    ring_init(&cqb->rows, (struct ring_position){0});
+    ring_renew(&cqb->ring, (struct ring_position){0});
+    ring_renew(&cqb->rows, (struct ring_position){0});
     enum error error = unpack_content(cqb, rest);
     cqb->ready_seq = bucket->last_seq;
     if (error == OK)

@@ -34,6 +34,14 @@ void ring_init(struct ring *ring, struct ring_position floor)
     *ring = (struct ring){.floor = floor, .last = floor};
 }
 
+void ring_renew(struct ring *ring, struct ring_position floor)
+{
+    uint64_t serial = ring->next_serial;
+    PRE(ring->oldest == NULL);
+    ring_init(ring, floor);
+    ring->next_serial = serial;
+}
+
 void ring_fini(struct ring *ring)
 {
     while (ring_drop_oldest(ring) > 0)
@@ -314,11 +322,11 @@ enum error ring_unpack(struct slice *rest, struct ring *ring)
     struct ring_position floor, last, before = {0, 0};
     uint64_t blocks;
     enum error error = OK;
-    ring_init(ring, before);
+    ring_renew(ring, before);
     if (!unpack_position(rest, &floor) || !unpack_position(rest, &last) ||
         ring_before(last, floor) || !unpack_varint(rest, rest->len, &blocks))
         return ERROR_MALFORMED;
-    ring_init(ring, floor);
+    ring_renew(ring, floor);
     for (uint64_t i = 0; i < blocks && error == OK; i++)
         error = unpack_block(rest, ring, &before);
     if (error == OK && ring_before(last, ring->last))

@@ -37,6 +37,9 @@ struct ring {
 
 void ring_init(struct ring *ring, struct ring_position floor);
 void ring_fini(struct ring *ring);
+/* The same as ring_init() for one that is zeroed or has ended: its serials go on, so that whoever
+ * still has a hint into its former life does not look there. */
+void ring_renew(struct ring *ring, struct ring_position floor);
 
 /* Room for one event of `len` encoded bytes; its kind (at most 15) is given apart, because
  * encodings differ by it. NULL without memory: the caller then raises the floor. */
@@ -82,8 +85,8 @@ bool ring_next(const struct ring *ring, struct ring_position after, uint64_t lim
 /* The whole ring, for an image: floor, last and all events, in the blocks by which they are
  * dropped. out->failed without memory. */
 void ring_pack(const struct ring *ring, struct buf *out);
-/* Takes a packed ring off `rest` and makes an equal one of it; whatever `ring` was is overwritten.
- * ERROR_MALFORMED, ERROR_MEMORY: the ring is empty, with nothing to free. */
+/* Takes a packed ring off `rest` and makes an equal one of it in the place of `ring`, which is
+ * zeroed or has ended. ERROR_MALFORMED, ERROR_MEMORY: the ring is empty, with nothing to free. */
 enum error ring_unpack(struct slice *rest, struct ring *ring);
 
 #endif
