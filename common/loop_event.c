@@ -266,6 +266,12 @@ static uint64_t event_turn_max_us(const struct loop *loop)
                                 memory_order_relaxed);
 }
 
+static uint64_t event_cpu_us(const struct loop *loop)
+{
+    (void)loop;
+    return clock_us(CLOCK_THREAD_CPUTIME_ID);
+}
+
 static const struct loop_ops event_ops = {
     .now_us = event_now_us,
     .clock_us = event_clock_us,
@@ -279,6 +285,7 @@ static const struct loop_ops event_ops = {
     .random = event_random,
     .is_current = event_is_current,
     .turn_max_us = event_turn_max_us,
+    .cpu_us = event_cpu_us,
 };
 
 void loop_event_defer_last(struct loop *loop, struct loop_task *task)

@@ -171,8 +171,9 @@ void changes_reload(struct changes *changes)
 static void on_pump(void *arg)
 {
     struct changes *changes = arg;
-    if (changes->reload) {
+    if (changes->reload && (changes->first == NULL || !changes->has_loaded)) {
         changes->reload = false;
+        changes->has_loaded = true;
         changes->loading = map_store_load(changes->locator->store, on_refreshed, changes) == OK;
         pump_soon(changes);
         return;
@@ -180,6 +181,7 @@ static void on_pump(void *arg)
     struct change *change = take_first(changes);
     struct failure failure;
     changes->under_way = change;
+    changes->has_loaded = false;
     struct cluster_map *map;
     if (cluster_map_edit(changes->locator->map, &map) != OK) {
         finish_without_memory(changes, change);

@@ -46,6 +46,7 @@ struct changes {
     struct buf packed;
     struct loop_timer pump;  /* fires in the next turn */
     bool reload, loading;    /* the store is to be read, is being read */
+    bool has_loaded;         /* since the last change: the next change goes first */
     uint64_t refreshed_us;   /* when it last was, for changes_reload() */
     uint64_t stored, failed; /* since the start */
 };
@@ -57,7 +58,8 @@ enum error changes_init(struct changes *changes, struct locator *locator);
 void changes_fini(struct changes *changes);
 
 /* Somebody has seen a newer map than the one in force: another locator made it. It is read, and put
- * in force, before the next change. */
+ * in force, before the next change; not twice before it, so that a store that is slower than the
+ * reasons to read it holds no change up. */
 void changes_reload(struct changes *changes);
 
 /* Takes the change. ERROR_BUSY when too many wait: the change stays the caller's. */

@@ -11,7 +11,7 @@ enum {
     HAS_QUERY = 16,
     HAS_ROW = 32,
     HAS_SOURCE = 64,
-    IS_SILENT = 128,
+    IS_MARKED = 128, /* PUT: via_ring; others: silent */
 };
 
 static unsigned flags_of(const struct record *record)
@@ -31,8 +31,8 @@ static unsigned flags_of(const struct record *record)
         flags |= HAS_ROW;
     if (record->source_generation != 0 || record->position_seq != 0)
         flags |= HAS_SOURCE;
-    if (record->silent)
-        flags |= IS_SILENT;
+    if (record->silent || record->via_ring)
+        flags |= IS_MARKED;
     return flags;
 }
 
@@ -174,7 +174,7 @@ enum error record_unpack(struct slice packed, struct record *record, struct writ
     unsigned flags = packed.data[1];
     struct reader reader = {packed.data + 2, packed.data + packed.len, false};
     *record = (struct record){.type = (enum record_type)packed.data[0]};
-    record->silent = (flags & IS_SILENT) != 0;
+    *(record->type == RECORD_PUT ? &record->via_ring : &record->silent) = (flags & IS_MARKED) != 0;
     record->term = (uint32_t)take_varint(&reader, UINT32_MAX);
     record->seq = take_varint(&reader, UINT64_MAX);
     record->time_ms = take_varint(&reader, UINT64_MAX);

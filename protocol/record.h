@@ -58,6 +58,8 @@ struct record {
     struct slice key, value;          /* stored forms (protocol/value.h): PUT, REMOVE, NOTE */
     uint64_t hash;                    /* of the key, by this server's seed; not packed */
     /* Continuous queries. */
+    bool via_ring; /* PUT: its row meets a group of its own bucket by way of the rows ring, behind
+                      earlier ones from elsewhere; the primary decides */
     uint64_t query_id;
     struct cq_instance *instance; /* the server's own, found by query_id; not packed */
     struct slice row;             /* PARTIAL: packed (query/query.h) */

@@ -161,5 +161,14 @@ void group_insert(struct group_table *table, struct group *group)
 {
     PRE(table->count < table->room);
     index_group(table->index, table->index_mask, group->hash, table->count);
+    group->number = table->count;
     table->groups[table->count++] = group;
+}
+
+void group_replace(struct group_table *table, struct group *old, struct group *group)
+{
+    PRE(old->hash == group->hash && table->groups[old->number] == old);
+    group->number = old->number;
+    table->groups[group->number] = group;
+    group_free(table->plan, old);
 }

@@ -14,6 +14,7 @@
 
 struct group {
     uint64_t hash;
+    uint32_t number;            /* in the order of the table */
     struct query_value *values; /* the group's columns */
     struct query_value
         *kept; /* of the latest row: what the SELECT list shows beside the group's columns */
@@ -51,6 +52,8 @@ void group_free(const struct query_plan *plan, struct group *group);
 /* Room for one more group, so that group_insert() cannot fail. ERROR_MEMORY, ERROR_LIMIT. */
 enum error group_reserve(struct group_table *table);
 void group_insert(struct group_table *table, struct group *group);
+/* Takes the place of `old`, which has the same columns and is freed. */
+void group_replace(struct group_table *table, struct group *old, struct group *group);
 
 static inline void *group_accumulator(struct group *group, const struct plan_aggregate *aggregate)
 {

@@ -196,6 +196,8 @@ struct query_state;
 enum error query_state_new(struct query_plan *plan,
                            struct query_state **state); /* holds a reference to the plan */
 void query_state_free(struct query_state *state);
+/* Frees some of its groups, after which it can only be freed; false when none is left. */
+bool query_state_free_some(struct query_state *state, uint32_t groups);
 
 /* Applies one admitted row. Either the state has taken the row and its results were given, or
  * nothing changed: ERROR_MEMORY, ERROR_LIMIT (groups), ERROR_MALFORMED (not a row of this plan);
@@ -209,6 +211,21 @@ enum error query_state_apply(struct query_state *state, const struct query_row *
  * latest row of each partition, for GROUP BY each group (that passes HAVING). */
 enum error query_state_each(struct query_state *state, struct arena *arena,
                             query_result_fn *on_result, void *arg);
+/* The same a few groups at a time while rows go on being applied: a group that changes after it was
+ * given is given again, and of one that comes twice the later counts; one that has no result any
+ * more is given as QUERY_DELETE, without values. */
+struct query_state_walk;
+struct query_state_walk *query_state_walk_new(struct query_state *state); /* or NULL */
+void query_state_walk_free(struct query_state_walk *walk);                /* NULL is allowed */
+bool query_state_walk_is_of(const struct query_state_walk *walk, const struct query_state *state);
+/* Gives up to `groups` of them; the arena is reset for each. */
+enum error query_state_walk_each(struct query_state_walk *walk, uint32_t groups,
+                                 struct arena *arena, query_result_fn *on_result, void *arg);
+/* Not more than so many are left. */
+bool query_state_walk_is_near(const struct query_state_walk *walk, uint32_t groups);
+/* Which one is being given: numbers of the order in which they began. */
+uint32_t query_state_walk_group(const struct query_state_walk *walk);
+
 uint64_t query_state_group_count(const struct query_state *state);
 uint64_t query_state_bytes(const struct query_state *state); /* about */
 /* Equal for equal states, whatever machine: copies compare it. */
@@ -217,6 +234,20 @@ uint64_t query_state_hash(const struct query_state *state);
 /* All of a state as bytes, groups in the order in which they began: a state that is made from them
  * goes on exactly as this one does. out->failed without memory. */
 void query_state_pack(const struct query_state *state, struct buf *out);
+
+/* The same ahead of the moment, a few groups at a time, while rows go on being applied. A group
+ * that changes after it was packed is packed again, and of one that comes twice the later counts:
+ * so the bytes are those of the state at query_state_packing_end(). */
+struct query_state_packing;
+struct query_state_packing *query_state_packing_new(struct query_state *state); /* or NULL */
+bool query_state_packing_is_of(const struct query_state_packing *packing,
+                               const struct query_state *state);
+/* Packs up to `groups` of them. True when not more than so many are left. */
+bool query_state_packing_step(struct query_state_packing *packing, uint32_t groups);
+/* Packs what is left, and appends all to `out`; out->failed without memory. */
+void query_state_packing_end(struct query_state_packing *packing, struct buf *out);
+void query_state_packing_free(struct query_state_packing *packing); /* NULL is allowed */
+
 /* Takes a packed state of the same plan from the front of *rest. ERROR_MALFORMED, ERROR_MEMORY,
  * ERROR_LIMIT (groups): *rest is as it was, and there is no state. */
 enum error query_state_unpack(struct query_plan *plan, struct slice *rest,

@@ -41,10 +41,20 @@ void query_state_free(struct query_state *state)
 {
     if (state == NULL)
         return;
+    for (; state->walks != NULL; state->walks = state->walks->next)
+        state->walks->state = NULL;
     change_fini(&state->change);
     group_table_fini(&state->table);
     query_plan_unref(state->plan);
     mem_free(state);
+}
+
+bool query_state_free_some(struct query_state *state, uint32_t groups)
+{
+    struct group_table *table = &state->table;
+    for (; groups > 0 && table->count > 0; groups--)
+        group_free(table->plan, table->groups[--table->count]);
+    return table->count > 0;
 }
 
 /* ---- Results ---- */
@@ -127,6 +137,95 @@ static enum error give_change(const struct query_plan *plan, const struct result
         return give(plan, before, QUERY_DELETE, mark, on_result, arg);
     enum error status = give(plan, before, QUERY_UPDATE_BEFORE, mark, on_result, arg);
     return status == OK ? give(plan, after, QUERY_UPDATE_AFTER, mark, on_result, arg) : status;
+}
+
+/* ---- Walks ---- */
+
+/* More changes than this wait for their turn only if nobody goes on with the walk. */
+#define CHANGED_MAX 65536u
+
+struct query_state_walk *query_state_walk_new(struct query_state *state)
+{
+    struct query_state_walk *walk = mem_zalloc(sizeof *walk);
+    if (walk == NULL)
+        return NULL;
+    walk->state = state;
+    walk->next = state->walks;
+    state->walks = walk;
+    return walk;
+}
+
+void query_state_walk_free(struct query_state_walk *walk)
+{
+    if (walk == NULL)
+        return;
+    if (walk->state != NULL) {
+        struct query_state_walk **at = &walk->state->walks;
+        while (*at != walk)
+            at = &(*at)->next;
+        *at = walk->next;
+    }
+    mem_free(walk->changed);
+    mem_free(walk);
+}
+
+bool query_state_walk_is_of(const struct query_state_walk *walk, const struct query_state *state)
+{
+    return walk->state == state;
+}
+
+uint32_t query_state_walk_group(const struct query_state_walk *walk)
+{
+    return walk->now;
+}
+
+static bool add_changed(struct query_state_walk *walk, uint32_t number)
+{
+    if (walk->count > 0 && walk->changed[walk->first + walk->count - 1] == number)
+        return true;
+    if (walk->first + walk->count == walk->cap && walk->first > 0) {
+        memmove(walk->changed, walk->changed + walk->first, walk->count * sizeof *walk->changed);
+        walk->first = 0;
+    }
+    if (walk->count == walk->cap) {
+        size_t cap = walk->cap == 0 ? 64 : walk->cap * 2;
+        uint32_t *bigger =
+            cap > CHANGED_MAX ? NULL : mem_realloc(walk->changed, cap * sizeof *walk->changed);
+        if (bigger == NULL)
+            return false;
+        walk->changed = bigger;
+        walk->cap = cap;
+    }
+    walk->changed[walk->first + walk->count++] = number;
+    return true;
+}
+
+static void note_change(struct query_state *state, const struct group *group)
+{
+    for (struct query_state_walk *walk = state->walks; walk != NULL; walk = walk->next)
+        if (group->number < walk->reached && !add_changed(walk, group->number))
+            walk->failed = true;
+}
+
+struct group *query_state_walk_next(struct query_state_walk *walk)
+{
+    const struct group_table *table = &walk->state->table;
+    if (walk->reached < table->count) {
+        walk->now = walk->reached++;
+        walk->is_again = false;
+    } else if (walk->count > 0) {
+        walk->now = walk->changed[walk->first++];
+        walk->is_again = true;
+        walk->count--;
+    } else {
+        return NULL;
+    }
+    return table->groups[walk->now];
+}
+
+bool query_state_walk_is_near(const struct query_state_walk *walk, uint32_t groups)
+{
+    return walk->state->table.count - walk->reached + walk->count <= groups;
 }
 
 /* ---- One row ---- */
@@ -223,6 +322,7 @@ enum error query_state_apply(struct query_state *state, const struct query_row *
     if (begins)
         group_insert(&state->table, group);
     state->table.bytes += group_bytes(plan, group) - bytes;
+    note_change(state, group);
     enum error given = give_change(plan, &before, &after, group, row->mark, on_result, arg);
     return given != OK ? given : status;
 }
@@ -230,11 +330,12 @@ enum error query_state_apply(struct query_state *state, const struct query_row *
 /* ---- All of it ---- */
 
 static enum error give_group(struct query_state *state, struct group *group, struct arena *arena,
-                             query_result_fn *on_result, void *arg)
+                             query_result_fn *on_result, void *arg, bool *given)
 {
     const struct query_plan *plan = state->plan;
     size_t count = (size_t)plan->row_count + plan->aggregate_count + plan->select_count;
     struct query_value *row = arena_zalloc(arena, (count + 1) * sizeof *row);
+    *given = false;
     if (row == NULL)
         return ERROR_MEMORY;
     enum error status = change_refresh(plan, group);
@@ -250,7 +351,8 @@ static enum error give_group(struct query_state *state, struct group *group, str
     status = read_aggregates(plan, group, arena, false, aggregates);
     if (status == OK)
         status = evaluate_result(plan, row, aggregates, arena, &ignored, &result);
-    if (status == OK && result.visible)
+    *given = status == OK && result.visible;
+    if (*given)
         status = give(plan, &result, QUERY_INSERT, group->mark, on_result, arg);
     return status == ERROR_INVALID
                ? OK
@@ -261,8 +363,25 @@ enum error query_state_each(struct query_state *state, struct arena *arena,
                             query_result_fn *on_result, void *arg)
 {
     enum error status = OK;
+    bool given;
     for (uint32_t i = 0; i < state->table.count && status == OK; i++)
-        status = give_group(state, state->table.groups[i], arena, on_result, arg);
+        status = give_group(state, state->table.groups[i], arena, on_result, arg, &given);
+    return status;
+}
+
+enum error query_state_walk_each(struct query_state_walk *walk, uint32_t groups,
+                                 struct arena *arena, query_result_fn *on_result, void *arg)
+{
+    struct group *group;
+    enum error status = walk->failed ? ERROR_MEMORY : OK;
+    for (; groups > 0 && status == OK && (group = query_state_walk_next(walk)) != NULL; groups--) {
+        const struct query_row nothing = {.mark = group->mark};
+        bool given;
+        arena_reset(arena);
+        status = give_group(walk->state, group, arena, on_result, arg, &given);
+        if (status == OK && !given && walk->is_again)
+            status = on_result(arg, QUERY_DELETE, &nothing);
+    }
     return status;
 }
 

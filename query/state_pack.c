@@ -1,6 +1,7 @@
 /* A state as bytes:
  *
- *   number of groups, then each group in the order in which they began:
+ *   number of groups, then each group in the order in which they began (one that comes again
+ *   replaces what came first):
  *     columns | latest row | mark | rows in the frame, with their values | accumulators
  *
  * Accumulators that the rows of the frame tell are not packed but made again before their first
@@ -53,6 +54,72 @@ void query_state_pack(const struct query_state *state, struct buf *out)
     put_number(state->table.count, out);
     for (uint32_t i = 0; i < state->table.count && !out->failed; i++)
         put_group(state->plan, state->table.groups[i], out);
+}
+
+/* ---- Ahead of the moment ---- */
+
+struct query_state_packing {
+    struct query_state_walk *walk;
+    uint64_t packed; /* groups in `out`, those that come again included */
+    struct buf out;
+};
+
+struct query_state_packing *query_state_packing_new(struct query_state *state)
+{
+    struct query_state_packing *packing = mem_zalloc(sizeof *packing);
+    if (packing == NULL)
+        return NULL;
+    buf_init(&packing->out);
+    packing->walk = query_state_walk_new(state);
+    if (packing->walk == NULL) {
+        mem_free(packing);
+        return NULL;
+    }
+    return packing;
+}
+
+void query_state_packing_free(struct query_state_packing *packing)
+{
+    if (packing == NULL)
+        return;
+    query_state_walk_free(packing->walk);
+    buf_fini(&packing->out);
+    mem_free(packing);
+}
+
+bool query_state_packing_is_of(const struct query_state_packing *packing,
+                               const struct query_state *state)
+{
+    return query_state_walk_is_of(packing->walk, state);
+}
+
+static void pack_some(struct query_state_packing *packing, uint64_t groups)
+{
+    struct query_state_walk *walk = packing->walk;
+    struct group *group;
+    PRE(walk->state != NULL);
+    packing->out.failed |= walk->failed;
+    for (; groups > 0 && !packing->out.failed; groups--) {
+        group = query_state_walk_next(walk);
+        if (group == NULL)
+            return;
+        put_group(walk->state->plan, group, &packing->out);
+        packing->packed++;
+    }
+}
+
+bool query_state_packing_step(struct query_state_packing *packing, uint32_t groups)
+{
+    pack_some(packing, groups);
+    return packing->out.failed || query_state_walk_is_near(packing->walk, groups);
+}
+
+void query_state_packing_end(struct query_state_packing *packing, struct buf *out)
+{
+    pack_some(packing, UINT64_MAX);
+    put_number(packing->packed, out);
+    buf_append_slice(out, buf_slice(&packing->out));
+    out->failed |= packing->out.failed;
 }
 
 /* ---- And back ---- */
@@ -178,9 +245,8 @@ static enum error take_group(struct query_state *state, struct slice *rest,
     if (error != OK)
         return error;
     uint64_t hash = group_hash(plan, columns);
-    if (group_find(&state->table, columns, hash) != NULL)
-        return ERROR_MALFORMED;
-    error = group_reserve(&state->table);
+    struct group *old = group_find(&state->table, columns, hash);
+    error = old != NULL ? OK : group_reserve(&state->table);
     if (error != OK)
         return error;
     struct group *group = group_new(plan, columns, hash);
@@ -191,8 +257,13 @@ static enum error take_group(struct query_state *state, struct slice *rest,
         group_free(plan, group);
         return error;
     }
-    group_insert(&state->table, group);
     state->table.bytes += group_bytes(plan, group);
+    if (old != NULL) {
+        state->table.bytes -= group_bytes(plan, old);
+        group_replace(&state->table, old, group);
+    } else {
+        group_insert(&state->table, group);
+    }
     return OK;
 }
 
@@ -209,7 +280,7 @@ enum error query_state_unpack(struct query_plan *plan, struct slice *rest,
     columns = mem_array(plan->group_count + 1u, sizeof *columns);
     if (columns == NULL)
         error = ERROR_MEMORY;
-    else if (!take_number(&from, &count) || count > LIMIT_GROUPS_PER_BUCKET)
+    else if (!take_number(&from, &count) || count > from.len) /* each takes a byte at least */
         error = ERROR_MALFORMED;
     for (uint64_t i = 0; error == OK && i < count; i++)
         error = take_group(*state, &from, columns);

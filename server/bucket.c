@@ -65,11 +65,7 @@ void bucket_unlock(struct bucket *bucket)
 /* Any worker may free what was there. */
 void bucket_empty_locked(struct bucket *bucket)
 {
-    struct server *server = bucket->region->server;
-    struct worker *worker = NULL;
-    if (server != NULL && server->worker_count > 0)
-        worker = &server->workers[bucket->id % server->worker_count];
-    trash_table(worker, &bucket->table);
+    trash_table(trash_worker(bucket), &bucket->table);
 }
 
 /* An image that is being cut ships what it had not come to yet. */
@@ -111,12 +107,18 @@ static enum error apply_to_queries(struct bucket *bucket, const struct record *r
                    ? ERROR_BUSY
                    : OK;
     }
+    uint64_t began_us;
+    enum error error = OK;
     switch (record->type) {
     case RECORD_CQ_ADD:
-        return cq_add_locked(bucket, record);
     case RECORD_CQ_DROP:
-        cq_drop_locked(bucket, record);
-        return OK;
+        began_us = server_hold_begin(bucket);
+        if (record->type == RECORD_CQ_ADD)
+            error = cq_add_locked(bucket, record);
+        else
+            cq_drop_locked(bucket, record);
+        server_hold_end(bucket, began_us);
+        return error;
     case RECORD_PARTIAL:
         cq_on_partial_locked(bucket, record);
         return OK;
@@ -148,6 +150,15 @@ static enum error check(const struct bucket *bucket, struct slice expected)
     return slice_equal(expected, slice_of(summary, sizeof summary)) ? OK : ERROR_DAMAGED;
 }
 
+static void clear(struct bucket *bucket)
+{
+    uint64_t began_us = server_hold_begin(bucket);
+    if (bucket->images != NULL)
+        image_before_clear_locked(bucket);
+    bucket_empty_locked(bucket);
+    server_hold_end(bucket, began_us);
+}
+
 static enum error apply(struct bucket *bucket, const struct record *record)
 {
     switch (record->type) {
@@ -159,9 +170,7 @@ static enum error apply(struct bucket *bucket, const struct record *record)
         entry_unref(table_remove(&bucket->table, record->key, record->hash));
         return OK;
     case RECORD_CLEAR:
-        if (bucket->images != NULL)
-            image_before_clear_locked(bucket);
-        bucket_empty_locked(bucket);
+        clear(bucket);
         return OK;
     case RECORD_NOTE:
         return OK;
@@ -241,6 +250,8 @@ enum error bucket_append_locked(struct bucket *bucket, struct record *record, ui
     record->time_ms = bucket_record_time_locked(bucket, wall_ms);
     if (record->instance != NULL)
         record->query_id = record->instance->id;
+    if (record->type == RECORD_PUT && bucket->cqs != NULL)
+        record->via_ring = cq_rows_wait_locked(bucket);
     enum error error = replica_reserve_locked(bucket, record);
     if (error == OK)
         error = bucket_apply_locked(bucket, record);
@@ -444,17 +455,71 @@ enum error bucket_entries_locked(struct bucket *bucket, struct entry ***entries,
     *count = 0;
     if (bucket->table.entry_count == 0)
         return OK;
+    uint64_t began_us = server_hold_begin(bucket);
     collection.entries = mem_array(bucket->table.entry_count, sizeof *collection.entries);
     if (collection.entries == NULL)
         return ERROR_MEMORY;
     table_each(&bucket->table, collect, &collection);
+    server_hold_end(bucket, began_us);
     *entries = collection.entries;
     *count = collection.count;
     return OK;
 }
 
+struct keyed {
+    uint64_t seq;
+    struct entry *entry;
+};
+
+#define SORT_BITS 11u
+#define SORT_FEW  64u /* which are compared */
+
+/* One pass of a radix sort: stable, by SORT_BITS of how far a seq is from the lowest. */
+static void sort_by_digit(const struct keyed *from, struct keyed *to, size_t count, uint64_t lowest,
+                          unsigned shift)
+{
+    const uint64_t mask = (1u << SORT_BITS) - 1;
+    size_t at[1u << SORT_BITS] = {0}, next = 0;
+    for (size_t i = 0; i < count; i++)
+        at[(from[i].seq - lowest) >> shift & mask]++;
+    for (size_t digit = 0; digit <= mask; digit++) {
+        size_t length = at[digit];
+        at[digit] = next;
+        next += length;
+    }
+    for (size_t i = 0; i < count; i++)
+        to[at[(from[i].seq - lowest) >> shift & mask]++] = from[i];
+}
+
+/* Under a bucket's lock comparing would take too long. False without memory. */
+static bool sort_many(struct entry **entries, size_t count)
+{
+    struct keyed *from = mem_array(2 * count, sizeof *from), *to = from + count;
+    uint64_t lowest = UINT64_MAX, highest = 0;
+    if (from == NULL)
+        return false;
+    struct keyed *block = from;
+    for (size_t i = 0; i < count; i++) {
+        from[i] = (struct keyed){entries[i]->seq, entries[i]};
+        lowest = from[i].seq < lowest ? from[i].seq : lowest;
+        highest = from[i].seq > highest ? from[i].seq : highest;
+    }
+    for (unsigned shift = 0; shift < 64 && (highest - lowest) >> shift != 0; shift += SORT_BITS) {
+        sort_by_digit(from, to, count, lowest, shift);
+        struct keyed *sorted = to;
+        to = from;
+        from = sorted;
+    }
+    for (size_t i = 0; i < count; i++)
+        entries[i] = from[i].entry;
+    mem_free(block);
+    return true;
+}
+
 void bucket_entries_sort(struct entry **entries, size_t count)
 {
+    if (count > SORT_FEW && sort_many(entries, count))
+        return;
     if (count > 1)
         qsort(entries, count, sizeof *entries, by_seq);
 }

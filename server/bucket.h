@@ -9,8 +9,9 @@
  * wait, for copies or for another server, and that nothing was changed; the caller then makes it a
  * call (call.h).
  *
- * Lock order, whole: bucket > instance > (mailbox of a loop). Never two buckets. Under a
- * bucket's lock no I/O, no log line, no callback into a session. */
+ * Lock order, whole: bucket > the server's lists > instance of a query > one leaf (a mailbox, the
+ * lists of rows, of proposals, of a region's instances). Never two buckets. Under a bucket's lock
+ * no I/O, no log line, no callback into a session. */
 #ifndef VUG_SERVER_BUCKET_H
 #define VUG_SERVER_BUCKET_H
 

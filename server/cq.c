@@ -8,6 +8,7 @@
 #include "server/region.h"
 #include "server/rows.h"
 #include "server/subscription.h"
+#include "server/trash.h"
 
 #define RING_SUB_MAX UINT32_MAX
 
@@ -184,10 +185,10 @@ static enum error note_applied(struct cq_bucket *cqb, const struct cq_applied *r
 
 /* A row of this bucket's own may meet its group at once, unless earlier ones are still on the way
  * round through the rows ring. */
-static bool is_direct(const struct cq_bucket *cqb, bool silent)
+static bool is_direct(const struct cq_bucket *cqb, bool silent, bool via_ring)
 {
     struct cq_applied own = cq_applied_locked(cqb, cqb->bucket->id);
-    return silent || (cqb->ready && !ring_before(own.position, cqb->own_last));
+    return silent || (cqb->ready && !via_ring && !ring_before(own.position, cqb->own_last));
 }
 
 /* ---- Inputs ---- */
@@ -208,7 +209,7 @@ static void apply_row(struct output *output, const struct query_row *row)
 }
 
 static void feed_entry(struct cq_bucket *cqb, const struct entry *entry, uint64_t seq,
-                       uint64_t time_ms, bool silent)
+                       uint64_t time_ms, bool silent, bool via_ring)
 {
     struct arena *scratch = &cqb->bucket->scratch;
     struct cq_instance *instance = cqb->instance;
@@ -239,7 +240,7 @@ static void feed_entry(struct cq_bucket *cqb, const struct entry *entry, uint64_
             error = query_row_group(instance->plan, &row, scratch, &group);
             uint32_t target =
                 error == OK ? value_bucket(&group, instance->region->bucket_count) : 0;
-            if (error == OK && target == cqb->bucket->id && is_direct(cqb, silent))
+            if (error == OK && target == cqb->bucket->id && is_direct(cqb, silent, via_ring))
                 apply_row(&output, &row);
             else if (error != OK || send_away(cqb, &row, target, &output) != OK)
                 cq_instance_fail(instance);
@@ -268,6 +269,14 @@ static void feed_partial(struct cq_bucket *cqb, const struct cq_input *input)
         cq_instance_fail(cqb->instance);
     }
     finish_output(&output);
+}
+
+bool cq_rows_wait_locked(const struct bucket *bucket)
+{
+    for (const struct cq_bucket *cqb = bucket->cqs; cqb != NULL; cqb = cqb->next)
+        if (atomic_load(&cqb->instance->rows_wait))
+            return true;
+    return false;
 }
 
 bool cq_takes_changes_locked(const struct bucket *bucket)
@@ -335,7 +344,7 @@ static void process(struct cq_bucket *cqb, const struct cq_input *input)
 {
     switch (input->kind) {
     case CQ_INPUT_ENTRY:
-        feed_entry(cqb, input->entry, input->seq, input->time_ms, input->silent);
+        feed_entry(cqb, input->entry, input->seq, input->time_ms, input->silent, input->via_ring);
         break;
     case CQ_INPUT_PARTIAL:
         feed_partial(cqb, input);
@@ -368,6 +377,8 @@ bool cq_work_off_locked(struct cq_bucket *cqb, unsigned rows)
         return false;
     clear_inputs(cqb);
     count_ready(cqb);
+    if (cqb->instance->has_state)
+        rows_wake_locked(cqb); /* rows of later records may have waited for the last of these */
     return true;
 }
 
@@ -471,13 +482,13 @@ void cq_bucket_fini_locked(struct cq_bucket *cqb)
     atomic_fetch_sub(&instance->ring_bytes, cqb->ring.bytes);
     ring_fini(&cqb->ring);
     ring_fini(&cqb->rows);
-    query_state_free(cqb->state);
+    trash_state(trash_worker(cqb->bucket), cqb->state);
     mem_free(cqb->applied);
     cqb->state = NULL;
     cqb->applied = NULL;
     cqb->applied_count = cqb->applied_cap = 0;
     cqb->own_last = (struct ring_position){0};
-    cqb->emitted_seq = cqb->announced_seq = cqb->told_seq = 0;
+    cqb->emitted_seq = cqb->announced_seq = cqb->old_seq = cqb->told_seq = 0;
     cqb->seen_led = cqb->seen_generation = cqb->crowded_ticks = 0;
     cqb->ready = cqb->told_initial = false;
     if (cqb->counted_ready)
@@ -509,10 +520,11 @@ void cq_on_put_locked(struct bucket *bucket, const struct record *record, struct
         if (cqb->input_count > 0)
             take_input(cqb, (struct cq_input){.kind = CQ_INPUT_ENTRY,
                                               .entry = entry_ref(entry),
+                                              .via_ring = record->via_ring,
                                               .seq = record->seq,
                                               .time_ms = record->time_ms});
         else if (!atomic_load_explicit(&cqb->instance->failed, memory_order_relaxed))
-            feed_entry(cqb, entry, record->seq, record->time_ms, false);
+            feed_entry(cqb, entry, record->seq, record->time_ms, false, record->via_ring);
     }
 }
 

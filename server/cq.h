@@ -17,8 +17,10 @@
  * server to server: what comes out may not depend on them.
  *
  * Strict start: first every row that was there anywhere at the start, silently; then
- * RECORD_CQ_READY; then everything later, with events. Until then a later row of the bucket's own
- * group lies in its rows ring too, and comes back as a PARTIAL record. */
+ * RECORD_CQ_READY; then everything later, with events. Until then, and while rows that this server
+ * has committed wait for their owners here, a row of the bucket's own group lies in its rows ring
+ * too, and comes back as a PARTIAL record: so rows meet their groups in the order of their commits,
+ * as far as one server leads the buckets of both. */
 #ifndef VUG_SERVER_CQ_H
 #define VUG_SERVER_CQ_H
 
@@ -35,6 +37,7 @@ enum cq_input_kind { CQ_INPUT_ENTRY, CQ_INPUT_PARTIAL, CQ_INPUT_READY };
 struct cq_input {
     enum cq_input_kind kind;
     bool silent;         /* of what was there at the start: changes the state, gives no event */
+    bool via_ring;       /* ENTRY: of the record */
     struct entry *entry; /* ENTRY: a reference */
     uint8_t *row;        /* PARTIAL: packed, of the input */
     size_t row_len;
@@ -76,7 +79,8 @@ struct cq_bucket {
     uint64_t emitted_seq;               /* of the newest event */
     uint64_t announced_seq;             /* events up to here were told to those who were armed */
     uint32_t seen_led, seen_generation; /* rows.c: what it knows of this bucket's place */
-    uint64_t told_seq;                  /* rows up to here were told to who pulls them */
+    uint64_t old_seq;  /* rows up to here are from before this server led: taken in any order */
+    uint64_t told_seq; /* those behind have had their turns (rows.h) up to here */
     bool told_initial;
     uint32_t crowded_ticks;      /* so long rows wait for their owners, too many and none less */
     struct cq_bucket *next_work; /* guarded by rows->lock */
@@ -96,12 +100,28 @@ static inline bool cq_is_crowded_locked(const struct cq_bucket *cqb)
     return cqb->rows.bytes > LIMIT_ROWS_BYTES / 2;
 }
 
+/* Rows of records up to there may still come out of the input queue. */
+static inline bool cq_is_queued_locked(const struct cq_bucket *cqb, uint64_t seq)
+{
+    return cqb->input_count > 0 && cqb->inputs[cqb->input_first].seq <= seq;
+}
+
 enum cq_start { CQ_START_SNAPSHOT = 0, CQ_START_LATEST = 1 };
 
 /* What the instances of a server share. */
 struct cq_budget {
     uint64_t ring_bytes_max;
     _Atomic uint32_t instance_count;
+};
+
+/* The order in which a server's rows meet their groups here: each turn is what one bucket had
+ * committed then. There are never more of them than rows and inputs that wait. */
+struct rows_turns {
+    struct rows_turn {
+        uint32_t bucket;
+        uint64_t seq;
+    } * turns;
+    size_t first, count, cap;
 };
 
 struct cq_instance {
@@ -130,6 +150,8 @@ struct cq_instance {
     bool is_watched;
     _Atomic bool rows_check;            /* who leads its buckets may have changed */
     struct rows_puller *puller;         /* of the main loop */
+    struct rows_turns turns;            /* guarded by rows->lock */
+    _Atomic bool rows_wait;             /* there are some */
     struct cq_instance *next_of_region; /* guarded by region->instances_lock */
     bool is_own;                 /* made for a subscriber of this server; guarded by server->lock */
     _Atomic bool is_over;        /* the map does not have it any more */
@@ -211,6 +233,9 @@ void cq_bucket_fini_locked(struct cq_bucket *cqb);
 bool cq_work_off_locked(struct cq_bucket *cqb, unsigned rows);
 /* How far rows of that bucket have been applied; generation 0: none has. */
 struct cq_applied cq_applied_locked(const struct cq_bucket *cqb, uint32_t bucket);
+
+/* A change that is made now comes behind rows that wait for their groups. */
+bool cq_rows_wait_locked(const struct bucket *bucket);
 
 /* Changes may come: not too many rows lie here that other buckets have yet to take. When those do
  * not take any for LIMIT_CROWDED_TICKS they come all the same, until an instance fails of it. */

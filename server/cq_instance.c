@@ -3,6 +3,7 @@
 #include "server/cq.h"
 #include "server/region.h"
 #include "server/rows.h"
+#include "server/server.h"
 #include "server/subscription.h"
 
 #define BUILD_ROWS 64 /* of one bucket, before its lock is given back */
@@ -66,6 +67,7 @@ void cq_instance_unref(struct cq_instance *instance)
     atomic_fetch_sub(&instance->budget->instance_count, 1);
     query_plan_unref(instance->plan);
     region_unref(instance->region);
+    mem_free(instance->turns.turns);
     mem_free(instance->buckets);
     mem_free(instance->owner);
     mem_free(instance->name);
@@ -159,9 +161,11 @@ void cq_instance_expire(struct cq_instance *instance, uint64_t wall_ms)
 static bool build_bucket(struct cq_bucket *cqb)
 {
     bucket_lock(cqb->bucket);
+    uint64_t began_us = server_hold_begin(cqb->bucket);
     size_t before = cqb->input_count;
     bool rests = cq_work_off_locked(cqb, BUILD_ROWS) || cqb->input_count == before;
     rows_notify_locked(cqb->bucket);
+    server_hold_end(cqb->bucket, began_us);
     bucket_unlock(cqb->bucket);
     return rests;
 }

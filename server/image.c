@@ -26,7 +26,8 @@ struct image_out {
 
     /* Guarded by the bucket's lock. */
     struct image_out *next;
-    struct replica_copy *copy; /* NULL: ended */
+    struct replica_copy *copy;   /* NULL: ended */
+    struct cq_packing *packings; /* until it is cut */
     bool is_cut;
     bool is_walked; /* the cursor is at the end and nothing old waits */
     bool starts_over;
@@ -100,6 +101,7 @@ static void detach_locked(struct image_out *image)
     while (*at != image)
         at = &(*at)->next;
     *at = image->next;
+    cq_packing_free_locked(&image->packings);
     image->copy->image = NULL;
     image->copy = NULL;
     atomic_store(&image->ended, true);
@@ -212,8 +214,6 @@ static enum error cut_locked(struct image_out *image)
 {
     struct bucket *bucket = image->bucket;
     struct server *server = image->region->server;
-    if (bucket->replica.role != REPLICA_PRIMARY || !cq_image_is_quiet_locked(bucket))
-        return ERROR_BUSY;
     image->begin = (struct image_begin){
         .generation = bucket->generation,
         .term = bucket->replica.led,
@@ -234,7 +234,8 @@ static enum error cut_locked(struct image_out *image)
     streams_pack(&bucket->streams, &image->head);
     section_end(&image->head, section);
     section = section_begin(&image->head);
-    cq_image_pack_locked(bucket, &image->head);
+    cq_image_pack_locked(bucket, image->packings, &image->head);
+    cq_packing_free_locked(&image->packings);
     section_end(&image->head, section);
     if (image->head.failed)
         return ERROR_MEMORY;
@@ -244,6 +245,17 @@ static enum error cut_locked(struct image_out *image)
     image->is_cut = true;
     image->is_walked = image->starts_over = false;
     return OK;
+}
+
+/* The cut, when what the queries remember is packed. */
+static enum error come_to_cut_locked(struct image_out *image)
+{
+    struct bucket *bucket = image->bucket;
+    bool done;
+    if (bucket->replica.role != REPLICA_PRIMARY || !cq_image_is_quiet_locked(bucket))
+        return ERROR_BUSY;
+    enum error error = cq_packing_step_locked(bucket, &image->packings, &done);
+    return error != OK || !done ? error : cut_locked(image);
 }
 
 /* Forgets what was taken of an earlier cut. */
@@ -300,13 +312,19 @@ static bool gather(struct image_out *image, bool *walked)
     *walked = false;
     for (unsigned i = 0; i < SLICES && good && !*walked; i++) {
         bucket_lock(bucket);
+        uint64_t began_us = server_hold_begin(bucket);
         if (image->copy != NULL && image->starts_over) {
             start_over(image);
             entry_list_fini(&image->old);
             image->is_cut = false;
         }
         if (!image->is_cut && image->copy != NULL) {
-            good = cut_locked(image) == OK;
+            good = come_to_cut_locked(image) == OK;
+            if (good && !image->is_cut) {
+                server_hold_end(bucket, began_us);
+                bucket_unlock(bucket);
+                return true;
+            }
             image->id = ++image->peer->image_last_id;
         }
         good = good && image->copy != NULL && !image->failed &&
@@ -317,6 +335,7 @@ static bool gather(struct image_out *image, bool *walked)
             gather_locked(image);
         *walked = image->is_walked;
         good = good && !image->failed;
+        server_hold_end(bucket, began_us);
         bucket_unlock(bucket);
         if (image->batch.bytes >= IMAGE_PIECE_BYTES)
             break;
@@ -438,9 +457,9 @@ static void step(struct image_out *image, struct net_conn *conn)
 {
     bool walked, ended = atomic_load(&image->ended);
     bool good = !ended && gather(image, &walked);
-    bool has_data =
-        good && (image->number == 0 || walked || image->body.len > 0 || !image->head_taken ||
-                 entry_list_count(&image->batch) > 0 || image->item_sent < image->item_len);
+    bool has_data = good && image->is_cut &&
+                    (image->number == 0 || walked || image->body.len > 0 || !image->head_taken ||
+                     entry_list_count(&image->batch) > 0 || image->item_sent < image->item_len);
     if (has_data)
         good = write_piece(image, conn, walked) == OK;
     if (good)

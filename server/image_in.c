@@ -22,7 +22,8 @@ struct image_in {
     struct table table;
     struct writers writers;
     struct streams streams;
-    struct buf cqs; /* packed until the end, because they need the bucket */
+    struct buf packed_cqs; /* until the end: instances that they need may become known */
+    struct cq_image *cqs;  /* of the connection's loop, then the bucket's */
 };
 
 /* ---- Life ---- */
@@ -33,7 +34,8 @@ static void image_free(struct image_in *image)
     writers_fini(&image->writers);
     streams_fini(&image->streams);
     buf_fini(&image->stream);
-    buf_fini(&image->cqs);
+    buf_fini(&image->packed_cqs);
+    cq_image_free(image->cqs);
     peer_conn_unref(image->from);
     mem_free(image);
 }
@@ -70,18 +72,19 @@ static struct image_in *image_new(struct peer_conn *from, uint64_t id,
     writers_init(&image->writers);
     streams_init(&image->streams);
     buf_init(&image->stream);
-    buf_init(&image->cqs);
+    buf_init(&image->packed_cqs);
     return image;
 }
 
-/* Nobody reads of a bucket that gets an image, so what is freed under its lock keeps nobody
- * waiting; and the worker may be gone when a bucket is. */
 void image_drop_incoming_locked(struct bucket *bucket)
 {
     struct image_in *image = bucket->replica.image;
     bucket->replica.image = NULL;
-    if (is_last_ref(image))
-        image_free(image);
+    if (!is_last_ref(image))
+        return;
+    /* The connection's worker may be gone when a bucket is. */
+    trash_table(trash_worker(bucket), &image->table);
+    image_free(image);
 }
 
 /* Takes `image` out of the bucket if it is still there. */
@@ -159,9 +162,9 @@ static enum error take_head(struct image_in *image, struct slice head)
         error = ERROR_MALFORMED;
     if (error != OK)
         return error;
-    buf_append_slice(&image->cqs, cqs);
+    buf_append_slice(&image->packed_cqs, cqs);
     image->has_head = true;
-    return image->cqs.failed ? ERROR_MEMORY : OK;
+    return image->packed_cqs.failed ? ERROR_MEMORY : OK;
 }
 
 static enum error take_entry(struct image_in *image, uint64_t seed, uint64_t seq, struct slice key,
@@ -275,38 +278,6 @@ static void exchange_locked(struct bucket *bucket, struct image_in *image)
     image->streams = streams;
 }
 
-struct numbers {
-    uint64_t last_seq, data_seq, last_time_ms, committed;
-};
-
-static struct numbers numbers_locked(const struct bucket *bucket)
-{
-    return (struct numbers){bucket->last_seq, bucket->data_seq, bucket->last_time_ms,
-                            atomic_load(&bucket->committed)};
-}
-
-static void set_numbers_locked(struct bucket *bucket, struct numbers numbers)
-{
-    bucket->last_seq = numbers.last_seq;
-    bucket->data_seq = numbers.data_seq;
-    bucket->last_time_ms = numbers.last_time_ms;
-    atomic_store(&bucket->committed, numbers.committed);
-}
-
-/* Nothing is left that could be taken for contents: what continuous queries were there had to go
- * before the image's could come, and those did not come. */
-static void throw_away_locked(struct bucket *bucket)
-{
-    bucket_empty_locked(bucket);
-    writers_fini(&bucket->writers);
-    writers_init(&bucket->writers);
-    streams_fini(&bucket->streams);
-    streams_init(&bucket->streams);
-    set_numbers_locked(bucket, (struct numbers){0, 0, 0, 0});
-    bucket->replica.role = REPLICA_NONE;
-    bucket->replica.image_from = 0;
-}
-
 /* The records of other contents are none of these. */
 static void reset_backlog_locked(struct replica *replica, uint64_t seq)
 {
@@ -320,29 +291,22 @@ static enum error install_locked(struct bucket *bucket, struct image_in *image)
 {
     const struct image_begin *begin = &image->begin;
     struct replica *replica = &bucket->replica;
-    struct numbers before = numbers_locked(bucket);
-    bool had_queries = bucket->cqs != NULL;
     uint64_t sender = image->from->peer->incarnation;
     if (is_refused_locked(bucket, begin, sender, true))
         return ERROR_REFUSED;
-    if (had_queries)
-        cq_bucket_free_all(bucket);
+    if (!cq_image_is_known_locked(bucket, image->cqs))
+        return ERROR_BUSY;
+    cq_bucket_free_all(bucket);
+    exchange_locked(bucket, image);
+    bucket->last_seq = begin->seq;
+    bucket->data_seq = begin->data_seq;
+    bucket->last_time_ms = begin->last_time_ms;
     /* What is not committed at the sender is not here either: a read of what such a record removed
      * has to wait, which `committed` is for. */
-    uint64_t committed = PLANTED(PLANT_IMAGE_WITHOUT_REMOVALS) ? begin->seq : begin->committed;
-    exchange_locked(bucket, image);
-    set_numbers_locked(
-        bucket, (struct numbers){begin->seq, begin->data_seq, begin->last_time_ms, committed});
-    enum error error = OK;
-    if (image->cqs.len > 0)
-        error = cq_image_unpack_locked(bucket, buf_slice(&image->cqs));
-    if (error != OK) {
-        exchange_locked(bucket, image);
-        set_numbers_locked(bucket, before);
-        if (had_queries)
-            throw_away_locked(bucket);
-        return error;
-    }
+    atomic_store(&bucket->committed,
+                 PLANTED(PLANT_IMAGE_WITHOUT_REMOVALS) ? begin->seq : begin->committed);
+    cq_image_install_locked(bucket, image->cqs);
+    image->cqs = NULL;
     replica->role = REPLICA_COPY;
     replica->led = 0;
     replica->current = begin->term;
@@ -437,11 +401,18 @@ static enum error on_end(struct bucket *bucket, struct image_in *image)
     if (!image->has_head || image->stream.len > 0 ||
         image->table.entry_count != image->begin.entry_count)
         return ERROR_MALFORMED;
+    enum error error = OK;
+    if (image->packed_cqs.len > 0)
+        error = cq_image_unpack(bucket, buf_slice(&image->packed_cqs), &image->cqs);
+    if (error != OK)
+        return error;
     bucket_lock(bucket);
     /* Dropped meanwhile: then it is not wanted. */
-    enum error error = ERROR_REFUSED;
+    uint64_t began_us = server_hold_begin(bucket);
+    error = ERROR_REFUSED;
     if (bucket->replica.image == image)
         error = install_locked(bucket, image);
+    server_hold_end(bucket, began_us);
     bucket_unlock(bucket);
     return error;
 }

@@ -369,6 +369,9 @@ void server_metrics(struct server *server, struct buf *text)
          server->stall_max_us},
         {"vug_loop_turn_us_max", "gauge",
          "Most CPU time that a loop spent on one turn since the start.", turn_max_us(server)},
+        {"vug_lock_us_max", "gauge",
+         "Most CPU time that work over many entries held a bucket's lock since the start.",
+         atomic_load(&server->hold_max_us)},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         buf_printf(text, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", rows[i].name, rows[i].help,

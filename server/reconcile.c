@@ -28,6 +28,7 @@ void cq_reconcile_locked(struct bucket *bucket, uint64_t wall_ms)
 {
     struct region *region = bucket->region;
     bool leads = bucket->replica.role == REPLICA_PRIMARY && bucket->replica.led != 0;
+    uint64_t began_us = server_hold_begin(bucket);
     while (leads && drop_one(bucket, wall_ms))
         ;
     /* The list changes on this loop alone. */
@@ -37,6 +38,7 @@ void cq_reconcile_locked(struct bucket *bucket, uint64_t wall_ms)
         if (cq_add_here_locked(bucket, i, wall_ms) != OK)
             cq_instance_fail(i);
     }
+    server_hold_end(bucket, began_us);
 }
 
 void cq_reconcile(struct bucket *bucket, uint64_t wall_ms)

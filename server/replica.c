@@ -86,6 +86,7 @@ void replica_fini(struct bucket *bucket)
 void replica_drop_locked(struct bucket *bucket)
 {
     struct replica *replica = &bucket->replica;
+    uint64_t began_us = server_hold_begin(bucket);
     retire_all(bucket);
     if (replica->image != NULL)
         image_drop_incoming_locked(bucket);
@@ -108,6 +109,7 @@ void replica_drop_locked(struct bucket *bucket)
     replica->image_from = 0;
     replica->heard_us = 0;
     replica->led_by_others = false;
+    server_hold_end(bucket, began_us);
 }
 
 void replica_on_destroyed(struct bucket *bucket)
@@ -168,12 +170,13 @@ static enum error reserve_copies(struct replica *replica, uint32_t count)
     return OK;
 }
 
-/* All that leading under this map needs of memory. ERROR_NOT_FOUND: a member of the set is none of
- * this server's peers. */
+/* All that leading under this map needs of memory; what a bucket has of copies goes with another
+ * generation. ERROR_NOT_FOUND: a member of the set is none of this server's peers. */
 static enum error make_copies(struct bucket *bucket, const struct replica_place *place,
                               struct made *made)
 {
     struct server *server = bucket->region->server;
+    bool keeps = place->generation == bucket->generation;
     enum error error =
         reserve_copies(&bucket->replica, bucket->replica.copy_count + place->in_sync_count);
     for (uint32_t i = 0; i < place->in_sync_count && error == OK; i++) {
@@ -182,7 +185,7 @@ static enum error make_copies(struct bucket *bucket, const struct replica_place 
         struct peer *peer = peers_find(server, place->in_sync[i]);
         if (peer == NULL) {
             error = ERROR_NOT_FOUND;
-        } else if (replica_find_copy(&bucket->replica, peer) == NULL) {
+        } else if (!keeps || replica_find_copy(&bucket->replica, peer) == NULL) {
             struct replica_copy *copy = replica_copy_new(bucket, peer);
             if (copy == NULL)
                 error = ERROR_MEMORY;

@@ -2,7 +2,8 @@
 #include "common/mem.h"
 #include "server/rows_impl.h"
 
-enum { WORK_ROWS = 64, WORK_SLICES = 8 }; /* of one bucket in one turn */
+enum { WORK_ROWS = 64, WORK_SLICES = 8 }; /* of one bucket in one turn of the loop */
+enum { TURNS = 512 };                     /* of one instance in one turn of the loop */
 
 static void on_task(void *arg);
 
@@ -49,6 +50,14 @@ void rows_wake_locked(struct cq_bucket *cqb)
         rows_wake(server, cqb);
 }
 
+/* What was committed before this server led has no order here. */
+static void begin_to_lead(struct cq_bucket *cqb)
+{
+    uint64_t committed = atomic_load(&cqb->bucket->committed);
+    cqb->old_seq = committed > cqb->added_seq ? committed : cqb->added_seq;
+    cqb->told_seq = cqb->old_seq;
+}
+
 void rows_watch_locked(struct cq_bucket *cqb)
 {
     struct cq_instance *instance = cqb->instance;
@@ -63,8 +72,94 @@ void rows_watch_locked(struct cq_bucket *cqb)
         rows->watched = cq_instance_ref(instance);
     }
     pthread_mutex_unlock(&rows->lock);
+    cqb->seen_led = rows_is_led(cqb->bucket) ? cqb->bucket->replica.led : 0;
+    cqb->seen_generation = cqb->bucket->generation;
+    begin_to_lead(cqb);
     atomic_store(&instance->rows_check, true);
     rows_wake(server, cqb);
+}
+
+/* ---- Turns ---- */
+
+static bool append_turn(struct rows_turns *turns, struct rows_turn turn)
+{
+    if (turns->first + turns->count == turns->cap && turns->first > turns->cap / 2) {
+        memmove(turns->turns, turns->turns + turns->first, turns->count * sizeof turn);
+        turns->first = 0;
+    }
+    if (turns->first + turns->count == turns->cap) {
+        size_t cap = turns->cap == 0 ? 64 : turns->cap * 2;
+        struct rows_turn *bigger = mem_realloc(turns->turns, cap * sizeof turn);
+        if (bigger == NULL)
+            return false;
+        turns->turns = bigger;
+        turns->cap = cap;
+    }
+    turns->turns[turns->first + turns->count++] = turn;
+    return true;
+}
+
+/* The rows that the bucket has committed come behind all that were committed before. An instance
+ * without memory for that would mistake the order, so it ends. */
+static void take_a_turn(struct server *server, struct cq_bucket *cqb, uint64_t committed)
+{
+    struct rows *rows = &server->rows;
+    struct cq_instance *instance = cqb->instance;
+    struct rows_turns *turns = &instance->turns;
+    bool taken = true;
+    pthread_mutex_lock(&rows->lock);
+    struct rows_turn *last =
+        turns->count > 0 ? &turns->turns[turns->first + turns->count - 1] : NULL;
+    if (last != NULL && last->bucket == cqb->bucket->id)
+        last->seq = committed;
+    else
+        taken = append_turn(turns, (struct rows_turn){cqb->bucket->id, committed});
+    atomic_store(&instance->rows_wait, turns->count > 0);
+    post_locked(rows);
+    rows_outs_wake_locked(rows, instance);
+    pthread_mutex_unlock(&rows->lock);
+    if (!taken)
+        cq_instance_fail(instance);
+}
+
+static bool first_turn(struct rows *rows, const struct cq_instance *instance,
+                       struct rows_turn *turn)
+{
+    const struct rows_turns *turns = &instance->turns;
+    pthread_mutex_lock(&rows->lock);
+    bool any = turns->count > 0;
+    if (any)
+        *turn = turns->turns[turns->first];
+    pthread_mutex_unlock(&rows->lock);
+    return any;
+}
+
+/* Unless it has become longer meanwhile. */
+static void end_turn(struct rows *rows, struct cq_instance *instance, const struct rows_turn *turn)
+{
+    struct rows_turns *turns = &instance->turns;
+    pthread_mutex_lock(&rows->lock);
+    if (turns->turns[turns->first].seq == turn->seq) {
+        turns->first++;
+        turns->count--;
+    }
+    if (turns->count == 0)
+        turns->first = 0;
+    atomic_store(&instance->rows_wait, turns->count > 0);
+    pthread_mutex_unlock(&rows->lock);
+}
+
+/* Returns whether more can be done at once. */
+static bool take_turns(struct rows *rows, struct cq_instance *instance)
+{
+    struct rows_turn turn;
+    for (int i = 0; first_turn(rows, instance, &turn); i++) {
+        enum rows_pulled pulled = i < TURNS ? rows_puller_turn(instance->puller, &turn) : ROWS_MORE;
+        if (pulled != ROWS_ALL)
+            return pulled == ROWS_MORE;
+        end_turn(rows, instance, &turn);
+    }
+    return false;
 }
 
 static void notify(struct server *server, struct cq_bucket *cqb, uint64_t committed)
@@ -72,20 +167,24 @@ static void notify(struct server *server, struct cq_bucket *cqb, uint64_t commit
     const struct bucket *bucket = cqb->bucket;
     uint32_t led = rows_is_led(bucket) ? bucket->replica.led : 0;
     bool moved = cqb->seen_led != led || cqb->seen_generation != bucket->generation;
-    bool rows = led != 0 && cqb->rows.last.seq > cqb->told_seq && committed > cqb->told_seq;
     bool initial =
         led != 0 && !cqb->told_initial && cqb->initial_left == 0 && committed >= cqb->added_seq;
     if (moved) {
+        if (cqb->seen_led == 0 || cqb->seen_generation != bucket->generation)
+            begin_to_lead(cqb);
         cqb->seen_led = led;
         cqb->seen_generation = bucket->generation;
         cqb->told_initial = false;
         atomic_store(&cqb->instance->rows_check, true);
     }
-    if (rows)
+    if (led != 0 && committed > cqb->told_seq &&
+        (cqb->rows.last.seq > cqb->told_seq || cqb->input_count > 0)) {
+        take_a_turn(server, cqb, committed);
         cqb->told_seq = committed;
+    }
     if (initial)
         cqb->told_initial = true;
-    if (moved || rows || initial)
+    if (moved || initial)
         rows_wake(server, cqb);
 }
 
@@ -216,11 +315,15 @@ static void on_task(void *arg)
         if (cqb->instance->puller != NULL)
             rows_puller_work(cqb->instance->puller, cqb->bucket->id);
     }
-    for (struct cq_instance *i = first_watched(rows); i != NULL; i = i->next_watched)
-        if (i->puller != NULL)
-            rows_puller_settle(i->puller);
+    bool more = false;
+    for (struct cq_instance *i = first_watched(rows); i != NULL; i = i->next_watched) {
+        if (i->puller == NULL)
+            continue;
+        rows_puller_settle(i->puller);
+        more |= take_turns(rows, i);
+    }
     pthread_mutex_lock(&rows->lock);
-    if (rows->work != NULL)
+    if (rows->work != NULL || more)
         post_locked(rows);
     pthread_mutex_unlock(&rows->lock);
 }
@@ -252,6 +355,8 @@ static struct cq_instance *take_idle(struct rows *rows, bool all)
     if (idle != NULL) {
         *link = idle->next_watched;
         idle->is_watched = false;
+        idle->turns.first = idle->turns.count = 0;
+        atomic_store(&idle->rows_wait, false);
         forget_work_locked(rows, idle);
     }
     pthread_mutex_unlock(&rows->lock);
@@ -289,9 +394,16 @@ void rows_tick(struct server *server, uint64_t now_us)
             rows_feeds_close(i->puller);
     }
     check(rows);
-    for (struct cq_instance *i = first_watched(rows); i != NULL; i = i->next_watched)
+    bool waits = false;
+    for (struct cq_instance *i = first_watched(rows); i != NULL; i = i->next_watched) {
         if (i->puller != NULL)
             rows_puller_tick(i->puller);
+        waits |= atomic_load(&i->rows_wait);
+    }
+    pthread_mutex_lock(&rows->lock);
+    if (waits)
+        post_locked(rows);
+    pthread_mutex_unlock(&rows->lock);
 }
 
 void rows_free(struct server *server)

@@ -4,6 +4,11 @@
  *   source bucket: record --> rows ring (kept by every copy) --ROWS feed, or directly if both are
  *   led here--> owner's primary: PARTIAL {source, generation, position, row} --> operator state
  *
+ * Rows whose group is led here, too, are delivered in the order of their commits: a commit takes a
+ * turn, and the main loop takes the turns one after the other. The owner of a row that it cannot
+ * have now holds up those behind it. Rows from elsewhere, and those that were committed before this
+ * server led, come in between.
+ *
  * Only committed rows are pulled. The owner drops what is at or below the position that it has
  * applied of that source; the source drops rows that all owners have applied (CQ_TRIM). */
 #ifndef VUG_SERVER_ROWS_H

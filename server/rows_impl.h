@@ -33,7 +33,10 @@ struct rows_place {
     uint32_t row_generation; /* of the rows that came over the feed */
     uint64_t primary;        /* incarnation */
     struct rows_feed *feed;
-    struct ring_position cursor;  /* its rows up to here were handled, but for those skipped */
+    uint64_t old_seq;            /* its rows up to here are taken in any order, if it is led here */
+    struct ring_position cursor; /* its rows up to here were handled, but for those skipped */
+    struct ring_hint hint;       /* of the cursor, while it is led here */
+    bool is_stuck; /* led here: the owner of the row behind the cursor cannot take it */
     struct ring_position skipped; /* rows behind it were, because their owner could not take them */
     bool has_skipped, skipped_silent;
     bool initial; /* its rows of the start were handled */
@@ -56,6 +59,7 @@ struct rows_puller {
     uint32_t initial_missing; /* places whose rows of the start are not here */
     bool has_barrier, moved;
     bool is_settled; /* the start is over in all of them */
+    struct buf rows; /* copied out of a bucket */
     struct rows_feed *feeds;
 };
 
@@ -82,10 +86,17 @@ void rows_puller_free(struct rows_puller *puller);
 void rows_puller_check(struct rows_puller *puller);
 /* Something is to be done about a bucket that may be led here. */
 void rows_puller_work(struct rows_puller *puller, uint32_t bucket);
+/* The rows that a bucket led here has committed up to `seq` meet their owners: its turn. */
+enum rows_pulled {
+    ROWS_ALL,  /* that was its turn */
+    ROWS_MORE, /* to be called again */
+    ROWS_WAIT, /* for an owner, the start or the input queue; the main loop is woken */
+};
+enum rows_pulled rows_puller_turn(struct rows_puller *puller, const struct rows_turn *turn);
 /* Ends the start where it is over. */
 void rows_puller_settle(struct rows_puller *puller);
 void rows_puller_tick(struct rows_puller *puller);
-/* A row of a source meets its owner, if that is led here. */
+/* A row from another server meets its owner, if that is led here. */
 void rows_deliver(struct rows_puller *puller, uint32_t source, uint32_t generation,
                   struct ring_position position, struct slice encoded);
 /* All rows of the start of that source went through rows_deliver(). */

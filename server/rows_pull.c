@@ -27,6 +27,7 @@ void rows_puller_free(struct rows_puller *puller)
     if (puller == NULL)
         return;
     rows_feeds_close(puller);
+    buf_fini(&puller->rows);
     mem_free(puller->places);
     mem_free(puller);
 }
@@ -47,9 +48,13 @@ static bool look(struct rows_puller *puller, uint32_t b)
     uint32_t term = led ? bucket->replica.led : 0;
     uint64_t primary = led ? 0 : bucket->replica.primary;
     uint32_t generation = bucket->generation;
-    bool active = rows_cqb(puller->instance, b)->active;
+    struct cq_bucket *cqb = rows_cqb(puller->instance, b);
+    led = led && cqb->active;
+    /* What has had its turn comes before what has not. */
+    if (led && place->led && generation == place->generation && cqb->old_seq < place->cursor.seq)
+        cqb->old_seq = place->cursor.seq;
+    place->old_seq = cqb->old_seq;
     bucket_unlock(bucket);
-    led = led && active;
     bool moved = led != place->led || term != place->led_term || primary != place->primary ||
                  generation != place->generation;
     place->led = led;
@@ -74,6 +79,7 @@ static void begin_anew(struct rows_puller *puller)
         *place = (struct rows_place){.led = place->led,
                                      .led_term = place->led_term,
                                      .generation = place->generation,
+                                     .old_seq = place->old_seq,
                                      .primary = place->primary};
         puller->owner_count += place->led;
         if (place->led)
@@ -128,19 +134,12 @@ static bool append(struct rows_puller *puller, uint32_t target, struct record *r
     return taken;
 }
 
-void rows_deliver(struct rows_puller *puller, uint32_t source, uint32_t generation,
-                  struct ring_position position, struct slice encoded)
+/* False: its owner cannot take it now. */
+static bool deliver(struct rows_puller *puller, uint32_t source, uint32_t generation,
+                    struct ring_position position, struct cq_row row)
 {
-    struct rows_place *place = &puller->places[source];
-    struct cq_row row = cq_row_read(encoded);
-    struct ring_position before = place->cursor;
-    if (!ring_before(before, position))
-        return;
-    place->cursor = position;
     if (row.target >= puller->instance->region->bucket_count || !puller->places[row.target].led)
-        return;
-    /* Once a row had to be left out, so have all that follow it, until the source begins again in
-     * front of it. */
+        return true;
     struct rows_place *owner = &puller->places[row.target];
     struct record record = {.type = RECORD_PARTIAL,
                             .query_id = puller->instance->id,
@@ -153,9 +152,24 @@ void rows_deliver(struct rows_puller *puller, uint32_t source, uint32_t generati
                             .position_sub = position.sub};
     bool refused = owner->blocked || (owner->tail_blocked && !row.silent);
     if (refused || !append(puller, row.target, &record))
+        return false;
+    puller->moved = true;
+    return true;
+}
+
+/* Once a row had to be left out, so have all that follow it to that owner, until the source begins
+ * again in front of it. */
+void rows_deliver(struct rows_puller *puller, uint32_t source, uint32_t generation,
+                  struct ring_position position, struct slice encoded)
+{
+    struct rows_place *place = &puller->places[source];
+    struct cq_row row = cq_row_read(encoded);
+    struct ring_position before = place->cursor;
+    if (!ring_before(before, position))
+        return;
+    place->cursor = position;
+    if (!deliver(puller, source, generation, position, row))
         skip(place, before, row.silent);
-    else
-        puller->moved = true;
 }
 
 void rows_initial(struct rows_puller *puller, uint32_t source)
@@ -169,57 +183,78 @@ void rows_initial(struct rows_puller *puller, uint32_t source)
 
 /* ---- Rows that lie here ---- */
 
-/* Copies committed rows out of a bucket's ring. Returns whether more is left. */
-static bool copy_rows(struct rows_puller *puller, uint32_t source, struct buf *rows, bool *initial)
+/* Copies rows out of a bucket's ring. *start_over: no more rows of the start will come into it. */
+static enum rows_pulled copy_rows(struct rows_puller *puller, uint32_t source, uint64_t seq,
+                                  bool *start_over)
 {
     struct rows_place *place = &puller->places[source];
     struct bucket *bucket = bucket_of(puller, source);
     struct cq_bucket *cqb = rows_cqb(puller->instance, source);
-    struct ring_hint hint = {0};
     struct ring_event event;
     bool more = false;
-    bucket_lock(bucket);
+    *start_over = false;
+    if (!rows_is_led(bucket) || !cqb->active)
+        return ROWS_ALL;
+    if (!place->led || bucket->replica.led != place->led_term ||
+        bucket->generation != place->generation)
+        return ROWS_WAIT; /* who leads is about to be looked at again */
     uint64_t committed = atomic_load(&bucket->committed);
-    bool here = rows_is_led(bucket) && cqb->active && bucket->generation == place->generation;
+    uint64_t limit = seq < committed ? seq : committed;
     struct ring_position at = place->cursor;
-    if (here && ring_before(at, cqb->rows.floor))
+    if (ring_before(at, cqb->rows.floor))
         at = place->cursor = cqb->rows.floor; /* those have arrived everywhere */
-    while (here && (more = ring_next(&cqb->rows, at, committed, &hint, &event)) &&
-           rows->len < ROWS_BATCH_BYTES) {
-        rows_put_position(rows, event.position);
-        rows_put32(rows, (uint32_t)event.encoded.len);
-        buf_append_slice(rows, event.encoded);
+    while (puller->rows.len < ROWS_BATCH_BYTES &&
+           (more = ring_next(&cqb->rows, at, limit, &place->hint, &event))) {
+        rows_put_position(&puller->rows, event.position);
+        rows_put32(&puller->rows, (uint32_t)event.encoded.len);
+        buf_append_slice(&puller->rows, event.encoded);
         at = event.position;
     }
-    *initial = here && !more && cqb->initial_left == 0 && committed >= cqb->added_seq;
-    bucket_unlock(bucket);
-    return more;
+    *start_over = cqb->initial_left == 0 && committed >= cqb->added_seq;
+    return more ? ROWS_MORE : cq_is_queued_locked(cqb, seq) ? ROWS_WAIT : ROWS_ALL;
 }
 
-static void pull(struct rows_puller *puller, uint32_t source)
+/* Stops in front of a row whose owner cannot take it. Rows of the start lie in front of all others,
+ * so that those do not hold them up. */
+static enum rows_pulled pull(struct rows_puller *puller, uint32_t source, uint64_t seq)
 {
-    struct buf rows;
-    bool initial;
-    buf_init(&rows);
-    bool more = copy_rows(puller, source, &rows, &initial);
-    struct slice rest = buf_slice(&rows);
+    struct rows_place *place = &puller->places[source];
     struct ring_position position;
     uint32_t len;
-    if (rows.failed) {
-        rest.len = 0; /* tried again by the tick */
-        initial = more = false;
-        puller->places[source].retry = true;
+    bool start_over;
+    if (place->is_stuck)
+        return ROWS_WAIT; /* until its owner takes rows again */
+    buf_clear(&puller->rows);
+    bucket_lock(bucket_of(puller, source));
+    enum rows_pulled pulled = copy_rows(puller, source, seq, &start_over);
+    bucket_unlock(bucket_of(puller, source));
+    struct slice rest = buf_slice(&puller->rows);
+    if (puller->rows.failed) {
+        buf_fini(&puller->rows);
+        place->hint = (struct ring_hint){0};
+        place->retry = true; /* by the tick */
+        return ROWS_WAIT;
     }
     while (rows_take_position(&rest, &position) && rows_take32(&rest, &len)) {
-        rows_deliver(puller, source, puller->places[source].generation, position,
-                     slice_of(rest.data, len));
+        struct cq_row row = cq_row_read(slice_of(rest.data, len));
+        if (!deliver(puller, source, place->generation, position, row)) {
+            place->hint = (struct ring_hint){0};
+            place->is_stuck = true;
+            if (start_over && !row.silent)
+                rows_initial(puller, source);
+            return ROWS_WAIT;
+        }
+        place->cursor = position;
         rest = slice_of(rest.data + len, rest.len - len);
     }
-    buf_fini(&rows);
-    if (initial)
+    if (start_over && pulled != ROWS_MORE)
         rows_initial(puller, source);
-    if (more)
-        rows_wake(puller->server, rows_cqb(puller->instance, source));
+    return pulled;
+}
+
+enum rows_pulled rows_puller_turn(struct rows_puller *puller, const struct rows_turn *turn)
+{
+    return pull(puller, turn->bucket, turn->seq);
 }
 
 /* ---- Owners ---- */
@@ -229,13 +264,14 @@ static void give_again(struct rows_puller *puller)
 {
     for (uint32_t b = 0; b < puller->instance->region->bucket_count; b++) {
         struct rows_place *place = &puller->places[b];
+        if (place->is_stuck)
+            rows_wake(puller->server, rows_cqb(puller->instance, b));
+        place->is_stuck = false;
         if (!place->has_skipped)
             continue;
         place->cursor = place->skipped;
         place->has_skipped = place->skipped_silent = false;
-        if (place->led)
-            rows_wake(puller->server, rows_cqb(puller->instance, b));
-        else if (place->feed != NULL)
+        if (place->feed != NULL)
             place->feed->reopen = true;
     }
 }
@@ -262,8 +298,9 @@ void rows_puller_work(struct rows_puller *puller, uint32_t bucket)
 {
     if (unblock(puller, bucket))
         give_again(puller);
-    if (puller->places[bucket].led)
-        pull(puller, bucket);
+    if (puller->places[bucket].led &&
+        pull(puller, bucket, puller->places[bucket].old_seq) == ROWS_MORE)
+        rows_wake(puller->server, rows_cqb(puller->instance, bucket));
 }
 
 static void end_start(struct rows_puller *puller, uint32_t b)

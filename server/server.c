@@ -385,6 +385,7 @@ void server_free(struct server *server)
     loop_timer_fini(&server->tick);
     peers_free(server);
     call_free_server(server);
+    server->workers_ended = true;
     for (uint32_t i = 0; i < server->worker_count; i++)
         worker_fini(&server->workers[i]);
     registry_free(server);

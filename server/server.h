@@ -161,6 +161,8 @@ struct server {
     _Atomic uint32_t draining_workers;
     struct worker *workers;
     uint32_t worker_count;
+    bool workers_ended;                              /* server_free() is taking them down */
+    _Atomic uint64_t hold_max_us;                    /* server_hold_end() */
     struct peer *peers;                              /* guarded by `lock` */
     _Atomic uint64_t announced_epoch, adopted_epoch; /* of the map: before the first, and after the
                                                         last bucket has adopted it */
@@ -313,5 +315,22 @@ void registry_init(struct server *server);
 void registry_free(struct server *server);
 void registry_each(struct server *server, void (*visit)(void *arg, struct cq_instance *instance),
                    void *arg);
+
+/* Around work over many entries under a bucket's lock, which must not be held longer than 1 ms: the
+ * longest is exported. CPU time, so that a busy machine does not count. */
+static inline uint64_t server_hold_begin(const struct bucket *bucket)
+{
+    const struct server *server = bucket->region->server;
+    return server == NULL || server->loop == NULL ? 0 : loop_cpu_us(server->loop);
+}
+
+static inline void server_hold_end(const struct bucket *bucket, uint64_t began_us)
+{
+    struct server *server = bucket->region->server;
+    uint64_t held_us = server_hold_begin(bucket) - began_us;
+    if (server != NULL &&
+        held_us > atomic_load_explicit(&server->hold_max_us, memory_order_relaxed))
+        atomic_store_explicit(&server->hold_max_us, held_us, memory_order_relaxed);
+}
 
 #endif

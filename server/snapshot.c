@@ -4,6 +4,7 @@
 
 #include "common/mem.h"
 #include "common/plant.h"
+#include "server/server.h"
 #include "server/subscription.h"
 
 void snapshot_fini(struct snapshot *snapshot)
@@ -16,6 +17,7 @@ void snapshot_fini(struct snapshot *snapshot)
 struct cut {
     struct snapshot *snapshot;
     struct cq_instance *instance;
+    struct query_state_walk *walk; /* NULL: over entries */
     struct arena *arena;
     uint32_t bucket, generation;
     uint64_t time_ms;
@@ -29,7 +31,8 @@ static enum error add_row(struct cut *cut, uint64_t mark, uint8_t kind, const st
 {
     struct snapshot *snapshot = cut->snapshot;
     struct ring_position position = {mark, cut->sub};
-    if (!ring_before(cut->above, position) || ring_before(cut->up_to, position))
+    if (!ring_before(cut->above, position) ||
+        (cut->walk == NULL && ring_before(cut->up_to, position)))
         return OK;
     if (snapshot->count == snapshot->cap) {
         size_t cap = snapshot->cap == 0 ? 16 : snapshot->cap * 2;
@@ -39,6 +42,10 @@ static enum error add_row(struct cut *cut, uint64_t mark, uint8_t kind, const st
         snapshot->rows = bigger;
         snapshot->cap = cap;
     }
+    struct snapshot_row added = {.position = position,
+                                 .offset = (uint32_t)snapshot->encoded.len,
+                                 .group =
+                                     cut->walk == NULL ? 0 : query_state_walk_group(cut->walk)};
     struct cq_event event = {.bucket = cut->bucket,
                              .generation = cut->generation,
                              .position = position,
@@ -47,20 +54,19 @@ static enum error add_row(struct cut *cut, uint64_t mark, uint8_t kind, const st
                              .error = error,
                              .key = cut->key,
                              .time_ms = cut->time_ms};
-    size_t offset = snapshot->encoded.len;
-    enum error failed = cq_event_encode(&event, cut->arena, &snapshot->encoded);
+    enum error failed =
+        kind == QUERY_DELETE ? OK : cq_event_encode(&event, cut->arena, &snapshot->encoded);
     if (failed != OK)
         return failed;
-    snapshot->rows[snapshot->count++] =
-        (struct snapshot_row){.position = position,
-                              .offset = (uint32_t)offset,
-                              .len = (uint32_t)(snapshot->encoded.len - offset)};
+    added.len = (uint32_t)(snapshot->encoded.len - added.offset);
+    snapshot->rows[snapshot->count++] = added;
     return OK;
 }
 
+/* A group that has no result any more leaves a row of no bytes. */
 static enum error on_result(void *arg, enum query_kind kind, const struct query_row *row)
 {
-    return add_row(arg, row->mark, (uint8_t)kind, row, NULL);
+    return add_row(arg, row->mark, (uint8_t)kind, kind == QUERY_DELETE ? NULL : row, NULL);
 }
 
 static enum error add_entry(struct cut *cut, const struct entry *entry)
@@ -117,51 +123,129 @@ static void disorder(struct snapshot *snapshot, uint64_t seed)
     }
 }
 
+/* ---- Plans with state ---- */
+
+#define CUT_GROUPS 200u /* under one hold of the lock: less than LIMIT_SLICE_US */
+
+/* Of the rows of one group the last one counts; what is behind the end comes from the ring. */
+static enum error keep_last_rows(struct cut *cut, uint64_t groups)
+{
+    struct snapshot *snapshot = cut->snapshot;
+    size_t kept = 0;
+    uint32_t *last = mem_array((size_t)groups + 1, sizeof *last);
+    if (last == NULL)
+        return ERROR_MEMORY;
+    for (size_t i = 0; i < snapshot->count; i++)
+        last[snapshot->rows[i].group] = (uint32_t)i;
+    for (size_t i = 0; i < snapshot->count; i++)
+        if (last[snapshot->rows[i].group] == i && snapshot->rows[i].len > 0 &&
+            !ring_before(cut->up_to, snapshot->rows[i].position))
+            snapshot->rows[kept++] = snapshot->rows[i];
+    snapshot->count = kept;
+    mem_free(last);
+    return OK;
+}
+
+static enum error begin_walk_locked(struct cut *cut, struct cq_bucket *cqb)
+{
+    if (cut->walk != NULL)
+        return query_state_walk_is_of(cut->walk, cqb->state) ? OK : ERROR_BUSY;
+    cut->walk = query_state_walk_new(cqb->state);
+    return cut->walk == NULL ? ERROR_MEMORY : OK;
+}
+
+/* A slice of the groups; the last slice takes what is left, and is the moment of the snapshot. */
+static enum error cut_groups_locked(struct cut *cut, struct cq_bucket *cqb, bool *done)
+{
+    enum error error = begin_walk_locked(cut, cqb);
+    bool is_last = error == OK && query_state_walk_is_near(cut->walk, CUT_GROUPS);
+    if (error == OK)
+        error = query_state_walk_each(cut->walk, CUT_GROUPS, cut->arena, on_result, cut);
+    *done = is_last || error != OK;
+    return error;
+}
+
+/* ---- Both ---- */
+
+static bool is_ready_locked(const struct cq_bucket *cqb, const struct token_position *from)
+{
+    return cq_bucket_is_ready_locked(cqb) && from->generation == cqb->bucket->generation;
+}
+
+static void note_moment_locked(struct cut *cut, struct cq_bucket *cqb,
+                               const struct token_position *from)
+{
+    struct bucket *bucket = cqb->bucket;
+    cut->up_to = cut_end(cqb, from);
+    cut->generation = bucket->generation;
+    cut->time_ms = bucket->last_time_ms;
+    cut->snapshot->wait_seq = bucket->last_seq;
+    cut->snapshot->term = bucket->term;
+}
+
+static enum error cut_state(struct cut *cut, struct cq_bucket *cqb,
+                            const struct token_position *from)
+{
+    struct bucket *bucket = cqb->bucket;
+    enum error error = OK;
+    uint64_t groups = 0;
+    for (bool done = false; !done && error == OK;) {
+        bucket_lock(bucket);
+        uint64_t began_us = server_hold_begin(bucket);
+        error = is_ready_locked(cqb, from) ? OK : ERROR_BUSY;
+        note_moment_locked(cut, cqb, from);
+        if (error == OK)
+            error = cut_groups_locked(cut, cqb, &done);
+        if (done || error != OK) {
+            groups = cqb->state == NULL ? 0 : query_state_group_count(cqb->state);
+            query_state_walk_free(cut->walk);
+            cut->walk = NULL;
+        }
+        server_hold_end(bucket, began_us);
+        bucket_unlock(bucket);
+    }
+    return error == OK ? keep_last_rows(cut, groups) : error;
+}
+
+static enum error cut_entries(struct cut *cut, struct cq_bucket *cqb,
+                              const struct token_position *from)
+{
+    struct entry **entries = NULL;
+    size_t entry_count = 0;
+    enum error error = ERROR_BUSY;
+    bucket_lock(cqb->bucket);
+    note_moment_locked(cut, cqb, from);
+    if (is_ready_locked(cqb, from))
+        error = bucket_entries_locked(cqb->bucket, &entries, &entry_count);
+    bucket_unlock(cqb->bucket);
+
+    bucket_entries_sort(entries, entry_count);
+    for (size_t i = 0; i < entry_count && error == OK; i++)
+        error = add_entry(cut, entries[i]);
+    bucket_entries_free(entries, entry_count);
+    return error;
+}
+
 enum error snapshot_cut(struct subscription *subscription, uint32_t index)
 {
     struct cq_instance *instance = subscription->instance;
     struct cq_bucket *cqb = &instance->buckets[index];
-    struct bucket *bucket = cqb->bucket;
     struct snapshot *snapshot = &subscription->snapshot;
     struct token_position *from = &subscription->buckets[index].position;
-    struct entry **entries = NULL;
-    size_t entry_count = 0;
-    enum error error = OK;
-    snapshot_fini(snapshot);
-    buf_init(&snapshot->encoded);
-
-    bucket_lock(bucket);
-    struct ring_position end = cut_end(cqb, from);
     struct cut cut = {.snapshot = snapshot,
                       .instance = instance,
-                      .arena = &bucket->scratch,
+                      .arena = &subscription->worker->arena,
                       .bucket = index,
-                      .generation = bucket->generation,
-                      .time_ms = bucket->last_time_ms,
                       .sub = instance->append_only ? 0 : 1,
-                      .above = from->at,
-                      .up_to = end};
-    if (!cq_bucket_is_ready_locked(cqb) || from->generation != bucket->generation) {
-        error = ERROR_BUSY;
-    } else if (instance->has_state) {
-        arena_reset(cut.arena);
-        error = query_state_each(cqb->state, cut.arena, on_result, &cut);
-    } else {
-        error = bucket_entries_locked(bucket, &entries, &entry_count);
-    }
-    snapshot->wait_seq = bucket->last_seq;
-    snapshot->term = bucket->term;
-    bucket_unlock(bucket);
-
-    bucket_entries_sort(entries, entry_count);
-    cut.arena = &subscription->worker->arena;
-    for (size_t i = 0; i < entry_count && error == OK; i++)
-        error = add_entry(&cut, entries[i]);
-    bucket_entries_free(entries, entry_count);
+                      .above = from->at};
+    snapshot_fini(snapshot);
+    buf_init(&snapshot->encoded);
+    enum error error =
+        instance->has_state ? cut_state(&cut, cqb, from) : cut_entries(&cut, cqb, from);
     if (snapshot->count > 0 && PLANTED(PLANT_SEEDED_ORDER))
-        disorder(snapshot, bucket->region->hash_seed);
+        disorder(snapshot, cqb->bucket->region->hash_seed);
     else if (snapshot->count > 0)
         qsort(snapshot->rows, snapshot->count, sizeof *snapshot->rows, by_position);
-    snapshot->after = end;
+    snapshot->after = cut.up_to;
     return error;
 }

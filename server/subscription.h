@@ -82,6 +82,7 @@ enum subscription_state { SUBSCRIPTION_WAITING, SUBSCRIPTION_SNAPSHOT, SUBSCRIPT
 struct snapshot_row {
     struct ring_position position;
     uint32_t offset, len; /* in `encoded` */
+    uint32_t group;       /* of a plan with state */
 };
 
 /* The rows of one bucket that a snapshot is pushing. */

@@ -3,19 +3,38 @@
 #include "common/mem.h"
 #include "server/server.h"
 
-#define TRASH_LINES 128u /* freed at a time: less than LIMIT_SLICE_US */
-#define TRASH_SMALL 500u /* entries that are freed at once */
+/* Freed at a time: less than LIMIT_SLICE_US. */
+#define TRASH_LINES  128u
+#define TRASH_GROUPS 500u
+#define TRASH_SMALL  500u /* entries, or groups, that are freed at once */
 
 struct trash {
     struct trash *next;
     struct table table;
     struct table_cursor freed;
+    struct query_state *state; /* or NULL */
 };
 
 static void free_one(struct trash *trash)
 {
     table_fini(&trash->table);
+    query_state_free(trash->state);
     mem_free(trash);
+}
+
+static bool free_some(struct trash *trash)
+{
+    if (trash->state != NULL)
+        return query_state_free_some(trash->state, TRASH_GROUPS);
+    return table_clear_some(&trash->table, &trash->freed, TRASH_LINES);
+}
+
+struct worker *trash_worker(const struct bucket *bucket)
+{
+    struct server *server = bucket->region->server;
+    if (server == NULL || server->worker_count == 0 || server->workers_ended)
+        return NULL;
+    return &server->workers[bucket->id % server->worker_count];
 }
 
 static void empty_trash(void *arg)
@@ -24,7 +43,7 @@ static void empty_trash(void *arg)
     pthread_mutex_lock(&worker->mail_lock);
     struct trash *trash = worker->trash;
     pthread_mutex_unlock(&worker->mail_lock);
-    bool more = trash != NULL && table_clear_some(&trash->table, &trash->freed, TRASH_LINES);
+    bool more = trash != NULL && free_some(trash);
     pthread_mutex_lock(&worker->mail_lock);
     if (trash != NULL && !more) {
         /* New ones come in at the front. */
@@ -51,15 +70,8 @@ static struct trash *trash_new(void)
     return trash;
 }
 
-void trash_table(struct worker *worker, struct table *table)
+static void add(struct worker *worker, struct trash *trash)
 {
-    bool waits = worker != NULL && table->entry_count > TRASH_SMALL;
-    struct trash *trash = waits ? trash_new() : NULL;
-    if (trash == NULL) {
-        table_clear(table);
-        return;
-    }
-    table_swap(table, &trash->table);
     pthread_mutex_lock(&worker->mail_lock);
     trash->next = worker->trash;
     worker->trash = trash;
@@ -70,6 +82,30 @@ void trash_table(struct worker *worker, struct table *table)
         loop_post(worker->loop, &worker->trash_task);
     }
     pthread_mutex_unlock(&worker->mail_lock);
+}
+
+void trash_table(struct worker *worker, struct table *table)
+{
+    bool waits = worker != NULL && table->entry_count > TRASH_SMALL;
+    struct trash *trash = waits ? trash_new() : NULL;
+    if (trash == NULL) {
+        table_clear(table);
+        return;
+    }
+    table_swap(table, &trash->table);
+    add(worker, trash);
+}
+
+void trash_state(struct worker *worker, struct query_state *state)
+{
+    bool waits = worker != NULL && state != NULL && query_state_group_count(state) > TRASH_SMALL;
+    struct trash *trash = waits ? mem_zalloc(sizeof *trash) : NULL;
+    if (trash == NULL) {
+        query_state_free(state);
+        return;
+    }
+    trash->state = state;
+    add(worker, trash);
 }
 
 void trash_free(struct worker *worker)

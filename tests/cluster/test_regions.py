@@ -58,17 +58,26 @@ class AnyServer(unittest.TestCase):
         wait_whole(cls.cluster)
 
     def setUp(self):
+        self.conns = []
+        self.connect()
+        self.addCleanup(self.disconnect)
+
+    def connect(self):
+        self.disconnect()
         self.conns = [Connection(server.port) for server in self.cluster.servers]
+
+    def disconnect(self):
         for conn in self.conns:
-            self.addCleanup(conn.close)
+            conn.close()
 
     def each(self):
         """(region, a connection, a connection to another server), for every region and every server."""
         for region, *_ in SHARED:
-            for index, conn in enumerate(self.conns):
-                self.clear(conn, region)
+            for index in range(3):
                 self.where = f'{region} at server {index + 1}'  # a failure shows it
-                yield region, conn, self.conns[(index + 1) % 3]
+                self.connect()  # servers close what says nothing for a minute, as others may while one is at work
+                self.clear(self.conns[index], region)
+                yield region, self.conns[index], self.conns[(index + 1) % 3]
 
     def _formatMessage(self, msg, standardMsg):
         return super()._formatMessage(msg, f'{getattr(self, "where", "")}: {standardMsg}')

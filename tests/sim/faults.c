@@ -130,11 +130,8 @@ static bool make_region_again(struct faults *faults)
 
 /* ---- The faults ---- */
 
-static bool crash(struct faults *faults, enum fault fault)
+static bool crash_server(struct faults *faults, enum fault fault, unsigned server)
 {
-    unsigned server = any_server(faults);
-    if (server == GRID_SERVERS_MAX)
-        return false;
     struct grid_member *member = &faults->grid->servers[server];
     if (!faults->may_lose && !watch_can_lose(faults->watch, member))
         return false;
@@ -142,6 +139,12 @@ static bool crash(struct faults *faults, enum fault fault)
         return false;
     grid_member_crash(member, fault == FAULT_CRASH ? SIM_CRASH_RESET : SIM_CRASH_SILENT);
     return true;
+}
+
+static bool crash(struct faults *faults, enum fault fault)
+{
+    unsigned server = any_server(faults);
+    return server != GRID_SERVERS_MAX && crash_server(faults, fault, server);
 }
 
 static bool halt(struct faults *faults)
@@ -308,6 +311,14 @@ static bool plot(struct faults *faults, enum plot_kind kind)
     return two_servers(faults, &a, &b) && plot_begin(faults, kind, a, b);
 }
 
+/* One about a server while another one dies, which comes back. */
+static bool plot_with_crash(struct faults *faults, enum plot_kind kind)
+{
+    unsigned a, b;
+    return faults->plot.kind == PLOT_NONE && two_servers(faults, &a, &b) &&
+           crash_server(faults, FAULT_CRASH, b) && plot_begin(faults, kind, a, b);
+}
+
 static bool make(struct faults *faults, enum fault fault)
 {
     switch (fault) {
@@ -351,13 +362,15 @@ static bool make(struct faults *faults, enum fault fault)
     case FAULT_HELD_UP:
         return plot(faults, PLOT_HELD_UP);
     case FAULT_JOIN_CUT_OFF:
-        return plot(faults, PLOT_JOIN_CUT_OFF);
+        return plot_with_crash(faults, PLOT_JOIN_CUT_OFF);
     case FAULT_SEAL_RETURN:
         return plot(faults, PLOT_SEAL_RETURN);
     case FAULT_SEAL_IN_VAIN:
         return plot(faults, PLOT_SEAL_IN_VAIN);
     case FAULT_REMOVED_RETURN:
         return plot(faults, PLOT_REMOVED_RETURN);
+    case FAULT_LEFT_OUT:
+        return plot_with_crash(faults, PLOT_LEFT_OUT);
     case FAULT_COUNT:
         break;
     }
@@ -552,6 +565,7 @@ const char *fault_text(enum fault fault)
         [FAULT_SEAL_RETURN] = "seal, return",
         [FAULT_SEAL_IN_VAIN] = "seal in vain",
         [FAULT_REMOVED_RETURN] = "removed, return",
+        [FAULT_LEFT_OUT] = "left out",
     };
     return texts[fault];
 }

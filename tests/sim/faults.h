@@ -38,6 +38,7 @@ enum fault {
     FAULT_SEAL_RETURN,
     FAULT_SEAL_IN_VAIN,
     FAULT_REMOVED_RETURN,
+    FAULT_LEFT_OUT,
     FAULT_COUNT,
 };
 

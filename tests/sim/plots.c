@@ -144,6 +144,10 @@ bool plot_begin(struct faults *faults, enum plot_kind kind, unsigned a, unsigned
         faults->grid->memory.delay_us = between(faults, 0, SLOW_MAP_US);
         plot->waits = true;
         break;
+    case PLOT_LEFT_OUT:
+        cut_off(faults, a);
+        plot->until_us = now_us + between(faults, 4000000, 8000000);
+        break;
     default:
         cut_off(faults, a);
         slow_down(faults, a);
@@ -162,36 +166,58 @@ static void kill_locators(struct faults *faults)
             grid_member_crash(&faults->grid->locators[i], SIM_CRASH_RESET);
 }
 
-static void find_joined(struct faults *faults)
+static bool find_joined(struct faults *faults)
 {
     struct plot *plot = &faults->plot;
-    for (unsigned i = 0; i < GRID_SERVERS_MAX && plot->waits; i++) {
+    for (unsigned i = 0; i < GRID_SERVERS_MAX; i++) {
         if (!each_bucket(&faults->grid->servers[i], is_being_joined, 0))
             continue;
         plot->a = i;
-        plot->waits = false;
-        plot->until_us = sim_now_us(faults->grid->sim) + between(faults, 1000, 30000);
+        return true;
+    }
+    return false;
+}
+
+static bool is_moment(struct faults *faults)
+{
+    switch (faults->plot.kind) {
+    case PLOT_JOIN_CUT_OFF:
+        return find_joined(faults);
+    case PLOT_REMOVED_RETURN:
+        return is_removed(faults, faults->plot.a);
+    default:
+        return any_has_sealed_against(faults, faults->plot.a);
     }
 }
 
-/* The moment for which a plot waits, and what it does then. */
-static void look_for_moment(struct faults *faults)
+/* How long after its moment a plot goes on. */
+static uint64_t pause_us(struct faults *faults)
+{
+    switch (faults->plot.kind) {
+    case PLOT_JOIN_CUT_OFF:
+        return between(faults, 1000, 30000);
+    case PLOT_REMOVED_RETURN:
+        return between(faults, 0, 1) * between(faults, 0, 300000);
+    default:
+        return 0;
+    }
+}
+
+static void go_on(struct faults *faults)
 {
     struct plot *plot = &faults->plot;
     uint64_t now_us = sim_now_us(faults->grid->sim);
-    if (plot->kind == PLOT_JOIN_CUT_OFF) {
-        find_joined(faults);
-        return;
-    }
-    bool is_now = plot->kind == PLOT_REMOVED_RETURN ? is_removed(faults, plot->a)
-                                                    : any_has_sealed_against(faults, plot->a);
-    if (!is_now)
-        return;
     plot->waits = false;
     plot->until_us = now_us + between(faults, 500000, 3000000);
-    if (plot->kind == PLOT_SEAL_RETURN) {
+    switch (plot->kind) {
+    case PLOT_JOIN_CUT_OFF:
+        cut_off(faults, plot->a);
+        plot->until_us = now_us + between(faults, 4000000, 8000000);
+        break;
+    case PLOT_SEAL_RETURN:
         set_link(faults, node_of(faults, plot->a), node_of(faults, plot->b), false);
-    } else {
+        break;
+    default:
         set_servers(faults, plot->a, false);
         if (plot->kind == PLOT_SEAL_IN_VAIN)
             kill_locators(faults);
@@ -208,17 +234,15 @@ void plot_step(struct faults *faults)
         plot_end(faults);
         return;
     }
-    if (plot->waits)
-        look_for_moment(faults);
-    if (now_us < plot->until_us)
-        return;
-    if (plot->kind == PLOT_JOIN_CUT_OFF && !plot->waits && !plot->is_cut) {
-        cut_off(faults, plot->a);
-        plot->is_cut = true;
-        plot->until_us = now_us + between(faults, 4000000, 8000000);
-        return;
+    if (plot->waits && !plot->has_come && is_moment(faults)) {
+        plot->has_come = true;
+        plot->at_us = now_us + pause_us(faults);
+        plot->until_us = plot->at_us + 1;
     }
-    plot_end(faults);
+    if (plot->waits && plot->has_come && now_us >= plot->at_us)
+        go_on(faults);
+    if (now_us >= plot->until_us)
+        plot_end(faults);
 }
 
 void plot_end(struct faults *faults)

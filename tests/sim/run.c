@@ -233,19 +233,6 @@ static bool find_plant(const struct arguments *arguments, enum plant plant)
     return !clean.failed;
 }
 
-/* No scenario finds these within 500 seeds, or not without failing by itself: they are reported as
- * left out until one does. */
-static bool is_open(enum plant plant)
-{
-    static const enum plant open[] = {PLANT_NO_JOINER_LEASE, PLANT_IMAGE_WITHOUT_REMOVALS,
-                                      PLANT_ANSWER_WITHOUT_SILENT, PLANT_LEASE_OLD_MAP,
-                                      PLANT_SWAP_WITHOUT_WAIT};
-    for (size_t i = 0; i < sizeof open / sizeof *open; i++)
-        if (open[i] == plant)
-            return true;
-    return false;
-}
-
 static int run_tap_plants(const struct arguments *arguments)
 {
     unsigned count = 0, number = 0, failures = 0;
@@ -259,11 +246,6 @@ static int run_tap_plants(const struct arguments *arguments)
     for (unsigned plant = 1; plant < PLANT_COUNT; plant++) {
         if (plant % arguments->parts != arguments->part)
             continue;
-        if (is_open((enum plant)plant)) {
-            printf("ok %u - %s # skip no scenario finds it yet\n", ++number,
-                   plant_text((enum plant)plant));
-            continue;
-        }
         bool found = find_plant(arguments, (enum plant)plant);
         failures += !found;
         printf("%sok %u - %s is found, and its seeds are clean without it\n", found ? "" : "not ",

@@ -1,4 +1,5 @@
 /* Changes of the map: one swap at a time, whatever the store does. */
+#include "locator/locator_impl.h"
 #include "tests/unit/locator/raw_peer.h"
 
 static uint64_t epoch_of(const struct fixture *fixture)
@@ -98,6 +99,24 @@ static void test_changes_wait_for_each_other_and_all_are_made(void **state)
     free(clients);
 }
 
+/* Reading it takes longer than the time after which it is read again. */
+static void test_a_slow_store_holds_no_change_up(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client *client = calloc(1, sizeof(*client));
+    struct slice body;
+    Pb__RegionCreateRequest request = PB__REGION_CREATE_REQUEST__INIT;
+    fixture->memory.delay_us = LOCATOR_REFRESH_MS * MS * 3 / 2;
+    run(fixture, LOCATOR_REFRESH_MS * MS);
+    request.name = message_bytes(slice_text("slow"));
+    request.type = message_bytes(slice_text("PARTITION"));
+    client_open(fixture, client);
+    client_send(client, 1020, &request.base);
+    assert_int_equal(client_reply(client, 1, 4 * fixture->memory.delay_us, &body), 1021);
+    client_close(client);
+    free(client);
+}
+
 /* Whatever allocation fails, the region is there or not, nobody is left hanging, and the next
  * attempt works. */
 static void test_each_failing_allocation_leaves_the_map_whole(void **state)
@@ -187,6 +206,7 @@ int main(void)
         TEST(test_failed_store_fails_the_change_and_keeps_the_old_map),
         TEST(test_conflict_is_decided_again_on_the_others_map),
         TEST(test_changes_wait_for_each_other_and_all_are_made),
+        TEST(test_a_slow_store_holds_no_change_up),
         TEST(test_newer_map_of_another_locator_is_read_when_somebody_has_it),
         TEST(test_each_failing_allocation_leaves_the_map_whole),
     };

@@ -15,6 +15,7 @@ static const struct record records[] = {
     {.type = RECORD_PUT,
      .term = 3,
      .seq = UINT64_MAX,
+     .via_ring = true,
      .time_ms = 1700000000000,
      .key = {(const uint8_t *)"key", 3},
      .value = {(const uint8_t *)"value", 5},
@@ -67,6 +68,7 @@ static void test_a_record_is_unpacked_as_it_was(void **state)
         assert_int_equal(to.query_id, from->query_id);
         assert_true(slice_equal(to.row, from->row));
         assert_int_equal(to.silent, from->silent);
+        assert_int_equal(to.via_ring, from->via_ring);
         assert_int_equal(to.source_bucket, from->source_bucket);
         assert_int_equal(to.source_generation, from->source_generation);
         assert_int_equal(to.position_seq, from->position_seq);

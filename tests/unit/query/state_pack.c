@@ -114,6 +114,93 @@ static void a_state_goes_on_after_any_cut(void **state)
     buf_fini(&last);
 }
 
+/* Rows go on while the state is packed a group or two at a time: what comes out is the state of the
+ * end, whatever was packed before. */
+static void a_state_packed_ahead_is_that_of_the_end(void **state)
+{
+    (void)state;
+    struct buf packed, whole;
+    buf_init(&packed);
+    buf_init(&whole);
+    for (size_t q = 0; q < QUERY_COUNT; q++)
+        for (uint32_t begin = 0; begin < ROWS; begin++) {
+            random_state = 7 + q;
+            engine_run(&engine, QUERIES[q]);
+            for (uint32_t i = 0; i < begin; i++)
+                feed();
+            struct query_state_packing *packing = query_state_packing_new(engine.state);
+            struct query_state_packing *other = query_state_packing_new(engine.state);
+            assert_true(packing != NULL && other != NULL);
+            assert_true(query_state_packing_is_of(packing, engine.state));
+            for (uint32_t i = begin; i < ROWS; i++) {
+                (void)query_state_packing_step(packing, 1 + i % 2);
+                if (i == begin + 3) {
+                    query_state_packing_free(other);
+                    other = NULL;
+                }
+                feed();
+            }
+            query_state_packing_free(other);
+            (void)engine_take(&engine);
+            buf_clear(&packed);
+            query_state_packing_end(packing, &packed);
+            query_state_packing_free(packing);
+            struct slice rest = buf_slice(&packed);
+            struct query_state *made;
+            assert_false(packed.failed);
+            assert_int_equal(query_state_unpack(engine.plan, &rest, &made), OK);
+            assert_int_equal(rest.len, 0);
+            assert_true(query_state_hash(made) == query_state_hash(engine.state));
+            assert_true(query_state_bytes(made) > 0);
+            /* In the order in which the groups began, too. */
+            pack(&packed);
+            buf_clear(&whole);
+            query_state_pack(made, &whole);
+            assert_true(slice_equal(buf_slice(&whole), buf_slice(&packed)));
+            query_state_free(made);
+        }
+    buf_fini(&packed);
+    buf_fini(&whole);
+}
+
+static void packing_ends_with_the_state_or_the_memory(void **state)
+{
+    (void)state;
+    struct buf packed;
+    buf_init(&packed);
+    random_state = 5;
+    engine_run(&engine, QUERIES[0]);
+    for (uint32_t i = 0; i < ROWS; i++)
+        feed();
+    (void)engine_take(&engine);
+    long live = mem_fault_live();
+    mem_fault_fail_at(1);
+    assert_null(query_state_packing_new(engine.state));
+    mem_fault_fail_at(0);
+    struct query_state_packing *packing = query_state_packing_new(engine.state);
+    mem_fault_fail_at(1);
+    assert_true(query_state_packing_step(packing, 100)); /* there is no sense in going on */
+    mem_fault_fail_at(0);
+    query_state_packing_end(packing, &packed);
+    assert_true(packed.failed);
+    buf_fini(&packed);
+    query_state_packing_free(packing);
+    assert_int_equal(mem_fault_live(), live);
+    pack(&packed);
+    struct slice rest = buf_slice(&packed);
+    struct query_state *made;
+    assert_int_equal(query_state_unpack(engine.plan, &rest, &made), OK);
+    buf_fini(&packed);
+    packing = query_state_packing_new(made);
+    (void)query_state_packing_step(packing, 1);
+    while (query_state_free_some(made, 2))
+        continue;
+    query_state_free(made);
+    assert_false(query_state_packing_is_of(packing, made));
+    query_state_packing_free(packing);
+    assert_int_equal(mem_fault_live(), live);
+}
+
 static void try_unpack(struct slice packed, bool must_fail)
 {
     struct query_state *made;
@@ -182,6 +269,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_state_goes_on_after_any_cut),
+        cmocka_unit_test(a_state_packed_ahead_is_that_of_the_end),
+        cmocka_unit_test(packing_ends_with_the_state_or_the_memory),
         cmocka_unit_test(malformed_bytes_leave_nothing),
         cmocka_unit_test(a_state_without_memory_leaves_nothing),
     };

@@ -30,6 +30,7 @@ struct test {
     struct region *region;
     struct cq_instance *instance;
     struct expected *expected;
+    uint32_t silent[IDS]; /* rows of each id that were there when the query began */
     uint64_t random;
     uint64_t wall_ms, last_id;
 };
@@ -86,6 +87,7 @@ static void start_test(struct test *test, uint32_t bucket_count, uint64_t seed)
 static void begin_query(struct test *test, const char *sql, enum cq_start start)
 {
     test->instance = new_instance(test, sql, start);
+    memcpy(test->silent, test->expected->count, sizeof test->silent);
     assert_int_equal(cq_instance_add(test->instance, test->wall_ms), OK);
 }
 
@@ -133,8 +135,6 @@ static enum error try_reading(struct test *test, uint32_t id, double temperature
     return put_text(test, key, json, &bucket);
 }
 
-/* Rows of one id stay in their order only if they lie in the same bucket, or one has arrived before
- * the next is put. */
 static void put_reading(struct test *test, uint32_t reading, bool own_key)
 {
     uint32_t id = next_random(test, IDS);
@@ -143,10 +143,12 @@ static void put_reading(struct test *test, uint32_t reading, bool own_key)
     expect(test, id, temperature);
 }
 
-static void put_and_settle(struct test *test, uint32_t reading)
+/* Some rows are on their way to their groups when others follow. */
+static void put_elsewhere(struct test *test, uint32_t reading)
 {
     put_reading(test, reading, true);
-    fake_net_turn(test->fixture.net);
+    if (next_random(test, 8) == 0)
+        fake_net_turn(test->fixture.net);
 }
 
 struct read_event {
@@ -216,10 +218,11 @@ static void compare(void *arg, uint32_t bucket, const struct read_event *event)
     comparison->bucket[id] = bucket + 1;
 }
 
-/* Every row has given its average, in the order of its id. */
+/* Every row since the query began has given its average, in the order of the puts. */
 static void check_events(struct test *test)
 {
     struct comparison comparison = {.expected = test->expected};
+    memcpy(comparison.seen, test->silent, sizeof comparison.seen);
     each_event(test, test->instance, compare, &comparison);
     for (uint32_t id = 0; id < IDS; id++)
         assert_int_equal(comparison.seen[id], test->expected->count[id]);
@@ -289,13 +292,12 @@ static void averages_equal_a_recomputation_when_rows_lie_elsewhere_than_their_gr
     begin_query(&test, AVERAGE, CQ_START_SNAPSHOT);
     uint64_t records = 0;
     for (uint32_t i = 0; i < 1500; i++)
-        put_and_settle(&test, i);
+        put_elsewhere(&test, i);
     settle(&test);
     check_events(&test);
     check_state(&test);
-    for (uint32_t b = 0; b < 7; b++) {
+    for (uint32_t b = 0; b < 7; b++)
         records += test.region->buckets[b].last_seq;
-    }
     assert_true(records > 1500 + 2 * 7 + 1000);
     end_test(&test);
     assert_int_equal(mem_fault_live(), live);
@@ -330,7 +332,7 @@ static void what_was_there_is_counted_silently(void **state)
     assert_int_equal(mem_fault_live(), live);
 }
 
-static void puts_that_go_on_while_the_start_is_read_are_counted_once(void **state)
+static void puts_that_go_on_while_the_start_is_read_are_counted_once_and_in_order(void **state)
 {
     (void)state;
     long live = mem_fault_live();
@@ -359,12 +361,57 @@ static void puts_that_go_on_while_the_start_is_read_are_counted_once(void **stat
         for (uint32_t i = 0; i < 100; i++)
             put_reading(&test, reading++, own_key);
         settle(&test);
+        check_events(&test);
         check_state(&test);
-        for (uint32_t b = 0; b < 5; b++) {
+        for (uint32_t b = 0; b < 5; b++)
             assert_int_equal(test.instance->buckets[b].input_count, 0);
-        }
         end_test(&test);
     }
+    assert_int_equal(mem_fault_live(), live);
+}
+
+static uint32_t bucket_of_text(const struct test *test, char prefix, uint32_t number)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%c%u", prefix, number);
+    struct value value = {.type = VALUE_STRING, .bytes = slice_text(text)};
+    return region_bucket(test->region, &value)->id;
+}
+
+/* Bucket 0 still reads what was there when groups in bucket 1 take rows: its own new rows come
+ * behind that, and those of bucket 1 that were put after them wait. */
+static void rows_wait_for_the_start_of_the_bucket_of_earlier_ones(void **state)
+{
+    (void)state;
+    long live = mem_fault_live();
+    enum { BEFORE = 24000, AFTER = 16000 };
+    struct test test;
+    uint32_t id = 0;
+    start_test(&test, 2, 1);
+    while (bucket_of_text(&test, 's', id) != 1)
+        id++;
+    for (uint32_t reading = 0, put = 0; put < BEFORE; reading++)
+        if (bucket_of_text(&test, 'r', reading) == 0) {
+            assert_int_equal(try_reading(&test, id, 1, reading, true), OK);
+            put++;
+        }
+    begin_query(&test, AVERAGE, CQ_START_SNAPSHOT);
+    for (uint32_t i = 0; i < AFTER; i++)
+        assert_int_equal(try_reading(&test, id, i, 1000000 + i, true), OK);
+    settle(&test);
+    struct ring *ring = &test.instance->buckets[1].ring;
+    struct ring_position after = ring->floor;
+    struct ring_hint hint = {0};
+    struct ring_event event;
+    struct read_event read;
+    double sum = BEFORE;
+    for (uint32_t i = 0; i < AFTER; i++, after = event.position) {
+        assert_true(ring_next(ring, after, UINT64_MAX, &hint, &event));
+        decode(&event, 1, &read);
+        sum += i;
+        assert_true(read.number == sum / (BEFORE + i + 1));
+    }
+    end_test(&test);
     assert_int_equal(mem_fault_live(), live);
 }
 
@@ -378,7 +425,7 @@ static void a_start_with_the_latest_begins_empty(void **state)
     begin_query(&test, AVERAGE, CQ_START_LATEST);
     assert_true(cq_instance_is_ready(test.instance));
     for (uint32_t i = 0; i < 200; i++)
-        put_and_settle(&test, i);
+        put_elsewhere(&test, i);
     settle(&test);
     check_events(&test);
     check_state(&test);
@@ -668,11 +715,11 @@ static void two_instances_do_not_disturb_each_other(void **state)
     begin_query(&test, AVERAGE, CQ_START_LATEST);
     struct cq_instance *second = new_instance(&test, AVERAGE, CQ_START_LATEST);
     for (uint32_t i = 0; i < 100; i++)
-        put_and_settle(&test, i);
+        put_elsewhere(&test, i);
     fake_net_turn(test.fixture.net);
     assert_int_equal(cq_instance_add(second, test.wall_ms), OK);
     for (uint32_t i = 100; i < 200; i++)
-        put_and_settle(&test, i);
+        put_elsewhere(&test, i);
     fake_net_turn(test.fixture.net);
     assert_int_equal(atomic_load(&test.instance->events), 200);
     assert_int_equal(atomic_load(&second->events), 100);
@@ -680,7 +727,7 @@ static void two_instances_do_not_disturb_each_other(void **state)
     check_events(&test);
     cq_instance_drop(second, test.wall_ms);
     for (uint32_t i = 200; i < 300; i++)
-        put_and_settle(&test, i);
+        put_elsewhere(&test, i);
     fake_net_turn(test.fixture.net);
     assert_int_equal(atomic_load(&second->events), 100);
     check_events(&test);
@@ -816,7 +863,8 @@ int main(void)
         cmocka_unit_test(averages_equal_a_recomputation_when_the_key_is_the_id),
         cmocka_unit_test(averages_equal_a_recomputation_when_rows_lie_elsewhere_than_their_group),
         cmocka_unit_test(what_was_there_is_counted_silently),
-        cmocka_unit_test(puts_that_go_on_while_the_start_is_read_are_counted_once),
+        cmocka_unit_test(puts_that_go_on_while_the_start_is_read_are_counted_once_and_in_order),
+        cmocka_unit_test(rows_wait_for_the_start_of_the_bucket_of_earlier_ones),
         cmocka_unit_test(a_start_with_the_latest_begins_empty),
         cmocka_unit_test(a_row_that_is_faster_than_the_start_of_its_bucket_is_counted),
         cmocka_unit_test(early_rows_of_a_start_that_failed_are_freed),

@@ -310,6 +310,39 @@ static void answers_that_cannot_be_are_malformed(void **state)
     fixture_free(fixture);
 }
 
+static void what_queries_remember_is_packed_before_the_cut(void **state)
+{
+    (void)state;
+    long live = mem_fault_live();
+    for (int ends = 0; ends < 2; ends++) {
+        struct fixture *fixture = fixture_new(1);
+        struct bucket *bucket = &fixture->source.buckets[0];
+        populate(bucket, 60);
+        fixture->packing_steps = 30;
+        begin(0);
+        while (fixture->packing_steps > 0) {
+            unsigned before = fixture->packing_steps;
+            bool more = image_fill(&fixture->source.peer, fixture->source.conn.conn);
+            assert_true(fixture->packing_steps < before && before - fixture->packing_steps < 10);
+            assert_int_equal(fixture->packings, fixture->packing_steps > 0);
+            assert_true(more || fixture->packing_steps == 0);
+            assert_true(fixture->packing_steps == 0 ||
+                        fake_conn_sent(fixture->source.wire).len == 0);
+            if (ends > 0)
+                break;
+            put(bucket, 3, 10); /* is of the image while that is not cut */
+        }
+        if (ends > 0)
+            image_end_locked(bucket, &fixture->copies[0]);
+        assert_int_equal(fixture->packings, 0);
+        assert_int_equal(run(bucket, 0), OK);
+        if (ends == 0)
+            check_installed(0);
+        fixture_free(fixture);
+        assert_int_equal(mem_fault_live(), live);
+    }
+}
+
 static void memory_may_run_out_anywhere(void **state)
 {
     (void)state;
@@ -379,6 +412,7 @@ int main(void)
         cmocka_unit_test(nothing_begins_while_a_query_is_built_or_the_link_is_down),
         cmocka_unit_test(losing_the_contents_under_way_fails_the_image),
         cmocka_unit_test(answers_that_cannot_be_are_malformed),
+        cmocka_unit_test(what_queries_remember_is_packed_before_the_cut),
         cmocka_unit_test(memory_may_run_out_anywhere),
         cmocka_unit_test(a_connection_without_memory_fails_the_image),
     };

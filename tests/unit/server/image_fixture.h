@@ -50,9 +50,12 @@ struct fixture {
     struct snapshot snapshots[BUCKETS_MAX];
     uint64_t done_seq[BUCKETS_MAX];
     unsigned done, failed, dirty, pieces, holds, queries_freed;
-    bool building;        /* the source's query is not quiet */
-    bool query_unknown;   /* the target does not know the query */
-    loop_fn *empty_trash; /* what a test has put itself in front of */
+    unsigned packing_steps; /* that the source's query still needs before a cut */
+    unsigned packings;      /* that are there */
+    bool building;          /* the source's query is not quiet */
+    bool query_unknown;     /* the target does not know the query */
+    bool query_forgotten;   /* ... any more, when it comes to be installed */
+    loop_fn *empty_trash;   /* what a test has put itself in front of */
     unsigned trash_runs;
     uint64_t random;
     uint64_t key_max, value_max;
@@ -242,14 +245,13 @@ void cq_bucket_free_all(struct bucket *bucket)
     now->queries_freed++;
 }
 
-static struct cq_bucket *query_new(struct bucket *bucket, uint64_t added_seq)
+static struct cq_bucket *query_new(uint64_t added_seq)
 {
     struct cq_bucket *cqb = mem_zalloc(sizeof *cqb);
     if (cqb == NULL)
         return NULL;
     cqb->added_seq = added_seq;
     ring_init(&cqb->ring, (struct ring_position){added_seq, 0});
-    bucket->cqs = cqb;
     return cqb;
 }
 
@@ -274,9 +276,37 @@ static void snapshot_add(void *arg, struct entry *entry)
     snapshot->entries[snapshot->count++] = entry_ref(entry);
 }
 
-/* Called with the lock at the cut, so this is where the test looks at the source. */
-void cq_image_pack_locked(const struct bucket *bucket, struct buf *out)
+struct cq_packing {
+    struct bucket *bucket;
+};
+
+enum error cq_packing_step_locked(struct bucket *bucket, struct cq_packing **packings, bool *done)
 {
+    *done = now->packing_steps == 0;
+    now->packing_steps -= !*done;
+    if (*packings != NULL)
+        return OK;
+    *packings = mem_alloc(sizeof **packings);
+    if (*packings == NULL)
+        return ERROR_MEMORY;
+    **packings = (struct cq_packing){bucket};
+    now->packings++;
+    return OK;
+}
+
+void cq_packing_free_locked(struct cq_packing **packings)
+{
+    now->packings -= *packings != NULL;
+    mem_free(*packings);
+    *packings = NULL;
+}
+
+/* Called with the lock at the cut, so this is where the test looks at the source. */
+void cq_image_pack_locked(const struct bucket *bucket, const struct cq_packing *packings,
+                          struct buf *out)
+{
+    assert_ptr_equal(packings->bucket, bucket);
+    assert_int_equal(now->packing_steps, 0);
     struct snapshot *snapshot = &now->snapshots[bucket->id];
     snapshot_free(snapshot);
     snapshot->entries = malloc((bucket->table.entry_count + 1) * sizeof(struct entry *));
@@ -302,28 +332,62 @@ void cq_image_pack_locked(const struct bucket *bucket, struct buf *out)
     memcpy(snapshot->ring.data, out->data + begin, snapshot->ring.len);
 }
 
-enum error cq_image_unpack_locked(struct bucket *bucket, struct slice packed)
+struct cq_image {
+    struct cq_bucket *cqb;
+};
+
+void cq_image_free(struct cq_image *image)
+{
+    if (image == NULL)
+        return;
+    ring_fini(&image->cqb->ring);
+    mem_free(image->cqb);
+    mem_free(image);
+}
+
+/* The test looks whether the lock is held: making it takes long. */
+enum error cq_image_unpack(struct bucket *bucket, struct slice packed, struct cq_image **image)
 {
     uint64_t added_seq;
-    assert_null(bucket->cqs);
+    *image = NULL;
+    assert_int_equal(pthread_mutex_trylock(&bucket->lock), 0);
+    pthread_mutex_unlock(&bucket->lock);
     if (now->query_unknown)
         return ERROR_BUSY;
     if (packed.len < sizeof added_seq)
         return ERROR_MALFORMED;
     memcpy(&added_seq, packed.data, sizeof added_seq);
     packed = slice_of(packed.data + sizeof added_seq, packed.len - sizeof added_seq);
-    struct cq_bucket *cqb = query_new(bucket, added_seq);
-    if (cqb == NULL)
+    struct cq_image *made = mem_zalloc(sizeof *made);
+    if (made != NULL)
+        made->cqb = query_new(added_seq);
+    if (made == NULL || made->cqb == NULL) {
+        mem_free(made);
         return ERROR_MEMORY;
-    enum error error = ring_unpack(&packed, &cqb->ring);
+    }
+    enum error error = ring_unpack(&packed, &made->cqb->ring);
     if (error == OK && packed.len > 0)
         error = ERROR_MALFORMED;
-    if (error != OK) {
-        ring_fini(&cqb->ring);
-        mem_free(cqb);
-        bucket->cqs = NULL;
-    }
+    if (error != OK)
+        cq_image_free(made);
+    else
+        *image = made;
     return error;
+}
+
+bool cq_image_is_known_locked(const struct bucket *bucket, const struct cq_image *image)
+{
+    (void)bucket;
+    return image == NULL || !now->query_forgotten;
+}
+
+void cq_image_install_locked(struct bucket *bucket, struct cq_image *image)
+{
+    assert_null(bucket->cqs);
+    if (image == NULL)
+        return;
+    bucket->cqs = image->cqb;
+    mem_free(image);
 }
 
 /* ---- Servers ---- */
@@ -519,7 +583,8 @@ static void populate(struct bucket *bucket, uint32_t count)
     bucket->writers.slots = mem_alloc(1);
     bucket->streams.first = mem_alloc(1);
     assert_true(bucket->writers.slots != NULL && bucket->streams.first != NULL);
-    assert_non_null(query_new(bucket, 0));
+    bucket->cqs = query_new(0);
+    assert_non_null(bucket->cqs);
     for (uint32_t i = 0; i < count; i++)
         put(bucket, i, 1 + next_random() % (uint32_t)now->value_max);
     bucket->writers.count = count + 4;

@@ -358,6 +358,24 @@ static void test_another_generation_begins_empty(void **state)
     world_end();
 }
 
+static void test_a_primary_of_the_last_generation_has_the_copies_of_the_next(void **state)
+{
+    (void)state;
+    world_begin(CLUSTER_PARTITION_REDUNDANT, 3);
+    append(0);
+    settle();
+    store_set(2, 2, 0, 3);
+    adopt_all();
+    assert_int_equal(replica_of(0)->role, REPLICA_PRIMARY);
+    assert_int_equal(replica_of(0)->copy_count, 1);
+    assert_int_equal(append(0), OK);
+    assert_int_equal(committed_of(0), 0);
+    settle();
+    assert_int_equal(committed_of(0), 1);
+    assert_int_equal(bucket_of(1)->last_seq, 1);
+    world_end();
+}
+
 static void test_a_bucket_that_nobody_had_begins_where_it_is_placed(void **state)
 {
     (void)state;
@@ -460,6 +478,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_fresh_region_begins_in_its_first_set),
         cmocka_unit_test(test_another_generation_begins_empty),
+        cmocka_unit_test(test_a_primary_of_the_last_generation_has_the_copies_of_the_next),
         cmocka_unit_test(test_a_bucket_that_nobody_had_begins_where_it_is_placed),
         cmocka_unit_test(test_a_promoted_copy_commits_its_suffix_after_acknowledgement),
         cmocka_unit_test(test_without_memory_a_map_is_adopted_later),

@@ -7,9 +7,39 @@
 #include <cmocka.h>
 #include <stdio.h>
 
+#include "common/mem.h"
 #include "server/server.h"
 #include "tests/lib/fake_net.h"
 #include "tests/lib/mem_fault.h"
+
+/* What a query remembers, played. */
+struct query_state {
+    uint64_t groups;
+};
+
+uint64_t query_state_group_count(const struct query_state *state)
+{
+    return state->groups;
+}
+
+bool query_state_free_some(struct query_state *state, uint32_t groups)
+{
+    state->groups -= groups < state->groups ? groups : state->groups;
+    return state->groups > 0;
+}
+
+void query_state_free(struct query_state *state)
+{
+    mem_free(state);
+}
+
+static struct query_state *state_of(uint64_t groups)
+{
+    struct query_state *state = mem_alloc(sizeof *state);
+    assert_non_null(state);
+    state->groups = groups;
+    return state;
+}
 
 static void fill(struct table *table, uint32_t count)
 {
@@ -115,6 +145,69 @@ static void test_what_waits_is_freed_with_the_worker(void **state)
     assert_int_equal(mem_fault_live(), live);
 }
 
+/* Each run of the loop's task looks how much the one before has freed. */
+struct look {
+    loop_fn *empty;
+    const struct query_state *state;
+    uint64_t left;
+    unsigned runs;
+};
+static struct look look;
+
+static void look_and_empty(void *worker)
+{
+    assert_true(look.left - look.state->groups <= 1000);
+    look.left = look.state->groups;
+    look.runs++;
+    look.empty(worker);
+}
+
+static void test_a_large_state_is_freed_by_the_loop_in_slices(void **state)
+{
+    (void)state;
+    long live = mem_fault_live();
+    struct fixture fixture;
+    begin(&fixture, 0);
+    long before = mem_fault_live();
+    struct query_state *large = state_of(5000);
+    trash_state(&fixture.worker, NULL);
+    trash_state(&fixture.worker, state_of(5)); /* goes at once */
+    trash_state(NULL, state_of(5000));         /* likewise */
+    assert_null(fixture.worker.trash);
+    trash_state(&fixture.worker, large);
+    assert_non_null(fixture.worker.trash);
+    assert_int_equal(large->groups, 5000);
+    look = (struct look){fixture.worker.trash_task.on_run, large, large->groups, 0};
+    fixture.worker.trash_task.on_run = look_and_empty;
+    fake_net_turn(fixture.net);
+    assert_true(look.runs > 5);
+    assert_null(fixture.worker.trash);
+    assert_int_equal(mem_fault_live(), before);
+    mem_fault_fail_at(2);
+    trash_state(&fixture.worker, state_of(5000)); /* without memory for later: at once */
+    mem_fault_fail_at(0);
+    assert_int_equal(mem_fault_live(), before);
+    trash_state(&fixture.worker, state_of(5000));
+    end(&fixture);
+    assert_int_equal(mem_fault_live(), live);
+}
+
+static void test_a_bucket_without_workers_has_nobody_to_free_later(void **state)
+{
+    (void)state;
+    struct worker workers[2] = {0};
+    struct server server = {.workers = workers};
+    struct region region = {.server = NULL};
+    struct bucket bucket = {.region = &region, .id = 5};
+    assert_null(trash_worker(&bucket));
+    region.server = &server;
+    assert_null(trash_worker(&bucket));
+    server.worker_count = 2;
+    assert_ptr_equal(trash_worker(&bucket), &workers[1]);
+    server.workers_ended = true;
+    assert_null(trash_worker(&bucket));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +215,8 @@ int main(void)
         cmocka_unit_test(test_what_is_small_or_has_no_worker_goes_at_once),
         cmocka_unit_test(test_without_memory_it_goes_at_once),
         cmocka_unit_test(test_what_waits_is_freed_with_the_worker),
+        cmocka_unit_test(test_a_large_state_is_freed_by_the_loop_in_slices),
+        cmocka_unit_test(test_a_bucket_without_workers_has_nobody_to_free_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
