@@ -133,6 +133,7 @@ void call_refuse_locked(struct call *call)
 {
     PRE(call->from != NULL);
     call->is_refused = true;
+    call->is_deposed = call->state == CALL_APPLIED;
     call_result_fini(&call->result);
     call_finish_locked(call);
 }
