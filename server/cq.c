@@ -435,8 +435,8 @@ enum error cq_add_locked(struct bucket *bucket, const struct record *record)
         cqb->state = NULL;
         return error;
     }
-    ring_init(&cqb->ring, ring_behind(bucket->data_seq));
-    ring_init(&cqb->rows, (struct ring_position){0});
+    ring_renew(&cqb->ring, ring_behind(bucket->data_seq));
+    ring_renew(&cqb->rows, (struct ring_position){0});
     cqb->added_seq = record->seq;
     cqb->begin_seq = bucket->data_seq;
     cqb->began_empty = bucket->table.entry_count == 0 || instance->start == CQ_START_LATEST;

@@ -194,10 +194,6 @@ bool cq_instance_is_over(const struct region *region, uint64_t query_id);
 enum error cq_add_here_locked(struct bucket *bucket, struct cq_instance *instance,
                               uint64_t wall_ms);
 void cq_drop_here_locked(struct bucket *bucket, uint64_t query_id, uint64_t wall_ms);
-/* The same in every bucket of a region that is led here as a whole. On failure what was added is
- * dropped again. */
-enum error cq_instance_add(struct cq_instance *instance, uint64_t wall_ms);
-void cq_instance_drop(struct cq_instance *instance, uint64_t wall_ms);
 /* Works off input queues of this server's copies for about `budget_us`; false while there is more
  * to do at once. What waits for others is worked off when they have done their part (rows.h). */
 bool cq_instance_build(struct cq_instance *instance, uint64_t budget_us);
