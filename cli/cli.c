@@ -4,6 +4,8 @@
 #include "common/text.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,10 +90,33 @@ static int write_all(int fd, const uint8_t *data, size_t len)
     return 0;
 }
 
+#define STOP_GRACE_MS 500 /* for a reader of stdout, once the command has to end */
+
+/* The same for stdout, and EPIPE when the command has to end and nobody reads. A write of PIPE_BUF
+ * does not block where poll() has found room. */
+static int write_out(const struct cli *cli)
+{
+    for (size_t at = 0; at < cli->out.len;) {
+        struct pollfd fds[2] = {{.fd = cli->out_fd, .events = POLLOUT},
+                                {.fd = cli->stop_fd, .events = POLLIN}};
+        if (poll(fds, 2, -1) > 0 && fds[0].revents == 0 && poll(fds, 1, STOP_GRACE_MS) == 0)
+            return EPIPE;
+        if (fds[0].revents == 0)
+            continue;
+        size_t rest = cli->out.len - at, len = rest < PIPE_BUF ? rest : PIPE_BUF;
+        int error_number = write_all(cli->out_fd, cli->out.data + at, len);
+        if (error_number != 0)
+            return error_number;
+        at += len;
+    }
+    return 0;
+}
+
 bool cli_flush(struct cli *cli)
 {
     if (!cli->out_closed && cli->out.len > 0) {
-        int error_number = write_all(cli->out_fd, cli->out.data, cli->out.len);
+        int error_number = cli->stop_fd >= 0 ? write_out(cli)
+                                             : write_all(cli->out_fd, cli->out.data, cli->out.len);
         cli->out_closed = error_number != 0;
         cli->out_error = error_number == EPIPE ? 0 : error_number;
     }
@@ -312,6 +337,19 @@ enum exit_status cli_connect(struct cli *cli, enum vug_client_role role, struct 
     if (strcmp(cli->command->name, "health") != 0)
         vug_sync_be_patient(*sync, PATIENCE_MS);
     return EXIT_OK;
+}
+
+enum exit_status cli_call(struct cli *cli, enum vug_client_role role, uint32_t number,
+                          const struct buf *body, const char *region, struct vug_reply *reply)
+{
+    struct vug_sync *sync = NULL;
+    enum exit_status status = cli_connect(cli, role, &sync);
+    if (status != EXIT_OK)
+        return status;
+    if (vug_sync_call(sync, number, body, reply) != OK)
+        status = cli_fail_vug(cli, &reply->error, region, region == NULL ? NULL : sync);
+    vug_sync_free(sync);
+    return status;
 }
 
 static struct value parameter_value(struct slice text)

@@ -52,6 +52,7 @@ struct cli {
     struct buf out;  /* not yet written */
     bool out_closed; /* stdout takes nothing more: the command ends */
     int out_error;   /* why, an errno value; 0 when only nobody reads it, which is no failure */
+    int stop_fd;     /* readable: nobody waits for a reader of stdout any more; -1: none */
 };
 
 /* Writes what waits in cli->out. False when stdout takes nothing more; what waits is dropped then,
@@ -83,6 +84,9 @@ enum exit_status cli_output(struct cli *cli, unsigned formats, enum output other
 /* Where the global options say that the cluster is. */
 enum exit_status cli_target(struct cli *cli, struct vug_target *target);
 enum exit_status cli_connect(struct cli *cli, enum vug_client_role role, struct vug_sync **sync);
+/* One request on a connection of its own, and its answer. `region`: as for cli_fail_vug(). */
+enum exit_status cli_call(struct cli *cli, enum vug_client_role role, uint32_t number,
+                          const struct buf *body, const char *region, struct vug_reply *reply);
 
 /* Reads "NAME=VALUE" items of --param. VALUE is a JSON number, true, false or null, else a string.
  * The values point into the items; the names are copied into `names`, which must outlive the

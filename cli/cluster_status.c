@@ -5,18 +5,12 @@
 /* ClusterStatusRequest: 1 want_members, 2 want_regions, 3 want_tables, 4 want_degraded. */
 enum exit_status cluster_status_ask(struct cli *cli, unsigned want, struct vug_reply *reply)
 {
-    struct vug_sync *sync = NULL;
     struct buf body;
-    enum exit_status status = cli_connect(cli, VUG_TO_LOCATOR, &sync);
-    if (status != EXIT_OK)
-        return status;
     buf_init(&body);
     for (uint32_t field = 1; field <= 4; field++)
         vug_wire_uint(&body, field, want >> (field - 1) & 1);
-    if (vug_sync_call(sync, VUG_CLUSTER_STATUS, &body, reply) != OK)
-        status = cli_fail_vug(cli, &reply->error, NULL, NULL);
+    enum exit_status status = cli_call(cli, VUG_TO_LOCATOR, VUG_CLUSTER_STATUS, &body, NULL, reply);
     buf_fini(&body);
-    vug_sync_free(sync);
     return status;
 }
 

@@ -4,6 +4,8 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 static const struct option_row rows[] = {
     {.name = "param",
@@ -207,6 +209,22 @@ static void on_stop(void *arg)
     finish(arg);
 }
 
+/* SIGINT and SIGTERM wait in a file descriptor, where also a write to a full pipe sees them. They
+ * stay blocked: the command's end is the process's. */
+static enum error watch_signals(struct online *online)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+        return ERROR_IO;
+    online->cli->stop_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (online->cli->stop_fd < 0)
+        return ERROR_IO;
+    return loop_event_readable(online->loop, online->cli->stop_fd, on_stop, online);
+}
+
 static enum exit_status report_end(struct online *online)
 {
     struct cli *cli = online->cli;
@@ -236,9 +254,7 @@ static enum exit_status follow(struct online *online, const struct vug_target *t
     error = loop_timer_init(&online->idle, online->loop, on_stop, online);
     if (error != OK)
         goto err_after_net;
-    error = loop_event_signal(online->loop, SIGINT, on_stop, online);
-    if (error == OK)
-        error = loop_event_signal(online->loop, SIGTERM, on_stop, online);
+    error = watch_signals(online);
     if (error == OK)
         error = vug_subscription_new(online->loop, net, target, options, &events, online,
                                      &online->subscription);

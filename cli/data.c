@@ -36,18 +36,11 @@ static enum exit_status read_typed(struct cli *cli, const char *word, const char
     return error == OK ? EXIT_OK : cli_fail_memory(cli);
 }
 
-/* Sends one request about one region and waits. */
+/* One request about the region that the first argument names. */
 static enum exit_status ask(struct cli *cli, uint32_t number, const struct buf *body,
                             struct vug_reply *reply)
 {
-    struct vug_sync *sync = NULL;
-    enum exit_status status = cli_connect(cli, VUG_TO_SERVER, &sync);
-    if (status != EXIT_OK)
-        return status;
-    if (vug_sync_call(sync, number, body, reply) != OK)
-        status = cli_fail_vug(cli, &reply->error, cli_argument(cli, 0), sync);
-    vug_sync_free(sync);
-    return status;
+    return cli_call(cli, VUG_TO_SERVER, number, body, cli_argument(cli, 0), reply);
 }
 
 static enum exit_status run_put(struct cli *cli, const void *into)

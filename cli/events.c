@@ -103,25 +103,20 @@ static enum error write_events(struct slice body, enum output output, struct buf
 static enum exit_status run_events(struct cli *cli, const void *into)
 {
     const struct events_options *options = into;
-    struct vug_sync *sync = NULL;
     struct vug_reply reply;
     struct buf body;
     enum output output = OUTPUT_TABLE;
     enum exit_status status = cli_output(cli, cli->command->formats, OUTPUT_TABLE, &output);
     buf_init(&body);
     vug_reply_init(&reply);
-    if (status == EXIT_OK)
-        status = cli_connect(cli, VUG_TO_LOCATOR, &sync);
     if (status == EXIT_OK) {
         vug_wire_uint(&body, 1, (uint64_t)options->limit);
         if (options->member != NULL)
             vug_wire_text(&body, 3, options->member);
-        if (vug_sync_call(sync, VUG_EVENTS, &body, &reply) != OK)
-            status = cli_fail_vug(cli, &reply.error, NULL, NULL);
-        else if (write_events(buf_slice(&reply.body), output, &cli->out) != OK)
-            status = cli_fail_memory(cli);
-        vug_sync_free(sync);
+        status = cli_call(cli, VUG_TO_LOCATOR, VUG_EVENTS, &body, NULL, &reply);
     }
+    if (status == EXIT_OK && write_events(buf_slice(&reply.body), output, &cli->out) != OK)
+        status = cli_fail_memory(cli);
     vug_reply_fini(&reply);
     buf_fini(&body);
     return status;

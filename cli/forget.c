@@ -17,23 +17,15 @@ static uint64_t buckets_lost(struct slice body)
 static enum exit_status run_forget(struct cli *cli, const void *options)
 {
     (void)options;
-    struct vug_sync *sync = NULL;
     struct vug_reply reply;
     struct buf body;
     buf_init(&body);
     vug_reply_init(&reply);
-    enum exit_status status = cli_connect(cli, VUG_TO_LOCATOR, &sync);
-    if (status != EXIT_OK)
-        goto out;
     vug_wire_text(&body, 1, cli_argument(cli, 0));
-    if (vug_sync_call(sync, VUG_MEMBER_FORGET, &body, &reply) != OK) {
-        status = cli_fail_vug(cli, &reply.error, NULL, NULL);
-    } else {
+    enum exit_status status = cli_call(cli, VUG_TO_LOCATOR, VUG_MEMBER_FORGET, &body, NULL, &reply);
+    if (status == EXIT_OK)
         cli_note(cli, "%s is forgotten; %llu buckets start empty", cli_argument(cli, 0),
                  (unsigned long long)buckets_lost(buf_slice(&reply.body)));
-    }
-    vug_sync_free(sync);
-out:
     vug_reply_fini(&reply);
     buf_fini(&body);
     return status;

@@ -20,7 +20,7 @@ static void hold_standard_streams(void)
 int main(int argc, char **argv)
 {
     hold_standard_streams();
-    struct cli cli = {.out_fd = STDOUT_FILENO, .err_fd = STDERR_FILENO};
+    struct cli cli = {.out_fd = STDOUT_FILENO, .err_fd = STDERR_FILENO, .stop_fd = -1};
     signal(SIGPIPE, SIG_IGN); /* a closed pipe shows as an error of write() */
     buf_init(&cli.out);
     cli.out_is_terminal = isatty(STDOUT_FILENO) == 1;

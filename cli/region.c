@@ -69,19 +69,6 @@ static const struct option_row destroy_rows[] = {
      .offset = offsetof(struct destroy_options, if_exists)},
 };
 
-static enum exit_status administer(struct cli *cli, uint32_t number, const struct buf *body,
-                                   struct vug_reply *reply)
-{
-    struct vug_sync *sync = NULL;
-    enum exit_status status = cli_connect(cli, VUG_TO_LOCATOR, &sync);
-    if (status != EXIT_OK)
-        return status;
-    if (vug_sync_call(sync, number, body, reply) != OK)
-        status = cli_fail_vug(cli, &reply->error, NULL, NULL);
-    vug_sync_free(sync);
-    return status;
-}
-
 static enum exit_status check_constraint(struct cli *cli, const char *option, const char *word)
 {
     if (word == NULL || value_type_of_word(word) != VALUE_NOT_SET)
@@ -132,7 +119,7 @@ static enum exit_status run_create(struct cli *cli, const void *into)
     vug_wire_text(&body, 5, options->key_constraint);
     vug_wire_text(&body, 6, options->value_constraint);
     vug_wire_uint(&body, 7, options->if_not_exists);
-    status = administer(cli, VUG_REGION_CREATE, &body, &reply);
+    status = cli_call(cli, VUG_TO_LOCATOR, VUG_REGION_CREATE, &body, NULL, &reply);
     if (status == EXIT_OK)
         cli_note(cli, "region %s is there", cli_argument(cli, 0));
     vug_reply_fini(&reply);
@@ -149,7 +136,8 @@ static enum exit_status run_destroy(struct cli *cli, const void *into)
     vug_reply_init(&reply);
     vug_wire_text(&body, 1, cli_argument(cli, 0));
     vug_wire_uint(&body, 2, options->if_exists);
-    enum exit_status status = administer(cli, VUG_REGION_DESTROY, &body, &reply);
+    enum exit_status status =
+        cli_call(cli, VUG_TO_LOCATOR, VUG_REGION_DESTROY, &body, NULL, &reply);
     if (status == EXIT_OK)
         cli_note(cli, "region %s is gone", cli_argument(cli, 0));
     vug_reply_fini(&reply);
@@ -166,7 +154,7 @@ static enum exit_status run_clear(struct cli *cli, const void *into)
     buf_init(&body);
     vug_reply_init(&reply);
     vug_wire_text(&body, 1, cli_argument(cli, 0));
-    enum exit_status status = administer(cli, VUG_REGION_CLEAR, &body, &reply);
+    enum exit_status status = cli_call(cli, VUG_TO_LOCATOR, VUG_REGION_CLEAR, &body, NULL, &reply);
     if (status == EXIT_OK && vug_size_reply(buf_slice(&reply.body), &entries) == OK) /* 1 entries */
         cli_note(cli, "region %s is empty; %llu entries were removed", cli_argument(cli, 0),
                  (unsigned long long)entries);

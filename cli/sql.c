@@ -49,7 +49,6 @@ static enum exit_status run_sql(struct cli *cli, const void *into)
     const struct sql_options *options = into;
     struct vug_parameter parameters[LIMIT_PARAMETERS];
     uint32_t count = 0;
-    struct vug_sync *sync = NULL;
     struct vug_reply reply;
     struct buf names, body;
     enum output output = OUTPUT_TABLE;
@@ -62,17 +61,12 @@ static enum exit_status run_sql(struct cli *cli, const void *into)
                                          OUTPUT_TABLE, &output);
     if (status == EXIT_OK)
         status = cli_parameters(cli, &options->parameters, &names, parameters, &count);
+    if (status == EXIT_OK) {
+        vug_sql_request(&body, slice_text(cli_argument(cli, 0)), parameters, count);
+        status = cli_call(cli, VUG_TO_SERVER, VUG_SQL_EXECUTE, &body, NULL, &reply);
+    }
     if (status == EXIT_OK)
-        status = cli_connect(cli, VUG_TO_SERVER, &sync);
-    if (status != EXIT_OK)
-        goto out;
-    vug_sql_request(&body, slice_text(cli_argument(cli, 0)), parameters, count);
-    if (vug_sync_call(sync, VUG_SQL_EXECUTE, &body, &reply) != OK)
-        status = cli_fail_vug(cli, &reply.error, NULL, NULL);
-    else
         status = print_reply(cli, buf_slice(&reply.body), output);
-    vug_sync_free(sync);
-out:
     vug_reply_fini(&reply);
     buf_fini(&body);
     buf_fini(&names);

@@ -129,6 +129,8 @@ void loop_event_run(struct loop *loop);
 void loop_event_stop(struct loop *loop);
 void loop_event_free(struct loop *loop);
 enum error loop_event_signal(struct loop *loop, int signal_number, loop_fn *on_signal, void *arg);
+/* Whenever a file descriptor, which outlives the loop, can be read. ERROR_MEMORY. */
+enum error loop_event_readable(struct loop *loop, int fd, loop_fn *on_readable, void *arg);
 struct event_base *loop_event_base(struct loop *loop); /* for net_event.c and http_event.c alone */
 
 #endif

@@ -31,12 +31,12 @@ struct task_list {
     struct loop_task *tail;
 };
 
-struct signal_watch {
+struct event_watch {
     struct event *event;
-    loop_fn *on_signal;
+    loop_fn *on_event;
     void *arg;
     struct loop_event *loop;
-    struct signal_watch *next;
+    struct event_watch *next;
 };
 
 struct loop_event {
@@ -51,7 +51,7 @@ struct loop_event {
     struct task_list deferred;
     struct task_list last;
     struct task_list running; /* what run_tasks() has not come to yet */
-    struct signal_watch *signals;
+    struct event_watch *watches;
     uint64_t cpu_read_us; /* the thread's CPU time at its last reading, and when that was */
     uint64_t cpu_read_at_us;
     _Atomic uint64_t turn_max_us;
@@ -450,34 +450,44 @@ void loop_event_stop(struct loop *loop)
     wake(self);
 }
 
-static void on_signal(evutil_socket_t signal_number, short what, void *arg)
+static void on_watched(evutil_socket_t number, short what, void *arg)
 {
-    struct signal_watch *watch = arg;
+    struct event_watch *watch = arg;
 
-    (void)signal_number;
+    (void)number;
     (void)what;
     (void)event_now_us(&watch->loop->loop);
-    watch->on_signal(watch->arg);
+    watch->on_event(watch->arg);
 }
 
-enum error loop_event_signal(struct loop *loop, int signal_number, loop_fn *on_signal_fn, void *arg)
+static enum error watch(struct loop *loop, int number, short what, loop_fn *on_event, void *arg)
 {
     struct loop_event *self = loop_event_of(loop);
-    struct signal_watch *watch = mem_zalloc(sizeof *watch);
+    struct event_watch *watch = mem_zalloc(sizeof *watch);
 
     if (watch == NULL)
         return ERROR_MEMORY;
-    *watch = (struct signal_watch){.on_signal = on_signal_fn, .arg = arg, .loop = self};
-    watch->event = evsignal_new(self->base, signal_number, on_signal, watch);
+    *watch = (struct event_watch){.on_event = on_event, .arg = arg, .loop = self};
+    watch->event = event_new(self->base, number, (short)(what | EV_PERSIST), on_watched, watch);
     if (watch->event == NULL || event_add(watch->event, NULL) != 0) {
         if (watch->event != NULL)
             event_free(watch->event);
         mem_free(watch);
         return ERROR_MEMORY;
     }
-    watch->next = self->signals;
-    self->signals = watch;
+    watch->next = self->watches;
+    self->watches = watch;
     return OK;
+}
+
+enum error loop_event_signal(struct loop *loop, int signal_number, loop_fn *on_signal, void *arg)
+{
+    return watch(loop, signal_number, EV_SIGNAL, on_signal, arg);
+}
+
+enum error loop_event_readable(struct loop *loop, int fd, loop_fn *on_readable, void *arg)
+{
+    return watch(loop, fd, EV_READ, on_readable, arg);
 }
 
 void loop_event_free(struct loop *loop)
@@ -487,10 +497,10 @@ void loop_event_free(struct loop *loop)
     if (loop == NULL)
         return;
     PRE(!atomic_load(&self->is_running));
-    while (self->signals != NULL) {
-        struct signal_watch *watch = self->signals;
+    while (self->watches != NULL) {
+        struct event_watch *watch = self->watches;
 
-        self->signals = watch->next;
+        self->watches = watch->next;
         event_free(watch->event);
         mem_free(watch);
     }

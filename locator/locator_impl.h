@@ -87,7 +87,7 @@ struct locator {
     struct locator_options options; /* its texts are ours */
     uint64_t incarnation, started_us;
     bool failed;
-    struct adopt *adopt; /* while it takes the map from its servers: nothing else is done */
+    struct adopt *adopt;     /* while it takes the map from its servers: nothing else is done */
     uint64_t refresh_due_us; /* the store is shared: another locator may have changed the map */
 
     struct session_host host;

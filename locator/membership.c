@@ -393,10 +393,9 @@ void membership_hello(struct peer *peer, const Pb__PeerHello *hello)
                 memcmp(hello->cluster_id.data, locator->map->cluster_id, CLUSTER_ID_BYTES) != 0)) {
         peer_refuse(peer, PB__PEER_WELCOME__REFUSAL__OTHER_CLUSTER,
                     "server %s belongs to another cluster than locator %s. If the locator's data "
-                    "directory was lost, "
-                    "restore it; otherwise --locators names the wrong locator, or restart the "
-                    "server, which then begins "
-                    "empty.",
+                    "directory was lost, restore it, or start the locator with --adopt, which "
+                    "takes the map that its servers hold; otherwise --locators names the wrong "
+                    "locator, or restart the server, which then begins empty.",
                     peer->name, locator->options.name);
     } else {
         decide(peer);

@@ -68,12 +68,19 @@ void bucket_empty_locked(struct bucket *bucket)
     trash_table(trash_worker(bucket), &bucket->table);
 }
 
-/* An image that is being cut ships what it had not come to yet. */
-static void keep_for_images(struct bucket *bucket, const struct record *record)
+/* An image that is being cut ships what it had not come to yet; a query that begins reads it. */
+static bool is_walked(const struct bucket *bucket)
+{
+    return bucket->images != NULL || bucket->starts > 0;
+}
+
+static void keep_old(struct bucket *bucket, const struct record *record)
 {
     struct entry *old = table_find(&bucket->table, record->key, record->hash);
-    if (old != NULL)
-        image_before_change_locked(bucket, old);
+    if (old == NULL)
+        return;
+    image_before_change_locked(bucket, old);
+    cq_before_change_locked(bucket, old);
 }
 
 static enum error apply_put(struct bucket *bucket, const struct record *record)
@@ -81,8 +88,8 @@ static enum error apply_put(struct bucket *bucket, const struct record *record)
     struct entry *entry = entry_new(record->key, record->value, record->hash, record->seq);
     if (entry == NULL)
         return ERROR_MEMORY;
-    if (bucket->images != NULL)
-        keep_for_images(bucket, record);
+    if (is_walked(bucket))
+        keep_old(bucket, record);
     struct entry *old;
     enum error error = table_put(&bucket->table, entry, &old);
     if (error != OK) {
@@ -155,6 +162,8 @@ static void clear(struct bucket *bucket)
     uint64_t began_us = server_hold_begin(bucket);
     if (bucket->images != NULL)
         image_before_clear_locked(bucket);
+    if (bucket->starts > 0)
+        cq_before_clear_locked(bucket);
     bucket_empty_locked(bucket);
     server_hold_end(bucket, began_us);
 }
@@ -165,8 +174,8 @@ static enum error apply(struct bucket *bucket, const struct record *record)
     case RECORD_PUT:
         return apply_put(bucket, record);
     case RECORD_REMOVE:
-        if (bucket->images != NULL)
-            keep_for_images(bucket, record);
+        if (is_walked(bucket))
+            keep_old(bucket, record);
         entry_unref(table_remove(&bucket->table, record->key, record->hash));
         return OK;
     case RECORD_CLEAR:

@@ -55,6 +55,7 @@ struct bucket {
     uint64_t stream_missed_us; /* since when a stream's origin is in no map; 0: none is */
     struct image_out *images;  /* being cut (image.h) */
     struct cq_bucket *cqs;     /* the continuous queries here, oldest first */
+    uint32_t starts;           /* of them that gather what was there (cq_initial.h) */
     struct buf encoded;        /* an event on its way to a ring */
     struct arena scratch;      /* for evaluation, under the lock */
 };

@@ -90,6 +90,7 @@ struct call {
         is_given_up; /* a write that its writer has to repeat, and no later one of it before that */
     bool is_refused; /* its answer is MOVED or DISORDER: ask again */
     bool is_disorder;
+    bool is_deposed;  /* it was applied here, and whoever leads now may have it */
     uint64_t sent_to; /* incarnation, SENT */
     uint64_t sent_id; /* of this attempt: what an earlier one answers is not looked at */
     struct call_result result;

@@ -133,6 +133,7 @@ void call_refuse_locked(struct call *call)
 {
     PRE(call->from != NULL);
     call->is_refused = true;
+    call->is_deposed = call->state == CALL_APPLIED;
     call_result_fini(&call->result);
     call_finish_locked(call);
 }
@@ -213,8 +214,8 @@ static void tell_unserved(const struct call *call, struct failure *failure)
     else if (last != 0 && !is_reachable(peer, now_us))
         failure_set(
             failure, FAILURE_SERVER_ERROR,
-            "%s: Bucket %u of region /%s has no living copy: its last one is server %s, which "
-            "is down. Start that server again, or wait until the cluster has given it up. "
+            "%s: Bucket %u of region /%s has no copy that answers: its last one is server %s, "
+            "which does not. Start that server again, or wait until the cluster has given it up. "
             "%s",
             kind_of(call), bucket->id, region, name, advice(call));
     else if (asked == 0)

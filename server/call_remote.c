@@ -172,9 +172,10 @@ static void on_answer_locked(struct worker *worker, struct call *call,
             call_finish_locked(call);
         return;
     }
-    /* It was refused, so this attempt has changed nothing. What is behind it was sent to be done
-     * after it. */
-    call->is_attempted = call->was_attempted;
+    /* Refused before it was applied, this attempt has changed nothing. What is behind it was sent
+     * to be done after it. */
+    if (answer->status != CALL_STATUS_DEPOSED)
+        call->is_attempted = call->was_attempted;
     call_requeue_locked(call);
     call->bucket->calls_retry_us = loop_clock_us(worker->loop) + CALL_RETRY_US;
     call_retry_later_locked(worker, call);
@@ -247,7 +248,9 @@ void call_answer_peer(struct call *call, void *arg)
                                  .count = result->count,
                                  .bytes = result->bytes};
     if (call->is_refused)
-        answer.status = call->is_disorder ? CALL_STATUS_DISORDER : CALL_STATUS_MOVED;
+        answer.status = call->is_disorder  ? CALL_STATUS_DISORDER
+                        : call->is_deposed ? CALL_STATUS_DEPOSED
+                                           : CALL_STATUS_MOVED;
     if (result->entry != NULL) {
         answer.has_entry = true;
         answer.entry_seq = result->entry->seq;

@@ -177,7 +177,7 @@ enum error call_answer_unpack(struct slice content, struct call_answer *answer)
     answer->region_id = (uint32_t)get(&reader, UINT32_MAX);
     answer->bucket = (uint32_t)get(&reader, LIMIT_BUCKETS);
     answer->id = get(&reader, UINT64_MAX);
-    answer->status = (enum call_status)get(&reader, CALL_STATUS_BUSY);
+    answer->status = (enum call_status)get(&reader, CALL_STATUS_DEPOSED);
     answer->error = (enum error)get(&reader, ERROR_SHUTDOWN);
     answer->result = (enum record_result)get(&reader, RESULT_ABSENT);
     answer->has_entry = get(&reader, 1) != 0;

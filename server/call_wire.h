@@ -21,6 +21,8 @@ enum call_status {
     CALL_STATUS_MOVED = 2,    /* the receiver does not lead the bucket */
     CALL_STATUS_DISORDER = 3, /* one before it is missing */
     CALL_STATUS_BUSY = 4,     /* too many wait */
+    CALL_STATUS_DEPOSED =
+        5, /* applied by the receiver, which leads no more: it may have happened */
 };
 
 struct call_answer {

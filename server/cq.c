@@ -5,6 +5,7 @@
 #include <endian.h>
 
 #include "common/mem.h"
+#include "server/cq_initial.h"
 #include "server/region.h"
 #include "server/rows.h"
 #include "server/subscription.h"
@@ -299,12 +300,12 @@ static void input_free(struct cq_input *input)
 /* Takes the entry's reference and the row on success. */
 static enum error enqueue(struct cq_bucket *cqb, struct cq_input input)
 {
-    if (cqb->input_first + cqb->input_count == cqb->input_cap && cqb->input_first > 0) {
-        memmove(cqb->inputs, cqb->inputs + cqb->input_first,
-                cqb->input_count * sizeof *cqb->inputs);
+    size_t queued = cqb->input_count - cqb->initial_left;
+    if (cqb->input_first + queued == cqb->input_cap && cqb->input_first > 0) {
+        memmove(cqb->inputs, cqb->inputs + cqb->input_first, queued * sizeof *cqb->inputs);
         cqb->input_first = 0;
     }
-    if (cqb->input_count == cqb->input_cap) {
+    if (queued == cqb->input_cap) {
         size_t cap = cqb->input_cap == 0 ? 16 : cqb->input_cap * 2;
         struct cq_input *bigger = mem_realloc(cqb->inputs, cap * sizeof *bigger);
         if (bigger == NULL)
@@ -312,17 +313,21 @@ static enum error enqueue(struct cq_bucket *cqb, struct cq_input input)
         cqb->inputs = bigger;
         cqb->input_cap = cap;
     }
-    cqb->inputs[cqb->input_first + cqb->input_count++] = input;
+    cqb->inputs[cqb->input_first + queued] = input;
+    cqb->input_count++;
     return OK;
 }
 
 static void clear_inputs(struct cq_bucket *cqb)
 {
-    for (size_t i = 0; i < cqb->input_count; i++)
+    for (size_t i = 0; i < cqb->input_count - cqb->initial_left; i++)
         input_free(&cqb->inputs[cqb->input_first + i]);
     mem_free(cqb->inputs);
+    cq_initial_free(cqb->bucket, cqb->initial);
     cqb->inputs = NULL;
+    cqb->initial = NULL;
     cqb->input_first = cqb->input_count = cqb->input_cap = 0;
+    cqb->initial_left = 0;
 }
 
 bool cq_bucket_is_ready_locked(const struct cq_bucket *cqb)
@@ -360,26 +365,74 @@ static void process(struct cq_bucket *cqb, const struct cq_input *input)
 /* Rows of the start wait while this much lies in the rows ring. */
 #define ROWS_BYTES_PAUSE (8u * 1024 * 1024)
 
-bool cq_work_off_locked(struct cq_bucket *cqb, unsigned rows)
+#define INITIAL_LINES 4u /* of the table, for each input: some twenty entries */
+
+/* Goes on with gathering what was there; true when that is over. */
+static bool gather_initial(struct cq_bucket *cqb, uint32_t lines)
 {
+    struct cq_initial *initial = cqb->initial;
+    if (initial == NULL || initial->is_gathered)
+        return true;
+    cq_initial_gather(cqb->bucket, initial, lines);
+    if (initial->failed)
+        cq_instance_fail(cqb->instance);
+    if (!initial->is_gathered)
+        return false;
+    cqb->input_count -= cqb->initial_left;
+    cqb->initial_left = entry_list_count(&initial->entries);
+    cqb->input_count += cqb->initial_left;
+    return true;
+}
+
+static void work_off_one(struct cq_bucket *cqb)
+{
+    struct cq_input input;
+    if (cqb->initial_left > 0) {
+        struct entry *entry = entry_list_take(&cqb->initial->entries);
+        input = (struct cq_input){.kind = CQ_INPUT_ENTRY,
+                                  .entry = entry,
+                                  .seq = entry->seq,
+                                  .time_ms = cqb->initial->time_ms,
+                                  .silent = true};
+    } else {
+        input = cqb->inputs[cqb->input_first];
+    }
+    process(cqb, &input);
+    cqb->input_first += cqb->initial_left == 0;
+    cqb->initial_left -= cqb->initial_left > 0;
+    cqb->input_count--;
+    input_free(&input);
+}
+
+enum cq_work cq_work_off_locked(struct cq_bucket *cqb, unsigned rows)
+{
+    if (!gather_initial(cqb, rows * INITIAL_LINES))
+        return CQ_WORK_MORE;
     for (; rows > 0 && cqb->input_count > 0; rows--) {
-        struct cq_input input = cqb->inputs[cqb->input_first];
-        bool initial = input.kind == CQ_INPUT_ENTRY && input.silent;
-        if (initial && cqb->rows.bytes > ROWS_BYTES_PAUSE)
-            return false;
-        process(cqb, &input);
-        cqb->input_first++;
-        cqb->input_count--;
-        cqb->initial_left -= initial;
-        input_free(&input);
+        if (cqb->initial_left > 0 && cqb->rows.bytes > ROWS_BYTES_PAUSE)
+            return CQ_WORK_PAUSED;
+        work_off_one(cqb);
     }
     if (cqb->input_count > 0)
-        return false;
+        return CQ_WORK_MORE;
     clear_inputs(cqb);
     count_ready(cqb);
     if (cqb->instance->has_state)
         rows_wake_locked(cqb); /* rows of later records may have waited for the last of these */
-    return true;
+    return CQ_WORK_DONE;
+}
+
+void cq_before_change_locked(struct bucket *bucket, struct entry *old)
+{
+    for (struct cq_bucket *cqb = bucket->cqs; cqb != NULL; cqb = cqb->next)
+        if (cqb->initial != NULL)
+            cq_initial_before_change(bucket, cqb->initial, old);
+}
+
+void cq_before_clear_locked(struct bucket *bucket)
+{
+    for (struct cq_bucket *cqb = bucket->cqs; cqb != NULL; cqb = cqb->next)
+        (void)gather_initial(cqb, UINT32_MAX);
 }
 
 /* An input of a record: evaluated at once, or behind those that wait; then two of them are worked
@@ -396,7 +449,7 @@ static void take_input(struct cq_bucket *cqb, struct cq_input input)
             input_free(&input);
             cq_instance_fail(cqb->instance);
         }
-        cq_work_off_locked(cqb, 2);
+        (void)cq_work_off_locked(cqb, 2);
     }
 }
 
@@ -408,31 +461,6 @@ static struct cq_bucket *at_work(const struct bucket *bucket, const struct recor
     return cqb->active ? cqb : NULL;
 }
 
-/* The entries that are there become inputs, in the order of their arrival. */
-static enum error make_inputs(struct cq_bucket *cqb, uint64_t time_ms)
-{
-    struct entry **entries;
-    size_t count;
-    enum error error = bucket_entries_locked(cqb->bucket, &entries, &count);
-    bucket_entries_sort(entries, count);
-    if (error != OK || count == 0)
-        return error;
-    cqb->inputs = mem_array(count, sizeof *cqb->inputs);
-    if (cqb->inputs == NULL) {
-        bucket_entries_free(entries, count);
-        return ERROR_MEMORY;
-    }
-    for (size_t i = 0; i < count; i++)
-        cqb->inputs[i] = (struct cq_input){.kind = CQ_INPUT_ENTRY,
-                                           .entry = entries[i],
-                                           .seq = entries[i]->seq,
-                                           .time_ms = time_ms,
-                                           .silent = true};
-    mem_free(entries);
-    cqb->input_cap = cqb->input_count = cqb->initial_left = count;
-    return OK;
-}
-
 enum error cq_add_locked(struct bucket *bucket, const struct record *record)
 {
     struct cq_instance *instance = record->instance;
@@ -442,20 +470,24 @@ enum error cq_add_locked(struct bucket *bucket, const struct record *record)
     PRE(!cqb->active);
     if (instance->has_state)
         error = query_state_new(instance->plan, &cqb->state);
-    if (error == OK && snapshot)
-        error = make_inputs(cqb, record->time_ms);
+    if (error == OK && snapshot && bucket->table.entry_count > 0) {
+        cqb->initial = cq_initial_new(bucket, record);
+        error = cqb->initial == NULL ? ERROR_MEMORY : OK;
+    }
     if (error != OK) {
         query_state_free(cqb->state);
         cqb->state = NULL;
         return error;
     }
-    ring_init(&cqb->ring, ring_behind(bucket->data_seq));
-    ring_init(&cqb->rows, (struct ring_position){0});
+    ring_renew(&cqb->ring, ring_behind(bucket->data_seq));
+    ring_renew(&cqb->rows, (struct ring_position){0});
     cqb->added_seq = record->seq;
     cqb->begin_seq = bucket->data_seq;
     cqb->began_empty = bucket->table.entry_count == 0 || instance->start == CQ_START_LATEST;
     cqb->ready = !snapshot;
     cqb->ready_seq = record->seq;
+    if (cqb->initial != NULL)
+        cqb->initial_left = cqb->input_count = bucket->table.entry_count;
     cq_bucket_begin_locked(cqb);
     return OK;
 }
@@ -478,7 +510,6 @@ void cq_bucket_fini_locked(struct cq_bucket *cqb)
 {
     struct cq_instance *instance = cqb->instance;
     clear_inputs(cqb);
-    cqb->initial_left = 0;
     atomic_fetch_sub(&instance->ring_bytes, cqb->ring.bytes);
     ring_fini(&cqb->ring);
     ring_fini(&cqb->rows);

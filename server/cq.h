@@ -28,6 +28,7 @@
 #include "server/bucket.h"
 #include "server/ring.h"
 
+struct cq_initial;
 struct subscription;
 struct worker;
 struct rows_puller;
@@ -68,10 +69,11 @@ struct cq_bucket {
     struct ring_position own_last; /* newest row there whose group lives here */
     struct cq_applied *applied;    /* sorted by bucket */
     uint32_t applied_count, applied_cap;
+    struct cq_initial *initial; /* entries that were there, ahead of all other inputs; or NULL */
     struct cq_input *inputs;
-    size_t input_first, input_count, input_cap;
-    uint64_t initial_left; /* entries of the start among them */
-    uint64_t outputs;      /* hash over all events so far: copies compare it */
+    size_t input_first, input_count, input_cap; /* input_count: those of the start included */
+    uint64_t initial_left;                      /* of the start; while it is gathered, a guess */
+    uint64_t outputs;                           /* hash over all events so far: copies compare it */
 
     /* Not part of the state. */
     bool armed;                         /* somebody wants to be told of the next event */
@@ -100,9 +102,12 @@ static inline bool cq_is_crowded_locked(const struct cq_bucket *cqb)
     return cqb->rows.bytes > LIMIT_ROWS_BYTES / 2;
 }
 
-/* Rows of records up to there may still come out of the input queue. */
+/* Rows of records up to there may still come out of the input queue. What was there at the start
+ * comes first, and is of any seq. */
 static inline bool cq_is_queued_locked(const struct cq_bucket *cqb, uint64_t seq)
 {
+    if (cqb->initial_left > 0)
+        return seq > 0;
     return cqb->input_count > 0 && cqb->inputs[cqb->input_first].seq <= seq;
 }
 
@@ -189,10 +194,6 @@ bool cq_instance_is_over(const struct region *region, uint64_t query_id);
 enum error cq_add_here_locked(struct bucket *bucket, struct cq_instance *instance,
                               uint64_t wall_ms);
 void cq_drop_here_locked(struct bucket *bucket, uint64_t query_id, uint64_t wall_ms);
-/* The same in every bucket of a region that is led here as a whole. On failure what was added is
- * dropped again. */
-enum error cq_instance_add(struct cq_instance *instance, uint64_t wall_ms);
-void cq_instance_drop(struct cq_instance *instance, uint64_t wall_ms);
 /* Works off input queues of this server's copies for about `budget_us`; false while there is more
  * to do at once. What waits for others is worked off when they have done their part (rows.h). */
 bool cq_instance_build(struct cq_instance *instance, uint64_t budget_us);
@@ -228,9 +229,13 @@ void cq_bucket_free_all(struct bucket *bucket);
 void cq_bucket_begin_locked(struct cq_bucket *cqb);
 void cq_bucket_fini_locked(struct cq_bucket *cqb);
 
-/* Evaluates up to so many inputs that wait; true when none is left. It pauses by itself while too
- * many rows for other buckets lie there. */
-bool cq_work_off_locked(struct cq_bucket *cqb, unsigned rows);
+/* Evaluates up to so many inputs that wait. It pauses by itself while too many rows for other
+ * buckets lie there. */
+enum cq_work { CQ_WORK_DONE, CQ_WORK_MORE, CQ_WORK_PAUSED };
+enum cq_work cq_work_off_locked(struct cq_bucket *cqb, unsigned rows);
+/* Before an entry is replaced or removed, and before all are: while bucket->starts is not 0. */
+void cq_before_change_locked(struct bucket *bucket, struct entry *old);
+void cq_before_clear_locked(struct bucket *bucket);
 /* How far rows of that bucket have been applied; generation 0: none has. */
 struct cq_applied cq_applied_locked(const struct cq_bucket *cqb, uint32_t bucket);
 

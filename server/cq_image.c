@@ -342,8 +342,8 @@ static void install_one(struct bucket *bucket, struct cq_image *image)
     cqb->applied = from->applied;
     cqb->applied_count = from->applied_count;
     cqb->applied_cap = from->applied_cap;
-    cqb->rows = from->rows;
-    cqb->ring = from->ring;
+    ring_move(&cqb->rows, &from->rows);
+    ring_move(&cqb->ring, &from->ring);
     cqb->state = from->state;
     /* Given back by cq_bucket_fini_locked(). */
     atomic_fetch_add(&image->instance->ring_bytes, cqb->ring.bytes);

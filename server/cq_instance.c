@@ -102,33 +102,6 @@ void cq_drop_here_locked(struct bucket *bucket, uint64_t query_id, uint64_t wall
     cq_instance_unref(instance);
 }
 
-enum error cq_instance_add(struct cq_instance *instance, uint64_t wall_ms)
-{
-    enum error error = OK;
-    for (uint32_t i = 0; i < instance->region->bucket_count && error == OK; i++) {
-        struct bucket *bucket = &instance->region->buckets[i];
-        bucket_lock(bucket);
-        error = cq_add_here_locked(bucket, instance, wall_ms);
-        bucket_unlock(bucket);
-    }
-    if (error != OK) {
-        cq_instance_fail(instance);
-        cq_instance_drop(instance, wall_ms);
-    }
-    return error;
-}
-
-void cq_instance_drop(struct cq_instance *instance, uint64_t wall_ms)
-{
-    for (uint32_t i = 0; i < instance->region->bucket_count; i++) {
-        struct bucket *bucket = &instance->region->buckets[i];
-        bucket_lock(bucket);
-        if (instance->buckets[i].active)
-            cq_drop_here_locked(bucket, instance->id, wall_ms);
-        bucket_unlock(bucket);
-    }
-}
-
 void cq_instance_fail(struct cq_instance *instance)
 {
     if (!atomic_exchange(&instance->failed, true))
@@ -162,8 +135,7 @@ static bool build_bucket(struct cq_bucket *cqb)
 {
     bucket_lock(cqb->bucket);
     uint64_t began_us = server_hold_begin(cqb->bucket);
-    size_t before = cqb->input_count;
-    bool rests = cq_work_off_locked(cqb, BUILD_ROWS) || cqb->input_count == before;
+    bool rests = cq_work_off_locked(cqb, BUILD_ROWS) != CQ_WORK_MORE;
     rows_notify_locked(cqb->bucket);
     server_hold_end(cqb->bucket, began_us);
     bucket_unlock(cqb->bucket);

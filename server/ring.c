@@ -34,6 +34,21 @@ void ring_init(struct ring *ring, struct ring_position floor)
     *ring = (struct ring){.floor = floor, .last = floor};
 }
 
+void ring_renew(struct ring *ring, struct ring_position floor)
+{
+    struct ring empty;
+    ring_init(&empty, floor);
+    ring_move(ring, &empty);
+}
+
+void ring_move(struct ring *ring, const struct ring *from)
+{
+    uint64_t life = ring->life + 1;
+    PRE(ring->oldest == NULL);
+    *ring = *from;
+    ring->life = life;
+}
+
 void ring_fini(struct ring *ring)
 {
     while (ring_drop_oldest(ring) > 0)
@@ -137,7 +152,8 @@ uint64_t ring_drop_through(struct ring *ring, struct ring_position position)
 static const struct ring_block *block_of(const struct ring *ring, struct ring_position after,
                                          const struct ring_hint *hint)
 {
-    if (hint->block != NULL && ring->oldest != NULL && hint->serial >= ring->oldest->serial)
+    if (hint->block != NULL && hint->life == ring->life && ring->oldest != NULL &&
+        hint->serial >= ring->oldest->serial)
         return hint->block;
     const struct ring_block *block = ring->oldest;
     while (block != NULL && !ring_before(after, block->last))
@@ -153,8 +169,9 @@ bool ring_next(const struct ring *ring, struct ring_position after, uint64_t lim
         return false;
     const struct ring_block *block = block_of(ring, after, hint);
     /* The serial and not the address tells: a new block may lie where a freed one was. */
-    uint32_t offset =
-        block != NULL && hint->block != NULL && block->serial == hint->serial ? hint->offset : 0;
+    bool is_there = block != NULL && hint->block != NULL && hint->life == ring->life &&
+                    block->serial == hint->serial;
+    uint32_t offset = is_there ? hint->offset : 0;
     for (; block != NULL; block = block->next, offset = 0) {
         while (offset < block->used) {
             struct ring_header header;
@@ -167,7 +184,8 @@ bool ring_next(const struct ring *ring, struct ring_position after, uint64_t lim
                     return false;
                 *event = (struct ring_event){position, (uint8_t)(header.kind_and_len >> KIND_SHIFT),
                                              slice_of(encoded, len)};
-                *hint = (struct ring_hint){block, block->serial, offset + (uint32_t)padded(len)};
+                *hint = (struct ring_hint){block, block->serial, offset + (uint32_t)padded(len),
+                                           ring->life};
                 return true;
             }
             offset += (uint32_t)padded(len);

@@ -31,12 +31,18 @@ struct ring {
     struct ring_block *oldest, *newest;
     uint64_t bytes;
     uint64_t next_serial; /* of a block; never used twice, so that a stale hint is known */
+    uint64_t life;        /* ... but in another life of the ring */
     struct ring_position floor;
     struct ring_position last; /* of the newest event, or the floor */
 };
 
 void ring_init(struct ring *ring, struct ring_position floor);
 void ring_fini(struct ring *ring);
+/* The same as ring_init() for one that is zeroed or has ended: another life begins, so that whoever
+ * still has a hint into the former one does not look there. */
+void ring_renew(struct ring *ring, struct ring_position floor);
+/* Another life of `ring`, zeroed or ended, begins with what is in `from`, which is no ring then. */
+void ring_move(struct ring *ring, const struct ring *from);
 
 /* Room for one event of `len` encoded bytes; its kind (at most 15) is given apart, because
  * encodings differ by it. NULL without memory: the caller then raises the floor. */
@@ -75,6 +81,7 @@ struct ring_hint {
     const struct ring_block *block;
     uint64_t serial;
     uint32_t offset;
+    uint64_t life;
 };
 bool ring_next(const struct ring *ring, struct ring_position after, uint64_t limit_seq,
                struct ring_hint *hint, struct ring_event *event);

@@ -270,9 +270,7 @@ static void check(struct rows *rows)
 static bool work_off(struct cq_bucket *cqb)
 {
     bucket_lock(cqb->bucket);
-    size_t before = cqb->input_count;
-    bool empty = before == 0 || cq_work_off_locked(cqb, WORK_ROWS);
-    bool moves = !empty && cqb->input_count < before;
+    bool moves = cqb->input_count > 0 && cq_work_off_locked(cqb, WORK_ROWS) == CQ_WORK_MORE;
     rows_notify_locked(cqb->bucket);
     bucket_unlock(cqb->bucket);
     return moves;

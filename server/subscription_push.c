@@ -310,7 +310,8 @@ static enum tail read_bucket(struct subscription *subscription, uint32_t index, 
     enum tail tail = TAIL_MORE;
     bucket_lock(bucket);
     uint64_t committed = atomic_load(&bucket->committed);
-    if (!cqb->active || bucket->generation != own->position.generation) {
+    bool is_here = cqb->active && bucket->generation == own->position.generation;
+    if (!is_here) {
         atomic_store(&subscription->reroute, true);
         subscription_retry(subscription);
         tail = TAIL_END;
@@ -334,7 +335,7 @@ static enum tail read_bucket(struct subscription *subscription, uint32_t index, 
         ++*events;
     }
     struct ring_position end = ring_behind(bucket->data_seq);
-    if (tail == TAIL_END && subscription->progress_due && bucket->data_seq <= committed &&
+    if (tail == TAIL_END && is_here && subscription->progress_due && bucket->data_seq <= committed &&
         ring_before(own->position.at, end)) {
         own->position.at = end;
         subscription->sink->add_position(subscription, index);

@@ -193,7 +193,7 @@ static void tell_member(const struct catalog *catalog, uint32_t region_id, uint3
         "TIMEOUT: The query did not begin within 10 s: bucket %u of region /%s is led by server "
         "%.*s (%.*s:%u), which %s. Subscribe again when it is there.",
         bucket, region, SLICE_FMT(server->name), SLICE_FMT(server->host), server->port,
-        server->state == CLUSTER_DOWN ? "is down" : "has not begun the query");
+        server->state == CLUSTER_DOWN ? "does not answer" : "has not begun the query");
 }
 
 void subscription_tell_unrouted(struct subscription *subscription, struct failure *failure)

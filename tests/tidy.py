@@ -40,6 +40,7 @@ SEAMS = (
 # Files beyond that, with the reason.
 SEAM_EXCEPTIONS = {
     'locator/client_address.c': 'inet_pton() and inet_ntop() turn text into addresses and back, nothing more',
+    'cli/cli.c': 'poll() waits for a reader of stdout, or for the end of the command',
 }
 
 BANNED = ('strcpy', 'strcat', 'sprintf', 'vsprintf', 'gets', 'atoi', 'atol', 'atoll', 'atof', 'strtok', 'rand',

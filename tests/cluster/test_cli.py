@@ -1,11 +1,13 @@
 """The command line: what it prints where, and its exit codes one by one."""
+import fcntl
 import json
 import os
 import signal
 import socket
+import termios
 import unittest
 
-from cluster import DDL, Cluster, Process, died_of, run
+from cluster import DDL, Cluster, Process, died_of, run, wait_until
 
 
 def setUpModule():
@@ -93,6 +95,18 @@ class Codes(unittest.TestCase):
         subscriber.signal(signal.SIGINT)
         code = subscriber.wait()
         self.assertTrue(code in (0, 130) or died_of(code) == signal.SIGINT, code)
+
+    def test_signal_without_reader(self):
+        """a subscriber whose output nobody reads ends with SIGTERM, too"""
+        subscriber = cluster.start('cq', 'SELECT id FROM SensorReadings', '--start', 'latest', '-o', 'ndjson')
+        pipe = subscriber.child.stdout
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+        self.assertIn(b'SUBSCRIBED', pipe.readline())
+        with cluster.connect() as conn:
+            for i in range(600):  # far more than the pipe takes
+                conn.put('my_region', f'k{i}', {'id': 'x', 'timestamp': i, 'temperature': 1.5})
+        wait_until(lambda: any(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))), 'something in the pipe')
+        self.assertEqual(subscriber.stop(), 0)
 
 
 class Data(unittest.TestCase):

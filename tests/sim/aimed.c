@@ -31,6 +31,7 @@
 const struct scenario scenarios[] = {
     {.name = "general",
      CLUSTER(1, 4, 6),
+     .locators_max = 3,
      .workers = 2,
      .buckets = 4,
      .has_scrap = true,
@@ -249,7 +250,7 @@ const struct scenario scenarios[] = {
      .weights = {[FAULT_CRASH] = 10, [FAULT_DELAY] = 8, [FAULT_CUT] = 6}},
     {.name = "set-version",
      .plant = PLANT_NO_SET_VERSION,
-     CLUSTER(1, 4, 5),
+     CLUSTER(2, 4, 5),
      REDUNDANT(2),
      .traffic = CALLS(.gap_us = 50000, .ops_max = 2000),
      .weights = {[FAULT_MAP_SLOW] = 8,

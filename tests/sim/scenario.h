@@ -15,6 +15,7 @@ struct scenario {
     enum plant plant; /* that it is aimed at */
     /* The cluster. */
     unsigned locators, servers, servers_max, workers;
+    unsigned locators_max; /* of every third seed: 2 to so many locators; 0: as the others */
     bool same_clocks, same_walls;
     /* The regions: `data` for calls, `readings` for the ledger, `scrap` that comes and goes. */
     const char *type; /* of `data` and `scrap`; NULL: one of several at random */

@@ -33,6 +33,7 @@ struct watch_track {
     uint32_t region_id, bucket, generation;
     uint64_t committed;
     struct marks settled; /* of records that are committed */
+    struct marks first;   /* when a record of that number was seen first, on any server */
     struct leader *leaders;
     size_t leader_count, leader_cap;
     struct holder holders[GRID_SERVERS_MAX];
@@ -52,6 +53,7 @@ void watch_fini(struct watch *watch)
         for (size_t j = 0; j < GRID_SERVERS_MAX; j++)
             free(track->holders[j].open.list);
         free(track->settled.list);
+        free(track->first.list);
         free(track->leaders);
         free(track);
     }
@@ -314,6 +316,7 @@ static void settle(struct watch *watch, struct watch_track *track, struct holder
             marks_add(&track->settled, mark);
         if (leads && mark.seq > track->timed.seq) {
             track->timed = mark;
+            track->timed.at_us = marks_find(&track->first, mark.seq)->at_us;
             track->timed_by = member->incarnation;
         }
     }
@@ -338,12 +341,16 @@ static void look_at_bucket(struct watch *watch, struct grid_member *member, stru
         return;
     if (bucket->last_seq < holder->last_seq)
         holder->open.count = 0; /* it was thrown away, or replaced by an image */
-    if (bucket->last_seq != holder->last_seq)
-        marks_add(&holder->open, (struct mark){.seq = bucket->last_seq,
-                                               .hash = watch_contents(bucket),
-                                               .state = watch_state(bucket),
-                                               .time_ms = bucket->last_time_ms,
-                                               .at_us = sim_now_us(watch->grid->sim)});
+    if (bucket->last_seq != holder->last_seq) {
+        struct mark mark = {.seq = bucket->last_seq,
+                            .hash = watch_contents(bucket),
+                            .state = watch_state(bucket),
+                            .time_ms = bucket->last_time_ms,
+                            .at_us = sim_now_us(watch->grid->sim)};
+        marks_add(&holder->open, mark);
+        if (marks_find(&track->first, mark.seq) == NULL)
+            marks_add(&track->first, mark);
+    }
     holder->last_seq = bucket->last_seq;
     if (leads)
         check_time(watch, track, bucket, member);

@@ -33,7 +33,7 @@ static struct run *run(const char *first, ...)
     int argc = 1;
     va_list args;
     FILE *out = tmpfile(), *err = tmpfile();
-    struct cli cli = {.out_fd = fileno(out), .err_fd = fileno(err)};
+    struct cli cli = {.out_fd = fileno(out), .err_fd = fileno(err), .stop_fd = -1};
     snprintf(words[0], sizeof words[0], "vug");
     va_start(args, first);
     for (const char *word = first; word != NULL; word = va_arg(args, const char *)) {

@@ -340,6 +340,21 @@ static void a_signal_runs_its_callback_on_the_loop(void **state)
     assert_int_equal(fixture->count, 1);
 }
 
+static void what_can_be_read_runs_its_callback_until_it_is(void **state)
+{
+    struct fixture *fixture = *state;
+    int ends[2];
+
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    assert_int_equal(loop_event_readable(fixture->loop, ends[0], on_fire, fixture), OK);
+    loop_event_run(fixture->loop);
+    loop_event_run(fixture->loop);
+    assert_int_equal(fixture->count, 2);
+    close(ends[1]);
+    close(ends[0]);
+}
+
 static void *is_current_elsewhere(void *arg)
 {
     struct fixture *fixture = arg;
@@ -413,6 +428,7 @@ int main(void)
         T(a_use_of_the_clock_before_the_wait_does_not_survive_it),
         T(random_bytes_differ),
         T(a_signal_runs_its_callback_on_the_loop),
+        T(what_can_be_read_runs_its_callback_until_it_is),
         T(only_the_loops_own_thread_is_current),
         T(a_stop_before_the_run_is_not_lost),
         T(failed_allocations_are_returned),

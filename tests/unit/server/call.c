@@ -112,6 +112,33 @@ static void a_deposed_primary_asks_the_new_one_and_it_happens_once(void **state)
 }
 
 /* What came to nothing may come to something elsewhere: a later read is of the same moment. */
+static void what_a_deposed_primary_applied_is_not_done_again_by_who_sent_it(void **state)
+{
+    (void)state;
+    begin();
+    struct node *a = &nodes[0], *b = &nodes[1];
+    commits_at_once = false;
+    put(b, "k", 1);
+    turn();
+    deliver();
+    assert_int_equal(b->bucket->last_seq, 1);
+    /* a is deposed first, and sends back what it applied; then b finds that it leads itself. */
+    bucket_lock(a->bucket);
+    a->bucket->replica.role = REPLICA_COPY;
+    a->bucket->replica.led = 0;
+    call_on_role_locked(a->bucket);
+    bucket_unlock(a->bucket);
+    turn();
+    assert_int_equal(answer(b), 0);
+    set_leader(1);
+    turn();
+    assert_int_equal(b->bucket->last_seq, 1);
+    kept_applied = kept_count;
+    commit();
+    assert_int_equal(answer(b), 3);
+    end();
+}
+
 static void a_read_does_not_pass_a_change_without_effect(void **state)
 {
     (void)state;
@@ -482,6 +509,7 @@ int main(void)
         cmocka_unit_test(what_another_server_leads_is_asked_there),
         cmocka_unit_test(a_copy_answers_what_is_committed_there),
         cmocka_unit_test(a_deposed_primary_asks_the_new_one_and_it_happens_once),
+        cmocka_unit_test(what_a_deposed_primary_applied_is_not_done_again_by_who_sent_it),
         cmocka_unit_test(a_read_does_not_pass_a_change_without_effect),
         cmocka_unit_test(a_broken_link_costs_no_change_and_doubles_none),
         cmocka_unit_test(while_nobody_may_write_calls_wait_in_order),

@@ -25,8 +25,9 @@ static void what_nobody_answers_ends_with_a_text(void **state)
     atomic_store(&b->other.gone, true);
     put(b, "k", 1);
     tick();
-    check_failure(b, "TIMEOUT: Bucket 0 of region /R has no living copy: its last one is server s1 "
-                     "(10.0.0.2:40404), which is down.");
+    check_failure(
+        b, "TIMEOUT: Bucket 0 of region /R has no copy that answers: its last one is server s1 "
+           "(10.0.0.2:40404), which does not.");
     commit();
     end();
 }

@@ -84,17 +84,44 @@ static void start_test(struct test *test, uint32_t bucket_count, uint64_t seed)
     test->wall_ms = 1000000;
 }
 
+static enum error add_to(struct test *test, struct cq_instance *instance, uint32_t b)
+{
+    struct bucket *bucket = &test->region->buckets[b];
+    bucket_lock(bucket);
+    enum error error = cq_add_here_locked(bucket, instance, test->wall_ms);
+    bucket_unlock(bucket);
+    return error;
+}
+
+/* In every bucket, until one has no memory for it. */
+static enum error add(struct test *test, struct cq_instance *instance)
+{
+    enum error error = OK;
+    for (uint32_t b = 0; b < test->region->bucket_count && error == OK; b++)
+        error = add_to(test, instance, b);
+    return error;
+}
+
+static void drop(struct test *test, const struct cq_instance *instance)
+{
+    for (uint32_t b = 0; b < test->region->bucket_count; b++) {
+        bucket_lock(&test->region->buckets[b]);
+        cq_drop_here_locked(&test->region->buckets[b], instance->id, test->wall_ms);
+        bucket_unlock(&test->region->buckets[b]);
+    }
+}
+
 static void begin_query(struct test *test, const char *sql, enum cq_start start)
 {
     test->instance = new_instance(test, sql, start);
     memcpy(test->silent, test->expected->count, sizeof test->silent);
-    assert_int_equal(cq_instance_add(test->instance, test->wall_ms), OK);
+    assert_int_equal(add(test, test->instance), OK);
 }
 
 static void end_test(struct test *test)
 {
     if (test->instance != NULL) {
-        cq_instance_drop(test->instance, test->wall_ms);
+        drop(test, test->instance);
         cq_instance_unref(test->instance);
     }
     test_free(test->expected);
@@ -432,15 +459,6 @@ static void a_start_with_the_latest_begins_empty(void **state)
     end_test(&test);
 }
 
-static void add_to(struct test *test, uint32_t bucket)
-{
-    struct record record = {.type = RECORD_CQ_ADD, .instance = test->instance};
-    bucket_lock(&test->region->buckets[bucket]);
-    assert_int_equal(bucket_append_locked(&test->region->buckets[bucket], &record, test->wall_ms),
-                     OK);
-    bucket_unlock(&test->region->buckets[bucket]);
-}
-
 static void a_row_that_is_faster_than_the_start_of_its_bucket_is_counted(void **state)
 {
     (void)state;
@@ -452,7 +470,7 @@ static void a_row_that_is_faster_than_the_start_of_its_bucket_is_counted(void **
     test.instance = new_instance(&test, AVERAGE, CQ_START_SNAPSHOT);
     /* As with puts of other threads between the records of one start. */
     for (uint32_t b = 0; b < 6; b++) {
-        add_to(&test, b);
+        assert_int_equal(add_to(&test, test.instance, b), OK);
         for (uint32_t i = 0; i < 30; i++) {
             /* Only into buckets that have begun: a put into another one is what was there at its
              * start. */
@@ -472,7 +490,7 @@ static void early_rows_of_a_start_that_failed_are_freed(void **state)
     struct test test;
     start_test(&test, 6, 4);
     test.instance = new_instance(&test, AVERAGE, CQ_START_SNAPSHOT);
-    add_to(&test, 0);
+    assert_int_equal(add_to(&test, test.instance, 0), OK);
     for (uint32_t i = 0; i < 60; i++)
         put_reading(&test, i, true);
     end_test(&test);
@@ -489,7 +507,7 @@ static void ending_while_it_builds_ends_the_building(void **state)
         put_reading(&test, i, true);
     begin_query(&test, AVERAGE, CQ_START_SNAPSHOT);
     assert_false(cq_instance_build(test.instance, 0));
-    cq_instance_drop(test.instance, test.wall_ms);
+    drop(&test, test.instance);
     for (int turns = 0; turns < 10; turns++)
         assert_false(build(&test));
     for (uint32_t i = 0; i < 20; i++)
@@ -507,7 +525,7 @@ static void building_rests_while_other_buckets_have_not_begun(void **state)
     for (uint32_t i = 0; i < 100; i++)
         put_reading(&test, i, true);
     test.instance = new_instance(&test, AVERAGE, CQ_START_SNAPSHOT);
-    add_to(&test, 0);
+    assert_int_equal(add_to(&test, test.instance, 0), OK);
     assert_true(cq_instance_build(test.instance, UINT32_MAX));
     assert_false(cq_instance_is_ready(test.instance));
     end_test(&test);
@@ -653,7 +671,7 @@ static void a_failed_allocation_never_fails_a_put_and_never_loses_an_output_sile
     assert_int_equal(mem_fault_live(), live);
 }
 
-static void a_start_without_memory_begins_nowhere(void **state)
+static void a_start_without_memory_begins_nothing_there(void **state)
 {
     (void)state;
     struct test test;
@@ -665,10 +683,12 @@ static void a_start_without_memory_begins_nowhere(void **state)
     for (unsigned n = 1; error != OK; n++) {
         test.instance = new_instance(&test, AVERAGE, CQ_START_SNAPSHOT);
         mem_fault_fail_at(n);
-        error = cq_instance_add(test.instance, test.wall_ms);
+        error = add(&test, test.instance);
         mem_fault_fail_at(0);
         if (error != OK) {
             assert_int_equal(error, ERROR_MEMORY);
+            assert_null(test.region->buckets[3].cqs);
+            drop(&test, test.instance);
             for (uint32_t b = 0; b < 4; b++)
                 assert_null(test.region->buckets[b].cqs);
             rows_tick(&test.fixture.server, 0);
@@ -717,7 +737,7 @@ static void two_instances_do_not_disturb_each_other(void **state)
     for (uint32_t i = 0; i < 100; i++)
         put_elsewhere(&test, i);
     fake_net_turn(test.fixture.net);
-    assert_int_equal(cq_instance_add(second, test.wall_ms), OK);
+    assert_int_equal(add(&test, second), OK);
     for (uint32_t i = 100; i < 200; i++)
         put_elsewhere(&test, i);
     fake_net_turn(test.fixture.net);
@@ -725,7 +745,7 @@ static void two_instances_do_not_disturb_each_other(void **state)
     assert_int_equal(atomic_load(&second->events), 100);
     assert_int_equal(atomic_load(&second->rows_in), 100);
     check_events(&test);
-    cq_instance_drop(second, test.wall_ms);
+    drop(&test, second);
     for (uint32_t i = 200; i < 300; i++)
         put_elsewhere(&test, i);
     fake_net_turn(test.fixture.net);
@@ -873,7 +893,7 @@ int main(void)
         cmocka_unit_test(changes_wait_while_too_many_rows_lie_there),
         cmocka_unit_test(outputs_beyond_the_budget_raise_the_floor),
         cmocka_unit_test(a_failed_allocation_never_fails_a_put_and_never_loses_an_output_silently),
-        cmocka_unit_test(a_start_without_memory_begins_nowhere),
+        cmocka_unit_test(a_start_without_memory_begins_nothing_there),
         cmocka_unit_test(an_instance_that_cannot_be_made_leaves_nothing),
         cmocka_unit_test(two_instances_do_not_disturb_each_other),
         cmocka_unit_test(a_filter_has_no_state_and_lets_rows_through_as_they_come),

@@ -36,6 +36,7 @@ struct fake_locator {
     struct arena arena;
     uint32_t hellos, beacons, acks, fetches, calls, answers, wishes, leaves;
     uint64_t wished_number; /* of the newest beacon that wants an answer */
+    uint64_t given;         /* epoch of the map that the server gave */
     uint64_t acknowledged, last_call, last_answer, hello_epoch;
     char hello_name[64], hello_groups[64];
     bool hello_has_cluster, hello_leaving, follows_another;
@@ -58,6 +59,7 @@ struct fixture {
     struct loop *loop;
     struct net *net;
     struct link *link;
+    struct cluster_map *map; /* the newest */
     uint32_t maps, stops, refusals, calls, confirmations;
     uint64_t epoch;
     enum error refused;
@@ -136,6 +138,9 @@ static void on_locator_message(struct fake_locator *locator, const Pb__PeerMessa
         locator->buckets += (uint32_t)message->sealed->n_bucket;
         locator->verdict = message->sealed->bucket[0]->verdict;
         locator->promised = (uint32_t)message->sealed->bucket[0]->n_promised;
+        break;
+    case PB__PEER_MESSAGE__KIND_MAP_PUSH:
+        locator->given = message->map_push->epoch;
         break;
     case PB__PEER_MESSAGE__KIND_MAP_FETCH:
         locator->fetches++;
@@ -256,6 +261,8 @@ static void on_map(void *arg, struct cluster_map *map)
     struct fixture *fixture = arg;
     fixture->maps++;
     fixture->epoch = map->epoch;
+    cluster_map_unref(fixture->map);
+    fixture->map = cluster_map_ref(map);
     link_acknowledge(fixture->link, map->epoch);
 }
 
@@ -287,6 +294,11 @@ static void on_load(void *arg, struct link_load *load)
     load->loop_stall_us = 4321;
     load->regions = regions;
     load->region_count = 1;
+}
+
+static struct cluster_map *on_map_wanted(void *arg)
+{
+    return ((struct fixture *)arg)->map;
 }
 
 static void on_call(void *arg, uint64_t id, uint32_t number, struct slice body)
@@ -333,6 +345,7 @@ static enum error link_start(struct fixture *fixture, uint32_t locator_count, ui
                                               .on_confirmed = on_confirmed,
                                               .on_stop = on_stop,
                                               .load = on_load,
+                                              .map = on_map_wanted,
                                               .on_call = on_call,
                                               .on_seal = on_seal,
                                               .on_place = on_place};
@@ -388,6 +401,7 @@ static int teardown(void **state)
     mem_fault_fail_at(0);
     if (fixture->link != NULL)
         link_free(fixture->link);
+    cluster_map_unref(fixture->map);
     sim_net_free(fixture->net);
     sim_loop_free(fixture->loop);
     for (uint32_t i = 0; i < LOCATORS; i++) {

@@ -169,6 +169,41 @@ static void a_block_where_a_freed_one_lay_is_another_block(void **state)
     ring_fini(&ring);
 }
 
+static void a_hint_into_a_former_life_is_known_to_be_stale(void **state)
+{
+    (void)state;
+    struct ring ring, filled, image;
+    struct ring_event event;
+    struct ring_hint hint = {0};
+    struct buf packed;
+    buf_init(&packed);
+    ring_init(&ring, start);
+    ring_init(&filled, start);
+    for (uint64_t seq = 11; seq < 14; seq++)
+        assert_true(append(&ring, seq, 50));
+    for (uint64_t seq = 11; seq < 20; seq++)
+        assert_true(append(&filled, seq, 50));
+    ring_pack(&filled, &packed);
+    assert_true(ring_next(&ring, at(12, 1), UINT64_MAX, &hint, &event));
+    check_event(&event, 13, 50);
+    /* The image of another copy takes its place; the reader does not hear of it. */
+    struct ring_position after = event.position;
+    struct slice rest = buf_slice(&packed);
+    ring_fini(&ring);
+    assert_int_equal(ring_unpack(&rest, &image), OK);
+    ring_move(&ring, &image);
+    assert_true(ring_next(&ring, after, UINT64_MAX, &hint, &event));
+    check_event(&event, 14, 50);
+    ring_fini(&ring);
+    ring_renew(&ring, after);
+    assert_true(append(&ring, 15, 50));
+    assert_true(ring_next(&ring, after, UINT64_MAX, &hint, &event));
+    check_event(&event, 15, 50);
+    ring_fini(&ring);
+    ring_fini(&filled);
+    buf_fini(&packed);
+}
+
 static void what_is_old_goes_by_whole_blocks(void **state)
 {
     (void)state;
@@ -295,7 +330,7 @@ static void a_packed_ring_becomes_an_equal_one(void **state)
     (void)state;
     long live = mem_fault_live();
     for (uint64_t last = 10; last < 3000; last = last * 2 + 1) {
-        struct ring ring, copy;
+        struct ring ring, copy = {0};
         struct buf packed;
         buf_init(&packed);
         ring_init(&ring, start);
@@ -330,7 +365,7 @@ static void a_damaged_packed_ring_leaks_nothing(void **state)
 {
     (void)state;
     long live = mem_fault_live();
-    struct ring ring, copy;
+    struct ring ring, copy = {0};
     struct buf packed;
     unsigned refused = 0;
     buf_init(&packed);
@@ -379,6 +414,7 @@ int main(void)
         cmocka_unit_test(dropping_raises_the_floor_to_the_last_that_went),
         cmocka_unit_test(a_hint_into_a_dropped_block_is_known_to_be_stale),
         cmocka_unit_test(a_block_where_a_freed_one_lay_is_another_block),
+        cmocka_unit_test(a_hint_into_a_former_life_is_known_to_be_stale),
         cmocka_unit_test(what_is_old_goes_by_whole_blocks),
         cmocka_unit_test(the_floor_may_rise_beyond_the_last_event),
         cmocka_unit_test(large_events_pass_and_the_largest_are_refused),
