@@ -374,8 +374,7 @@ void failover_map_taken(struct locator *locator)
                 cluster_map_region_by_id(locator->map, bucket->region_id);
             if (bucket->state == BUCKET_SEALING &&
                 (region == NULL ||
-                 (region->buckets[bucket->bucket].set_version != bucket->set_version &&
-                  !PLANTED(PLANT_NO_SET_VERSION))))
+                 region->buckets[bucket->bucket].set_version != bucket->set_version))
                 end_bucket(attempt, bucket);
         }
     }

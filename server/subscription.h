@@ -69,6 +69,7 @@ enum subscription_route {
 struct subscription_bucket {
     enum subscription_trouble trouble;
     uint64_t troubled_from;         /* first record that is missed */
+    bool feed_tells;                /* of the trouble, next */
     struct token_position position; /* generation 0: it has none yet */
     struct ring_hint hint;
     enum subscription_route route;

@@ -178,6 +178,7 @@ void subscription_feed_leave(struct subscription *subscription, uint32_t index)
     struct subscription_bucket *own = &subscription->buckets[index];
     own->feed->wanted_count--;
     own->feed = NULL;
+    own->feed_tells = false;
     subscription->has_trouble |= own->trouble != TROUBLE_NONE;
     own->route = ROUTE_NONE;
     own->settled = false;
@@ -196,6 +197,7 @@ static enum take take_position(struct subscription *subscription, const struct f
     if (own->position.generation != 0 && own->position.generation != item->position.generation) {
         own->trouble = TROUBLE_LOST;
         own->troubled_from = own->position.at.seq + 1;
+        own->feed_tells = true;
     }
     own->position = item->position;
     own->settled = true;
@@ -248,8 +250,10 @@ static enum take take_status(struct subscription *subscription, struct feed_in *
         return subscription_tell_gap(subscription, item->bucket, item->from_seq, item->to_seq)
                    ? TAKE_ON
                    : TAKE_ENDED;
-    if (item->code == PB__CQ_STATUS__CODE__DATA_LOSS)
+    if (item->code == PB__CQ_STATUS__CODE__DATA_LOSS) {
         subscription->buckets[item->bucket].trouble = TROUBLE_NONE;
+        subscription->buckets[item->bucket].feed_tells = false;
+    }
     if (!subscription->sink->push_status(subscription, (Pb__CqStatus__Code)item->code, item->bucket,
                                          item->from_seq, item->to_seq, text))
         return lost(subscription);

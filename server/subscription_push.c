@@ -335,8 +335,8 @@ static enum tail read_bucket(struct subscription *subscription, uint32_t index, 
         ++*events;
     }
     struct ring_position end = ring_behind(bucket->data_seq);
-    if (tail == TAIL_END && is_here && subscription->progress_due && bucket->data_seq <= committed &&
-        ring_before(own->position.at, end)) {
+    if (tail == TAIL_END && is_here && subscription->progress_due &&
+        bucket->data_seq <= committed && ring_before(own->position.at, end)) {
         own->position.at = end;
         subscription->sink->add_position(subscription, index);
         subscription->moved = true;
@@ -477,7 +477,7 @@ static bool tell_troubles(struct subscription *subscription)
     subscription->has_trouble = false;
     for (uint32_t i = 0; i < subscription->bucket_count; i++) {
         struct subscription_bucket *own = &subscription->buckets[i];
-        if (own->trouble == TROUBLE_NONE || !own->wanted)
+        if (own->trouble == TROUBLE_NONE || own->feed_tells || !own->wanted)
             continue;
         if (!own->settled)
             subscription->has_trouble = true; /* what it comes to is not known yet */

@@ -26,6 +26,14 @@ static bool is_lost_locked(const struct bucket *bucket, const struct token_posit
     return position->at.seq > bucket->data_seq;
 }
 
+/* Rule R4: what is not here is nowhere only if nobody else leads by now. */
+static bool may_tell_loss_locked(const struct subscription *subscription,
+                                 const struct bucket *bucket)
+{
+    return replica_is_alone(&bucket->replica) ||
+           replica_may_read_locked(bucket, loop_clock_us(subscription->worker->loop));
+}
+
 /* Gives the bucket a position in what is here now. False: the query has not begun here yet. */
 static bool settle(struct subscription *subscription, uint32_t index)
 {
@@ -35,6 +43,9 @@ static bool settle(struct subscription *subscription, uint32_t index)
     bucket_lock(bucket);
     bool begun = cqb->active && cq_bucket_is_ready_locked(cqb) &&
                  atomic_load(&bucket->committed) >= cqb->added_seq;
+    if (begun && own->position.generation != 0 && is_lost_locked(bucket, &own->position) &&
+        !may_tell_loss_locked(subscription, bucket))
+        begun = false;
     if (begun && own->position.generation == 0) {
         start_position_locked(subscription, index, subscription->latest);
     } else if (begun && is_lost_locked(bucket, &own->position)) {

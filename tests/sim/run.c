@@ -23,6 +23,7 @@ enum {
     SEED_SECONDS = 60, /* a run that takes longer hangs */
     TWICE_EACH = 20,   /* of so many seeds one is run twice, and has to repeat itself */
     PLANT_SEEDS = 500,
+    CLEAN_SEEDS = 40,     /* at least so many are clean without it */
     FAILURES_MAX = 3,     /* then a test program gives up */
     SANITIZED_SHARE = 10, /* runs take so many times as long there */
 };
@@ -226,7 +227,7 @@ static bool find_plant(const struct arguments *arguments, enum plant plant)
     without = with;
     without.plant = PLANT_NONE;
     without.is_quiet = false;
-    without.seeds = found.seed;
+    without.seeds = found.seed < CLEAN_SEEDS ? CLEAN_SEEDS : found.seed;
     run_seeds(&without, &clean);
     if (clean.failed)
         tell_failure(&without, &clean);

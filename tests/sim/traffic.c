@@ -71,6 +71,9 @@ static void on_reply(void *arg, const struct vug_error *error, struct slice body
     op->caller->unanswered--;
     if (error != NULL) {
         op->code = error->code == 0 ? UINT32_MAX : error->code;
+        /* Told that it is in doubt, its caller may go on before it happens. */
+        if (error->code != 0)
+            op->linear.session = 0;
         op->caller->broken = op->caller->broken || error->code == 0;
         traffic->failed++;
         sim_note(traffic->grid->sim, "failed", (uint64_t)(op - traffic->ops), op->code);
