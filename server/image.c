@@ -195,21 +195,6 @@ void image_before_clear_locked(struct bucket *bucket)
 
 /* ---- The cut ---- */
 
-/* A section of the head behind its length, which is known when it is there. */
-static size_t section_begin(struct buf *head)
-{
-    static const uint8_t room[8];
-    buf_append(head, room, sizeof room);
-    return head->len;
-}
-
-static void section_end(struct buf *head, size_t begin)
-{
-    uint64_t len = head->len - begin;
-    for (unsigned i = 0; i < 8 && !head->failed; i++)
-        head->data[begin - 8 + i] = (uint8_t)(len >> 8 * i);
-}
-
 static enum error cut_locked(struct image_out *image)
 {
     struct bucket *bucket = image->bucket;
@@ -226,17 +211,17 @@ static enum error cut_locked(struct image_out *image)
         .entry_count = bucket->table.entry_count,
     };
     buf_clear(&image->head);
-    size_t section = section_begin(&image->head);
+    size_t section = image_section_begin(&image->head);
     if (!PLANTED(PLANT_IMAGE_WITHOUT_WRITERS))
         writers_pack(&bucket->writers, &image->head);
-    section_end(&image->head, section);
-    section = section_begin(&image->head);
+    image_section_end(&image->head, section);
+    section = image_section_begin(&image->head);
     streams_pack(&bucket->streams, &image->head);
-    section_end(&image->head, section);
-    section = section_begin(&image->head);
+    image_section_end(&image->head, section);
+    section = image_section_begin(&image->head);
     cq_image_pack_locked(bucket, image->packings, &image->head);
     cq_packing_free_locked(&image->packings);
-    section_end(&image->head, section);
+    image_section_end(&image->head, section);
     if (image->head.failed)
         return ERROR_MEMORY;
     if (image->head.len > LIMIT_IMAGE_HEAD_BYTES)

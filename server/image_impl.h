@@ -54,4 +54,19 @@ static inline bool image_get32(struct slice *rest, uint32_t *value)
     return good;
 }
 
+/* A section of the head behind its length, which is known when it is there. */
+static inline size_t image_section_begin(struct buf *head)
+{
+    static const uint8_t room[8];
+    buf_append(head, room, sizeof room);
+    return head->len;
+}
+
+static inline void image_section_end(struct buf *head, size_t begin)
+{
+    uint64_t len = head->len - begin;
+    for (unsigned i = 0; i < 8 && !head->failed; i++)
+        head->data[begin - 8 + i] = (uint8_t)(len >> 8 * i);
+}
+
 #endif
