@@ -139,6 +139,8 @@ static void play_cut(struct cut *cut, struct watcher *watcher)
     watcher_check_same(watcher, &witness, FEW);
     watcher_fini(&witness);
     watcher_leave(watcher);
+    for (size_t i = 0; i < SCENE_TOKENS_MAX; i++)
+        buf_fini(&watcher->tokens[i]); /* of this scene's memory */
     scene_stop(&scene);
     watcher->scene = NULL;
 }
