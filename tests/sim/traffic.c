@@ -302,6 +302,26 @@ void traffic_read_all(struct traffic *traffic)
 
 /* ---- The check ---- */
 
+static const char *const kinds[] = {"put", "get", "remove", "putIfAbsent"};
+
+/* Each operation of a key whose history makes no sense, in the order of the calls. */
+static void print_history(const struct traffic *traffic, unsigned region, unsigned key)
+{
+    for (size_t i = 0; i < traffic->op_count; i++) {
+        const struct traffic_op *op = &traffic->ops[i];
+        if (op->region != region || op->key != key)
+            continue;
+        printf("# session %u: %s of %llu, called at %llu, ", op->linear.session,
+               kinds[op->linear.kind], (unsigned long long)op->linear.value,
+               (unsigned long long)op->linear.called);
+        if (op->linear.answered == LINEAR_OPEN)
+            printf("never answered\n");
+        else
+            printf("answered at %llu, saw %llu\n", (unsigned long long)op->linear.answered,
+                   (unsigned long long)op->linear.seen);
+    }
+}
+
 static void check_key(struct traffic *traffic, struct linear_op *ops, unsigned region, unsigned key)
 {
     struct linear_op stuck = {0};
@@ -310,7 +330,8 @@ static void check_key(struct traffic *traffic, struct linear_op *ops, unsigned r
         if (traffic->ops[i].region == region && traffic->ops[i].key == key)
             ops[count++] = traffic->ops[i].linear;
     enum linear_verdict verdict = linear_check(ops, count, BUDGET, &stuck);
-    static const char *const kinds[] = {"put", "get", "remove", "putIfAbsent"};
+    if (verdict == LINEAR_BROKEN)
+        print_history(traffic, region, key);
     if (verdict == LINEAR_BROKEN)
         verdict_fail(traffic->verdict,
                      "/%s key k%u: the %s of %llu that saw %llu (called at %llu, answered at %llu) "
