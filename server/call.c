@@ -191,7 +191,7 @@ static void send_queued(struct bucket *bucket, struct call *call)
             /* Answered by this copy: no change of this server is on its way (R5). */
         } else if (is_up) {
             call->was_attempted = call->is_attempted;
-            call->is_attempted = call_changes(call->kind);
+            call->is_attempted = call->is_tried = call_changes(call->kind);
             stamp(call);
             call->sent_to = peer->incarnation;
             call->sent_id = ++bucket->next_call_id;

@@ -78,9 +78,11 @@ struct call {
     struct writer_mark mark;
     uint64_t wait_seq;                                 /* APPLIED */
     uint64_t origin, counter, after, answered_through; /* of a change; counter 0: none given yet */
-    uint32_t generation;  /* in which its counter was given, or it was sent */
-    bool is_attempted;    /* it may have happened: it was sent, or applied, once */
-    bool was_attempted;   /* ... before the attempt that is on its way */
+    uint32_t generation; /* in which its counter was given, or it was sent */
+    bool is_attempted;   /* it may have happened: it was sent, or applied, once */
+    bool was_attempted;  /* ... before the attempt that is on its way */
+    bool is_tried; /* it was sent or applied, refused or not: its stream tells what became of it,
+                    * because who refuses it may have applied it while it led */
     uint64_t deadline_us; /* then it ends with an error that names bucket and server */
     /* Of a call that another server sent: where the answer goes. */
     struct peer_conn *from; /* a reference */

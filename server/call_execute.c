@@ -194,7 +194,7 @@ static bool execute_change(struct call *call)
     /* Alone there is nobody to be deposed by: what is answered now is never asked again. */
     bool is_noted = call->from != NULL || !replica_is_alone(&bucket->replica);
     struct stream_result stored;
-    if (call->from != NULL || call->is_attempted) {
+    if (call->from != NULL || call->is_tried) {
         switch (streams_check(&bucket->streams, call->origin, call->counter,
                               call->from != NULL ? call->after : 0, &stored)) {
         case STREAM_REPEATED:
@@ -220,7 +220,7 @@ static bool execute_change(struct call *call)
     error = bucket_append_locked(bucket, &record, wall_ms);
     if (error != OK)
         return fail(call, error);
-    call->is_attempted = true;
+    call->is_attempted = call->is_tried = true;
     if (record.type == RECORD_NOTE)
         bucket->note_seq = record.seq;
     bool is_repeat = record.result == RESULT_REPEATED && PLANTED(PLANT_REPEAT_EARLY);
