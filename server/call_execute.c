@@ -191,8 +191,9 @@ static bool execute_change(struct call *call)
     struct bucket *bucket = call->bucket;
     if (!replica_may_write_locked(bucket) || !cq_takes_changes_locked(bucket))
         return false;
-    /* Alone there is nobody to be deposed by: what is answered now is never asked again. */
-    bool is_noted = call->from != NULL || !replica_is_alone(&bucket->replica);
+    /* Alone there is nobody to be deposed by: what is answered now is never asked again. But what
+     * was sent before may arrive yet, where somebody else leads by then. */
+    bool is_noted = call->from != NULL || call->is_tried || !replica_is_alone(&bucket->replica);
     struct stream_result stored;
     if (call->from != NULL || call->is_tried) {
         switch (streams_check(&bucket->streams, call->origin, call->counter,

@@ -111,7 +111,39 @@ static void a_deposed_primary_asks_the_new_one_and_it_happens_once(void **state)
     end();
 }
 
-/* What came to nothing may come to something elsewhere: a later read is of the same moment. */
+/* A change that was sent may arrive late where somebody else leads by then: whoever has done it
+ * alone in between leaves word of it. */
+static void what_was_sent_is_known_to_be_done_by_who_leads_alone_now(void **state)
+{
+    (void)state;
+    begin();
+    struct node *a = &nodes[0], *b = &nodes[1];
+    struct stream_result stored;
+    uint64_t origin = b->fixture.server.incarnation;
+    put(b, "k", 1);
+    call_fill(&b->other, &b->requests.conn);
+    assert_int_equal(b->requests.count, 1); /* on its way for long */
+    set_link(1, false);
+    bucket_lock(b->bucket);
+    b->bucket->term++;
+    b->bucket->replica.role = REPLICA_PRIMARY;
+    b->bucket->replica.led = b->bucket->term;
+    b->bucket->replica.copy_count = 0;
+    call_on_role_locked(b->bucket);
+    assert_int_equal(b->bucket->last_seq, 1);
+    assert_int_equal(streams_check(&b->bucket->streams, origin, 1, 0, &stored), STREAM_REPEATED);
+    bucket_unlock(b->bucket);
+    turn();
+    assert_int_equal(answer(b), 3);
+    /* What was never sent needs no word. */
+    put(b, "k", 2);
+    assert_int_equal(answer(b), 3);
+    assert_int_equal(b->bucket->last_seq, 2);
+    assert_int_equal(streams_check(&b->bucket->streams, origin, 2, 0, &stored), STREAM_NEW);
+    assert_int_equal(a->bucket->last_seq, 0);
+    end();
+}
+
 static void what_a_deposed_primary_applied_is_not_done_again_by_who_sent_it(void **state)
 {
     (void)state;
@@ -139,6 +171,7 @@ static void what_a_deposed_primary_applied_is_not_done_again_by_who_sent_it(void
     end();
 }
 
+/* What came to nothing may come to something elsewhere: a later read is of the same moment. */
 static void a_read_does_not_pass_a_change_without_effect(void **state)
 {
     (void)state;
@@ -510,6 +543,7 @@ int main(void)
         cmocka_unit_test(a_copy_answers_what_is_committed_there),
         cmocka_unit_test(a_deposed_primary_asks_the_new_one_and_it_happens_once),
         cmocka_unit_test(what_a_deposed_primary_applied_is_not_done_again_by_who_sent_it),
+        cmocka_unit_test(what_was_sent_is_known_to_be_done_by_who_leads_alone_now),
         cmocka_unit_test(a_read_does_not_pass_a_change_without_effect),
         cmocka_unit_test(a_broken_link_costs_no_change_and_doubles_none),
         cmocka_unit_test(while_nobody_may_write_calls_wait_in_order),
