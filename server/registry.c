@@ -242,7 +242,7 @@ static bool make_instance(struct server *server, const struct catalog *catalog,
         return true; /* its region is gone; it will follow */
     if (error != OK) {
         if (server->log != NULL)
-            log_line(server->log, LOG_ERROR, "query", "VG1404",
+            log_line(server->log, LOG_ERROR, "query", "VG1405",
                      "continuous query %llu of the cluster map cannot be taken: %s; tried again "
                      "with the next map",
                      (unsigned long long)query->id, error_text(error));
