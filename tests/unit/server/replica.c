@@ -236,7 +236,7 @@ static void any_event(void)
     else if (dice < 32 && a != isolated && b != isolated)
         link_up(a, b);
     else if (dice < 36 && world->operations < HISTORY / 2)
-        append(a);
+        (void)(any(8) == 0 ? append_long(a) : append(a));
     else if (dice < 44)
         beacon(a, b);
     else if (dice < 62)
