@@ -94,26 +94,6 @@ static void task_list_add(struct task_list *list, struct loop_task *task)
     list->tail = task;
 }
 
-static bool task_list_remove(struct task_list *list, struct loop_task *task)
-{
-    struct loop_task *before = NULL;
-
-    for (struct loop_task *at = list->head; at != NULL; before = at, at = at->next) {
-        if (at != task)
-            continue;
-        if (before != NULL)
-            before->next = task->next;
-        else
-            list->head = task->next;
-        if (list->tail == task)
-            list->tail = before;
-        task->queued = false;
-        task->next = NULL;
-        return true;
-    }
-    return false;
-}
-
 static uint64_t event_now_us(struct loop *loop)
 {
     struct loop_event *self = loop_event_of(loop);
@@ -293,17 +273,14 @@ void loop_event_defer_last(struct loop *loop, struct loop_task *task)
     task_list_add(&loop_event_of(loop)->last, task);
 }
 
-void loop_event_cancel(struct loop *loop, struct loop_task *task)
+void loop_event_forget_tasks(struct loop *loop)
 {
     struct loop_event *self = loop_event_of(loop);
-    bool removed = task_list_remove(&self->deferred, task) || task_list_remove(&self->last, task) ||
-                   task_list_remove(&self->running, task);
 
-    if (!removed) {
-        pthread_mutex_lock(&self->mutex);
-        task_list_remove(&self->posted, task);
-        pthread_mutex_unlock(&self->mutex);
-    }
+    pthread_mutex_lock(&self->mutex);
+    self->posted = (struct task_list){0};
+    pthread_mutex_unlock(&self->mutex);
+    self->deferred = self->last = self->running = (struct task_list){0};
 }
 
 /* Runs what is in the list now; what is added meanwhile stays for the next turn. */

@@ -9,7 +9,8 @@
  * in that turn. */
 void loop_event_defer_last(struct loop *loop, struct loop_task *task);
 
-/* Takes a deferred or posted task back; for an owner that goes while it waits. */
-void loop_event_cancel(struct loop *loop, struct loop_task *task);
+/* For a loop that runs no more: whatever is queued is never run. Their owners may be gone, so the
+ * tasks themselves are not looked at. */
+void loop_event_forget_tasks(struct loop *loop);
 
 #endif

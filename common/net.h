@@ -209,7 +209,8 @@ struct net_event_options {
 };
 enum error net_event_new(struct loop *loop, const struct net_event_options *options,
                          struct net **net);
-void net_event_free(struct net *net); /* aborts what is open */
+/* Aborts what is open. The loop runs no more: what is queued there is forgotten. */
+void net_event_free(struct net *net);
 
 /* What has happened since the start, for /metrics and for tests of the promise above: one read and
  * one write a turn. */

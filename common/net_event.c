@@ -541,8 +541,7 @@ void net_event_free(struct net *net)
         conn->flush_queued = false;
         free_if_unused(conn);
     }
-    if (self->flush_task.queued)
-        loop_event_cancel(net->loop, &self->flush_task);
+    loop_event_forget_tasks(net->loop);
     while (self->conns != NULL) {
         PRE(self->conns->depth == 0);
         net_event_conn_destroy(self->conns);

@@ -142,6 +142,7 @@ class Process:
         """SIGTERM; the exit status."""
         if self.child.poll() is None:
             self.child.terminate()
+            self.child.send_signal(signal.SIGCONT)  # one that stands still would not hear it
         try:
             return self.wait()
         except subprocess.TimeoutExpired:
