@@ -237,10 +237,6 @@ static bool find_plant(const struct arguments *arguments, enum plant plant)
 static int run_tap_plants(const struct arguments *arguments)
 {
     unsigned count = 0, number = 0, failures = 0;
-    if (is_sanitized()) {
-        printf("1..1\nok 1 - planted faults # skip they are sought in the plain build\n");
-        return 0;
-    }
     for (unsigned plant = 1; plant < PLANT_COUNT; plant++)
         count += plant % arguments->parts == arguments->part;
     printf("1..%u\n", count);
