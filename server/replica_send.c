@@ -1,6 +1,7 @@
 #include "server/call.h"
 #include "server/replica_impl.h"
 #include "server/rows.h"
+#include "server/trash.h"
 
 #include "protocol/codec.h"
 
@@ -25,7 +26,7 @@ static struct ring_position at_seq(uint64_t seq)
 
 void replica_backlog_free_locked(struct bucket *bucket)
 {
-    ring_fini(&bucket->replica.backlog);
+    trash_ring(trash_worker(bucket), &bucket->replica.backlog);
     count_backlog(bucket);
     uint64_t serial = bucket->replica.backlog.next_serial;
     ring_init(&bucket->replica.backlog, at_seq(bucket->last_seq));

@@ -6,6 +6,7 @@
 /* Freed at a time: less than LIMIT_SLICE_US. */
 #define TRASH_LINES  128u
 #define TRASH_GROUPS 500u
+#define TRASH_BLOCKS 4u
 #define TRASH_SMALL  500u /* entries, or groups, that are freed at once */
 
 struct trash {
@@ -13,12 +14,14 @@ struct trash {
     struct table table;
     struct table_cursor freed;
     struct query_state *state; /* or NULL */
+    struct ring ring;
 };
 
 static void free_one(struct trash *trash)
 {
     table_fini(&trash->table);
     query_state_free(trash->state);
+    ring_fini(&trash->ring);
     mem_free(trash);
 }
 
@@ -26,6 +29,11 @@ static bool free_some(struct trash *trash)
 {
     if (trash->state != NULL)
         return query_state_free_some(trash->state, TRASH_GROUPS);
+    if (trash->ring.oldest != NULL) {
+        for (unsigned i = 0; i < TRASH_BLOCKS && trash->ring.oldest != NULL; i++)
+            ring_drop_oldest(&trash->ring);
+        return trash->ring.oldest != NULL;
+    }
     return table_clear_some(&trash->table, &trash->freed, TRASH_LINES);
 }
 
@@ -105,6 +113,20 @@ void trash_state(struct worker *worker, struct query_state *state)
         return;
     }
     trash->state = state;
+    add(worker, trash);
+}
+
+void trash_ring(struct worker *worker, struct ring *ring)
+{
+    bool waits = worker != NULL && ring->oldest != ring->newest;
+    struct trash *trash = waits ? mem_zalloc(sizeof *trash) : NULL;
+    if (trash == NULL) {
+        ring_fini(ring);
+        return;
+    }
+    trash->ring = *ring;
+    ring->oldest = ring->newest = NULL;
+    ring->bytes = 0;
     add(worker, trash);
 }
 

@@ -3,6 +3,7 @@
 #ifndef VUG_SERVER_TRASH_H
 #define VUG_SERVER_TRASH_H
 
+#include "server/ring.h"
 #include "server/table.h"
 
 struct bucket;
@@ -17,6 +18,8 @@ struct worker *trash_worker(const struct bucket *bucket);
 void trash_table(struct worker *worker, struct table *table);
 /* Likewise of what a query remembers. NULL is allowed. */
 void trash_state(struct worker *worker, struct query_state *state);
+/* Likewise of the blocks of a ring, which the caller makes anew with ring_init(). */
+void trash_ring(struct worker *worker, struct ring *ring);
 
 /* The worker ends: what its loop was still freeing is freed. */
 void trash_free(struct worker *worker);

@@ -192,6 +192,36 @@ static void test_a_large_state_is_freed_by_the_loop_in_slices(void **state)
     assert_int_equal(mem_fault_live(), live);
 }
 
+static void count_and_empty(void *worker)
+{
+    look.runs++;
+    look.empty(worker);
+}
+
+static void test_a_ring_of_many_blocks_is_freed_by_the_loop_in_slices(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    begin(&fixture, 0);
+    struct ring ring;
+    ring_init(&ring, (struct ring_position){0, 0});
+    for (uint64_t seq = 1; seq <= 10; seq++)
+        assert_non_null(ring_append(&ring, (struct ring_position){seq, 0}, 0, 100000, 1));
+    trash_ring(&fixture.worker, &ring);
+    assert_null(ring.oldest);
+    assert_int_equal(ring.bytes, 0);
+    assert_non_null(fixture.worker.trash);
+    look = (struct look){.empty = fixture.worker.trash_task.on_run};
+    fixture.worker.trash_task.on_run = count_and_empty;
+    fake_net_turn(fixture.net);
+    assert_null(fixture.worker.trash);
+    assert_int_equal(look.runs, 3); /* of four blocks */
+    assert_non_null(ring_append(&ring, (struct ring_position){11, 0}, 0, 5, 1));
+    trash_ring(&fixture.worker, &ring);
+    assert_null(fixture.worker.trash); /* one block goes at once */
+    end(&fixture);
+}
+
 static void test_a_bucket_without_workers_has_nobody_to_free_later(void **state)
 {
     (void)state;
@@ -216,6 +246,7 @@ int main(void)
         cmocka_unit_test(test_without_memory_it_goes_at_once),
         cmocka_unit_test(test_what_waits_is_freed_with_the_worker),
         cmocka_unit_test(test_a_large_state_is_freed_by_the_loop_in_slices),
+        cmocka_unit_test(test_a_ring_of_many_blocks_is_freed_by_the_loop_in_slices),
         cmocka_unit_test(test_a_bucket_without_workers_has_nobody_to_free_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
