@@ -142,13 +142,19 @@ class Process:
         """SIGTERM; the exit status."""
         if self.child.poll() is None:
             self.child.terminate()
-            self.child.send_signal(signal.SIGCONT)  # one that stands still would not hear it
+            if self.stands_still():
+                self.child.send_signal(signal.SIGCONT)  # or it would not hear it
         try:
             return self.wait()
         except subprocess.TimeoutExpired:
             self.child.kill()
             self.wait()
             raise AssertionError(f'{self.name} did not end on SIGTERM within {20 * PATIENCE} s') from None
+
+    def stands_still(self):
+        """It was stopped. (A needless SIGCONT is not harmless: it can end the wait of a leak check for ever.)"""
+        with open(f'/proc/{self.pid}/stat') as file:
+            return file.read().rpartition(')')[2].split()[0] == 'T'
 
     def stop_well(self):
         """SIGTERM, and it ends with 0."""
